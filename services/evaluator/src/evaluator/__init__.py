@@ -1,0 +1,1 @@
+"""The evaluator: benchmarks and speed, with vLLM or transformers."""

@@ -1,0 +1,1 @@
+"""The quantizer: GPTQ and FP8 through llmcompressor."""

@@ -1,0 +1,1 @@
+"""The ranker: the score table and the packages."""

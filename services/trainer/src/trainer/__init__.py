@@ -1,0 +1,1 @@
+"""The trainer: fetching, fine-tuning, pruning, distillation."""

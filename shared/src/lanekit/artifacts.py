@@ -1,0 +1,143 @@
+"""The artifact store's interface, and the folder store behind the embedded default."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from lanekit.errors import StoreError
+from lanekit.manifest import MANIFEST_NAME, Manifest, check_files, parse_manifest
+from lanekit.plan import StageRun
+
+
+class ArtifactStore(Protocol):
+    """Where artifacts live. A folder now; MinIO keeps the same promises."""
+
+    def find_artifact(self, run: StageRun) -> Manifest | None:
+        """Return the manifest of a committed artifact, None where there is none."""
+
+    def fetch_artifact(self, run: StageRun) -> Path:
+        """Return a local, verified, read-only folder with the artifact's files."""
+
+    def publish_artifact(self, run: StageRun, folder: Path, manifest: Manifest) -> None:
+        """Commit a folder's files; the manifest goes last."""
+
+    def make_scratch(self, name: str) -> Path:
+        """Return a new empty folder for a stage's output."""
+
+
+@contextmanager
+def explain_os_errors(doing: str) -> Iterator[None]:
+    """Turn a full disk or a missing right into a StoreError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        remedies = {
+            errno.ENOSPC: "free space on that disk, then run again: what is committed is kept",
+            errno.EDQUOT: "the disk quota is used up: free space, then run again",
+            errno.EACCES: "give this user the right to write there, or pass another --store",
+            errno.EPERM: "give this user the right to write there, or pass another --store",
+            errno.EROFS: "the file system is read-only: pass another --store",
+        }
+        raise StoreError(
+            f"{doing}: {error.strerror or error} ({error.filename or 'no file named'})",
+            remedy=remedies.get(error.errno or 0, "check the disk, then run again"),
+        ) from error
+
+
+class FolderStore:
+    """Artifacts as `root/bucket/name-key12/` folders.
+
+    Raises:
+        StoreError: the root cannot be made or written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self._verified: set[str] = set()
+        with explain_os_errors(f"the store {self.root} is not writable"):
+            self.scratch_root.mkdir(parents=True, exist_ok=True)
+            probe = self.scratch_root / f".probe-{uuid.uuid4().hex}"
+            probe.write_bytes(b"x")
+            probe.unlink()
+
+    @property
+    def scratch_root(self) -> Path:
+        """Where unfinished outputs stand."""
+        return self.root / "scratch"
+
+    def locate(self, run: StageRun) -> Path:
+        """Return the folder of a run's artifact, whether it exists or not."""
+        return self.root / run.type.bucket / run.name
+
+    def find_artifact(self, run: StageRun) -> Manifest | None:
+        """See ArtifactStore."""
+        path = self.locate(run) / MANIFEST_NAME
+        if not path.is_file():
+            return None
+        manifest = parse_manifest(path.read_text(encoding="utf-8"), str(path))
+        return manifest if manifest.key == run.key else None
+
+    def fetch_artifact(self, run: StageRun) -> Path:
+        """See ArtifactStore. Content is hashed once per store object, sizes are checked always.
+
+        Raises:
+            StoreError: the artifact is not there.
+            CorruptArtifactError: it differs from its manifest.
+        """
+        manifest = self.find_artifact(run)
+        if manifest is None:
+            raise StoreError(
+                f"{self.locate(run)}: no such artifact", remedy="run the lanes that make it first"
+            )
+        check_files(manifest, self.locate(run), hashes=run.key not in self._verified)
+        self._verified.add(run.key)
+        return self.locate(run)
+
+    def publish_artifact(self, run: StageRun, folder: Path, manifest: Manifest) -> None:
+        """See ArtifactStore. The folder is moved; an unfinished leftover in its place is replaced."""
+        target = self.locate(run)
+        with explain_os_errors(f"publishing {run.name} to {self.root}"):
+            if self.find_artifact(run) is not None:  # another run was faster: the content is equal
+                shutil.rmtree(folder)
+                return
+            for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+                _sync(path)
+            if target.exists():
+                shutil.rmtree(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(target)
+            partial = target / f".{MANIFEST_NAME}.partial"
+            partial.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            _sync(partial)
+            partial.rename(target / MANIFEST_NAME)
+            _sync(target)
+        self._verified.add(run.key)
+
+    def make_scratch(self, name: str) -> Path:
+        """See ArtifactStore."""
+        folder = self.scratch_root / f"{name}-{uuid.uuid4().hex[:8]}"
+        with explain_os_errors(f"making room for {name}"):
+            folder.mkdir(parents=True)
+        return folder
+
+    def clear_scratch(self) -> int:
+        """Remove what killed runs left behind; only for a caller that holds the store's run lock."""
+        leftovers = [p for p in self.scratch_root.iterdir() if p.is_dir()]
+        for folder in leftovers:
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(leftovers)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

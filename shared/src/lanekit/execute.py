@@ -1,0 +1,70 @@
+"""One stage run, from its inputs in the store to its artifact in the store."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Protocol
+
+from lanekit.artifacts import ArtifactStore, explain_os_errors
+from lanekit.manifest import Manifest, make_manifest
+from lanekit.plan import Plan, StageRun
+from lanekit.progress import Progress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the worker saw of a stage: seconds, peak bytes of memory, versions of its libraries."""
+
+    seconds: float
+    peak_rss_bytes: int = 0
+    peak_gpu_bytes: int = 0
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+class StageCaller(Protocol):
+    """Runs a stage's function somewhere: in a child process, or in this one."""
+
+    def __call__(
+        self, run: StageRun, inputs: Mapping[str, Path], out: Path, progress: Progress
+    ) -> Measured:
+        """Run the stage; raise LanekitError where it fails."""
+
+
+def execute_stage(
+    run: StageRun, plan: Plan, store: ArtifactStore, call: StageCaller, progress: Progress
+) -> Manifest:
+    """Run a stage and commit its artifact, unless it is committed already.
+
+    Raises:
+        LanekitError: an input is corrupt, the stage fails, or the result cannot be written. Nothing
+            half-written is ever committed.
+    """
+    existing = store.find_artifact(run)
+    if existing is not None:
+        return existing
+    inputs = {role: store.fetch_artifact(plan.runs[key]) for role, key in run.inputs.items()}
+    scratch = store.make_scratch(run.name)
+    try:
+        started_at = datetime.now(timezone.utc)
+        measured = call(run, inputs, scratch, progress)
+        with explain_os_errors(f"reading the result of {run.name}"):
+            manifest = make_manifest(
+                run,
+                scratch,
+                started_at=started_at,
+                seconds=measured.seconds,
+                peak_rss_bytes=measured.peak_rss_bytes,
+                peak_gpu_bytes=measured.peak_gpu_bytes,
+                environment=measured.environment,
+            )
+        store.publish_artifact(run, scratch, manifest)
+        return manifest
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,189 @@
+"""The experiment file: what all lanes share (base model, data, suite, scoring, seed)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from lanekit.benchmarks import REQUIRED_COLUMNS, Benchmark
+from lanekit.errors import did_you_mean
+from lanekit.lanefile import Lane, load_lanes, validate
+from lanekit.params import Device, Dtype, Parameters, Source
+from lanekit.specs import LANE_STAGES
+from lanekit.yamlfile import InputProblems, Problem, read_yaml
+
+
+class BaseModelSource(Source):
+    """The uncompressed model; `name` is what packages are named after."""
+
+    name: str
+
+
+class CorpusSettings(Parameters):
+    """How much of the instruction corpus is used, and for what."""
+
+    train_rows: PositiveInt
+    validation_rows: PositiveInt
+    calibration_rows: PositiveInt
+
+
+class EvaluationSettings(Parameters):
+    """Engine `auto` is vLLM where a CUDA device is, transformers elsewhere."""
+
+    engine: Literal["auto", "vllm", "transformers"] = "auto"
+    dtype: Dtype = "auto"
+    device: Device = "auto"
+    max_model_len: PositiveInt = 4096
+    gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
+    enforce_eager: bool = False
+    batch_size: PositiveInt = 64
+    limit_items: PositiveInt | None = None
+    enable_thinking: bool = False
+
+
+class SpeedSettings(Parameters):
+    """The fixed-length decode that gives seconds per token."""
+
+    batch_size: PositiveInt = 8
+    prompt_tokens: PositiveInt = 128
+    decode_tokens: PositiveInt = 128
+    repeats: PositiveInt = 3
+    warmups: PositiveInt = 1
+
+
+class ScoringSettings(Parameters):
+    """Score = quality_weight·Perf/Perf_base + (1 − quality_weight)·(1 − spt/spt_base)."""
+
+    quality_weight: float = Field(default=0.5, ge=0, le=1)
+    benchmark_weights: dict[str, float]
+
+
+class PackagingSettings(Parameters):
+    """The contest's limits on a submission."""
+
+    top_k: PositiveInt = 3
+    zip_prefix: str = ""
+    max_zip_bytes: PositiveInt
+    max_unpacked_bytes: PositiveInt
+
+
+class Experiment(Parameters):
+    """Everything that the lanes share."""
+
+    name: str
+    seed: int = 42
+    base_model: BaseModelSource
+    data: dict[str, Source]
+    corpus: CorpusSettings
+    stage_defaults: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    benchmarks: tuple[Benchmark, ...] = ()
+    evaluation: EvaluationSettings
+    speed: SpeedSettings
+    scoring: ScoringSettings
+    packaging: PackagingSettings
+
+    @model_validator(mode="after")
+    def check_names(self) -> Experiment:
+        """Refuse unknown data sets, benchmarks without data, and weights of unknown benchmarks."""
+        for label, names, known in (
+            ("data", self.data, REQUIRED_COLUMNS),
+            ("scoring.benchmark_weights", self.scoring.benchmark_weights, REQUIRED_COLUMNS),
+            ("stage_defaults", self.stage_defaults, LANE_STAGES),
+        ):
+            for name in names:
+                if name not in known:
+                    hint = did_you_mean(name, known)
+                    raise ValueError(
+                        f"{label}: unknown name '{name}'{hint}; allowed: {', '.join(known)}"
+                    )
+        wanted = {"manta", *self.scoring.benchmark_weights}
+        missing = sorted(wanted - set(self.data))
+        if missing:
+            raise ValueError(f"data: no source for {', '.join(missing)}")
+        weights = self.scoring.benchmark_weights.values()
+        if any(w < 0 for w in weights) or not any(weights):
+            raise ValueError(
+                "scoring.benchmark_weights: none may be negative, one must be positive"
+            )
+        return self
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Load an experiment file and, from `benchmarks/` beside it, the suite its weights name.
+
+    A local source is taken relative to the experiment file's folder and returned absolute.
+
+    Raises:
+        InputProblems: every problem of the file.
+    """
+    document = read_yaml(path)
+    if not isinstance(document.data, dict):
+        raise InputProblems([document.problem((), "an experiment file is a mapping")])
+    if "benchmarks" in document.data:
+        raise InputProblems(
+            [
+                document.problem(
+                    ("benchmarks",), "benchmarks stand in files of their own, benchmarks/*.yaml"
+                )
+            ]
+        )
+    experiment, problems = validate(Experiment, document.data, document, ())
+    if experiment is None:
+        raise InputProblems(problems)
+    benchmarks: list[Benchmark] = []
+    for name in experiment.scoring.benchmark_weights:
+        try:
+            benchmarks.append(load_benchmark(path.parent / "benchmarks" / f"{name}.yaml"))
+        except InputProblems as error:
+            problems += error.problems
+    if problems:
+        raise InputProblems(problems)
+    home = path.resolve().parent
+    return experiment.model_copy(
+        update={
+            "benchmarks": tuple(benchmarks),
+            "base_model": _absolute(experiment.base_model, home),
+            "data": {name: _absolute(source, home) for name, source in experiment.data.items()},
+        }
+    )
+
+
+def load_benchmark(path: Path) -> Benchmark:
+    """Load one benchmark file.
+
+    Raises:
+        InputProblems: every problem of the file.
+    """
+    document = read_yaml(path)
+    benchmark, problems = validate(Benchmark, document.data, document, ())
+    if benchmark is None:
+        raise InputProblems(problems)
+    if benchmark.name != path.stem:
+        raise InputProblems([Problem(path, 1, 1, f"the name '{benchmark.name}' is not the file's")])
+    return benchmark  # type: ignore[no-any-return]
+
+
+def load_experiment_lanes(
+    path: Path, lanes_folder: Path | None = None
+) -> tuple[Experiment, list[Lane]]:
+    """Load an experiment and its lanes (by default those beside the experiment file)."""
+    experiment = load_experiment(path)
+    defaults = {
+        name: {"seed": experiment.seed, **experiment.stage_defaults.get(name, {})}
+        for name in LANE_STAGES
+    }
+    return experiment, load_lanes(lanes_folder or path.parent, defaults)
+
+
+def is_local(source: str) -> bool:
+    """Whether a source is a path (it starts with /, ./ or ../), not a hub id."""
+    return source.startswith(("/", "./", "../", "~"))
+
+
+def _absolute(source: Any, home: Path) -> Any:
+    if not is_local(source.source):
+        return source
+    path = (home / Path(source.source).expanduser()).resolve()
+    return source.model_copy(update={"source": str(path)})

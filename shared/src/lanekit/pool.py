@@ -1,0 +1,149 @@
+"""Warm child processes, one job each at a time, made as they are needed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lanekit.child import EVENTS_FD_VARIABLE
+from lanekit.errors import InputError, LanekitError, TransientError
+from lanekit.execute import Measured
+from lanekit.plan import StageRun
+from lanekit.progress import Progress
+
+LOG_TAIL_LINES = 20
+
+
+class StageFailedError(LanekitError):
+    """A stage's function failed for a reason of its own."""
+
+
+class ChildProcess:
+    """One child of one service."""
+
+    def __init__(self, service: str, environment: Mapping[str, str]) -> None:
+        self.service = service
+        read_end, write_end = os.pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "lanekit.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env={**environment, EVENTS_FD_VARIABLE: str(write_end)},
+            pass_fds=(write_end,),
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which stops the children
+            text=True,
+        )
+        os.close(write_end)
+        self.events = os.fdopen(read_end, encoding="utf-8")
+
+    def run(self, job: dict[str, Any], progress: Progress) -> Measured:
+        """Send a job and follow its events to the end."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(job) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the missing closing event says it below
+        for line in self.events:
+            event = json.loads(line)
+            kind = event.pop("event")
+            if kind == "progress":
+                progress(event["step"], event["total"], event["message"])
+            elif kind == "done":
+                return Measured(**event)
+            else:
+                kinds = TransientError if event["transient"] else StageFailedError
+                raise kinds(event["message"], remedy=f"{event['remedy']} ({job['log']})")
+        code = self.process.wait()
+        died = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        tail = " | ".join(read_tail(Path(job["log"]), 3))
+        raise TransientError(
+            f"the worker process died ({died}) {('after: ' + tail) if tail else ''}".strip(),
+            remedy="SIGKILL often means that memory ran out: lower batch_size or calibration_rows "
+            f"({job['log']})",
+        )
+
+    def stop(self) -> None:
+        """Kill the child and whatever it started."""
+        if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self.events.close()
+
+
+class ChildPool:
+    """Runs stages in warm children; safe to call from several threads."""
+
+    def __init__(self, log_folder: Path, environment: Mapping[str, str]) -> None:
+        self.log_folder = log_folder
+        self.environment = dict(environment)
+        self._idle: list[ChildProcess] = []
+        self._all: set[ChildProcess] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+        log_folder.mkdir(parents=True, exist_ok=True)
+
+    def __call__(
+        self, run: StageRun, inputs: Mapping[str, Path], out: Path, progress: Progress
+    ) -> Measured:
+        """Run one stage; see execute.StageCaller."""
+        job = {
+            "stage": run.type.name,
+            "params": run.params.model_dump(mode="json"),
+            "inputs": {role: str(path) for role, path in inputs.items()},
+            "out": str(out),
+            "log": str(self.log_folder / f"{run.name}.log"),
+        }
+        child = self._take(run.type.service)
+        try:
+            measured = child.run(job, progress)
+        except BaseException:
+            self._drop(child)  # its memory is in doubt: start the next job in a fresh one
+            raise
+        with self._lock:
+            self._idle.append(child)
+        return measured
+
+    def close(self) -> None:
+        """Stop all children."""
+        with self._lock:
+            self._closed = True
+            children = list(self._all)
+        for child in children:
+            child.stop()
+
+    def _take(self, service: str) -> ChildProcess:
+        with self._lock:
+            if self._closed:
+                raise InputError("the run was stopped")
+            for child in self._idle:
+                if child.service == service:
+                    self._idle.remove(child)
+                    return child
+            child = ChildProcess(service, self.environment)
+            self._all.add(child)
+            return child
+
+    def _drop(self, child: ChildProcess) -> None:
+        child.stop()
+        with self._lock:
+            self._all.discard(child)
+
+
+def read_tail(path: Path, lines: int = LOG_TAIL_LINES) -> list[str]:
+    """Return the last non-empty lines of a log, none where there is no log."""
+    if not path.is_file():
+        return []
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - 16_384))
+        text = stream.read().decode("utf-8", errors="replace")
+    return [line.strip() for line in text.splitlines() if line.strip()][-lines:]

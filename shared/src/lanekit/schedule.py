@@ -1,0 +1,80 @@
+"""What can run now, and what became of each lane. Pure: the embedded driver and the controller share it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lanekit.plan import Plan, StageRun
+
+RunStatus = Literal["waiting", "running", "done", "reused", "failed", "blocked"]
+
+
+@dataclass
+class RunState:
+    """The state of every stage run of a plan."""
+
+    plan: Plan
+    status: dict[str, RunStatus] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in self.plan.runs:
+            self.status.setdefault(key, "waiting")
+
+    def mark(self, key: str, status: RunStatus, reason: str = "") -> None:
+        """Record a run's new status; a failure blocks all that need the run."""
+        self.status[key] = status
+        if reason:
+            self.reasons[key] = reason
+        if status == "failed":
+            for other, run in self.plan.runs.items():
+                if key in run.inputs.values() and self.status[other] == "waiting":
+                    self._block(other, key)
+
+    def _block(self, key: str, cause: str) -> None:
+        self.status[key] = "blocked"
+        self.reasons[key] = self.reasons.get(cause, "")
+        for other, run in self.plan.runs.items():
+            if key in run.inputs.values() and self.status[other] == "waiting":
+                self._block(other, key)
+
+    def list_ready(self) -> list[StageRun]:
+        """Return the waiting runs whose inputs are all committed, in plan order."""
+        finished = {k for k, s in self.status.items() if s in ("done", "reused")}
+        return [
+            run
+            for key, run in self.plan.runs.items()
+            if self.status[key] == "waiting" and set(run.inputs.values()) <= finished
+        ]
+
+    def choose_next(self, slots: int) -> list[StageRun]:
+        """Return the runs to start now.
+
+        An exclusive run starts alone and only when nothing else runs; the others go first, so that
+        all speed is measured in one stretch at the end.
+        """
+        running = [self.plan.runs[k] for k, s in self.status.items() if s == "running"]
+        if any(run.type.exclusive for run in running):
+            return []
+        ready = self.list_ready()
+        shared = [run for run in ready if not run.type.exclusive]
+        if shared:
+            return shared[: max(slots - len(running), 0)]
+        return [] if running else ready[:1]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return not any(s in ("waiting", "running") for s in self.status.values())
+
+    def explain_lane(self, lane: str) -> str:
+        """Return why a lane failed, or an empty string."""
+        plan = self.plan.lanes[lane]
+        needed = self.plan.collect_lane_runs(lane)
+        for key in self.plan.runs:  # plan order: the first cause
+            if key in needed and self.status[key] == "failed":
+                where = f"stage {self.plan.runs[key].type.name}"
+                return f"{where}: {self.reasons.get(key, 'failed')}"
+        unfinished = self.status[plan.evaluate_key] not in ("done", "reused")
+        return "not finished" if unfinished else ""

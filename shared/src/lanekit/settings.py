@@ -1,0 +1,49 @@
+"""Settings of this host, from LANEKIT_* environment variables; what shapes results stands in lanes/."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lanekit.resolve import detect_cuda
+
+
+class Settings(BaseSettings):
+    """Where the embedded default keeps things and how much it does at once."""
+
+    model_config = SettingsConfigDict(env_prefix="LANEKIT_", extra="ignore")
+
+    store: Path = Path(".lanekit/store")
+    results: Path = Path("results")
+    submissions: Path = Path("submissions")
+    engine: Literal["vllm", "transformers"] | None = None
+    slots: int | None = None
+
+    def count_slots(self) -> int:
+        """Return how many stages may run at once: one on a GPU host, else up to two."""
+        if self.slots is not None:
+            return max(1, self.slots)
+        return 1 if detect_cuda() else min(2, os.cpu_count() or 1)
+
+
+def make_child_environment() -> dict[str, str]:
+    """Return the environment of a stage's process.
+
+    On a CPU one thread a process: two stages then share two cores without contention, and only so are
+    two runs of GPTQ bit-identical.
+    """
+    environment = dict(os.environ)
+    environment["PYTHONHASHSEED"] = "42"
+    environment["PYTHONUNBUFFERED"] = "1"
+    environment["TOKENIZERS_PARALLELISM"] = "false"
+    environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    environment.setdefault("VLLM_NO_USAGE_STATS", "1")
+    environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    environment.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if not detect_cuda():
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            environment[name] = "1"
+    return environment

@@ -1,0 +1,135 @@
+"""What a run looks like in a terminal: a live table of lanes; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from lanekit.plan import Plan, StageRun
+from lanekit.progress import ProgressEvent
+from lanekit.schedule import RunStatus
+
+MARKS: dict[RunStatus, tuple[str, str]] = {
+    "waiting": ("·", "dim"),
+    "running": ("▶", "cyan"),
+    "done": ("✓", "green"),
+    "reused": ("≡", "blue"),
+    "failed": ("✗", "red"),
+    "blocked": ("–", "red dim"),
+}
+PLAIN_SECONDS = 15.0
+
+
+def format_duration(seconds: float) -> str:
+    """Return e.g. "1:05"."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+class RunView:
+    """Follows a run; a context manager around it."""
+
+    def __init__(self, plan: Plan, console: Console) -> None:
+        self.plan = plan
+        self.console = console
+        self.status: dict[str, RunStatus] = dict.fromkeys(plan.runs, "waiting")
+        self.started: dict[str, float] = {}
+        self.latest: dict[str, ProgressEvent] = {}
+        self._begin = time.monotonic()
+        self._last_plain: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._live = (
+            Live(self, console=console, refresh_per_second=4) if console.is_terminal else None
+        )
+
+    def __enter__(self) -> RunView:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show_status(self, run: StageRun, status: RunStatus, reason: str = "") -> None:
+        """See embedded.Watcher."""
+        with self._lock:
+            self.status[run.key] = status
+            if status == "running":
+                self.started[run.key] = time.monotonic()
+            if self._live and status != "failed":
+                return
+            lanes = ", ".join(self.plan.list_lanes_of(run.key)) or "-"
+            took = ""
+            if status in ("done", "failed") and run.key in self.started:
+                took = f" after {format_duration(time.monotonic() - self.started[run.key])}"
+            self.console.print(
+                f"[{self._elapsed()}] {status}: {run.name}{took} (for {lanes}) {reason}".rstrip(),
+                style=MARKS[status][1], markup=False, highlight=False, soft_wrap=True,
+            )  # fmt: skip
+
+    def show_progress(self, event: ProgressEvent) -> None:
+        """See embedded.Watcher."""
+        with self._lock:
+            self.latest[event.key] = event
+            now = time.monotonic()
+            if self._live or now - self._last_plain.get(event.key, 0) < PLAIN_SECONDS:
+                return
+            self._last_plain[event.key] = now
+            name = self.plan.runs[event.key].name
+            self.console.print(
+                f"[{self._elapsed()}]   {name}: {event.message} "
+                f"{event.step}/{event.total or '?'} {self._estimate(event)}".rstrip(),
+                markup=False, highlight=False, soft_wrap=True,
+            )  # fmt: skip
+
+    def _elapsed(self) -> str:
+        return format_duration(time.monotonic() - self._begin)
+
+    def _estimate(self, event: ProgressEvent) -> str:
+        if not event.total or not event.step or event.key not in self.started:
+            return ""
+        spent = time.monotonic() - self.started[event.key]
+        return f"ETA {format_duration(spent * (event.total - event.step) / event.step)}"
+
+    def __rich__(self) -> Group:
+        with self._lock:
+            return Group(self._draw_lanes(), self._draw_running())
+
+    def _draw_lanes(self) -> Table:
+        finished = sum(s not in ("waiting", "running") for s in self.status.values())
+        table = Table(
+            title=f"{finished}/{len(self.status)} stage runs, {self._elapsed()}",
+            title_justify="left", box=None, pad_edge=False,
+        )  # fmt: skip
+        table.add_column("lane", no_wrap=True)
+        table.add_column("stages", overflow="fold")
+        for lane in self.plan.lanes.values():
+            line = Text()
+            for key in (*(lane.stage_keys or (lane.model_key,)), lane.evaluate_key, lane.speed_key):
+                run = self.plan.runs[key]
+                mark, style = MARKS[self.status[key]]
+                line.append(f"{mark} {run.type.label(run.params)}  ", style=style)
+            table.add_row(lane.name, line)
+        return table
+
+    def _draw_running(self) -> Table:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for key, status in self.status.items():
+            if status != "running":
+                continue
+            event = self.latest.get(key) or ProgressEvent(key, 0, 0, "")
+            spent = format_duration(time.monotonic() - self.started.get(key, time.monotonic()))
+            bar = ProgressBar(total=event.total or None, completed=event.step, width=24,
+                              pulse=not event.total)  # fmt: skip
+            count = f"{event.step}/{event.total}" if event.total else ""
+            table.add_row(
+                self.plan.runs[key].name, bar, count, self._estimate(event), spent, event.message
+            )
+        return table
