@@ -55,9 +55,7 @@ def hold_store(store: FolderStore) -> Iterator[None]:
         lock.release()
 
 
-def run_plan(
-    plan: Plan, store: FolderStore, call: StageCaller, watcher: Watcher, slots: int
-) -> RunState:
+def run_plan(plan: Plan, store: FolderStore, call: StageCaller, watcher: Watcher, slots: int) -> RunState:
     """Run what is not committed yet; one lane's failure never stops the others.
 
     A transient failure is tried once more. Returns the final state of every run.

@@ -31,9 +31,7 @@ class Measured:
 class StageCaller(Protocol):
     """Runs a stage's function somewhere: in a child process, or in this one."""
 
-    def __call__(
-        self, run: StageRun, inputs: Mapping[str, Path], out: Path, progress: Progress
-    ) -> Measured:
+    def __call__(self, run: StageRun, inputs: Mapping[str, Path], out: Path, progress: Progress) -> Measured:
         """Run the stage; raise LanekitError where it fails."""
 
 

@@ -95,18 +95,14 @@ class Experiment(Parameters):
             for name in names:
                 if name not in known:
                     hint = did_you_mean(name, known)
-                    raise ValueError(
-                        f"{label}: unknown name '{name}'{hint}; allowed: {', '.join(known)}"
-                    )
+                    raise ValueError(f"{label}: unknown name '{name}'{hint}; allowed: {', '.join(known)}")
         wanted = {"manta", *self.scoring.benchmark_weights}
         missing = sorted(wanted - set(self.data))
         if missing:
             raise ValueError(f"data: no source for {', '.join(missing)}")
         weights = self.scoring.benchmark_weights.values()
         if any(w < 0 for w in weights) or not any(weights):
-            raise ValueError(
-                "scoring.benchmark_weights: none may be negative, one must be positive"
-            )
+            raise ValueError("scoring.benchmark_weights: none may be negative, one must be positive")
         return self
 
 
@@ -123,11 +119,7 @@ def load_experiment(path: Path) -> Experiment:
         raise InputProblems([document.problem((), "an experiment file is a mapping")])
     if "benchmarks" in document.data:
         raise InputProblems(
-            [
-                document.problem(
-                    ("benchmarks",), "benchmarks stand in files of their own, benchmarks/*.yaml"
-                )
-            ]
+            [document.problem(("benchmarks",), "benchmarks stand in files of their own, benchmarks/*.yaml")]
         )
     experiment, problems = validate(Experiment, document.data, document, ())
     if experiment is None:
@@ -165,14 +157,11 @@ def load_benchmark(path: Path) -> Benchmark:
     return benchmark  # type: ignore[no-any-return]
 
 
-def load_experiment_lanes(
-    path: Path, lanes_folder: Path | None = None
-) -> tuple[Experiment, list[Lane]]:
+def load_experiment_lanes(path: Path, lanes_folder: Path | None = None) -> tuple[Experiment, list[Lane]]:
     """Load an experiment and its lanes (by default those beside the experiment file)."""
     experiment = load_experiment(path)
     defaults = {
-        name: {"seed": experiment.seed, **experiment.stage_defaults.get(name, {})}
-        for name in LANE_STAGES
+        name: {"seed": experiment.seed, **experiment.stage_defaults.get(name, {})} for name in LANE_STAGES
     }
     return experiment, load_lanes(lanes_folder or path.parent, defaults)
 

@@ -97,9 +97,7 @@ def hash_source(path: Path) -> str:
 def hash_environment(lock_file: Path) -> str:
     """Return the digest of a service's requirements lock, read as text without comments."""
     if not lock_file.is_file():
-        raise InputError(
-            f"{lock_file}: the requirements lock is missing", remedy="run ./scripts/dev lock"
-        )
+        raise InputError(f"{lock_file}: the requirements lock is missing", remedy="run ./scripts/dev lock")
     lines = [
         line.strip()
         for line in lock_file.read_text(encoding="utf-8").splitlines()

@@ -76,13 +76,9 @@ def load_lane(path: Path, defaults: dict[str, dict[str, Any]]) -> Lane:
     document = read_yaml(path)
     problems: list[Problem] = []
     if not LANE_NAME.match(path.stem) or path.stem in RESERVED_NAMES:
-        problems.append(
-            Problem(path, 1, 1, f"'{path.stem}' cannot name a lane: use a-z, 0-9 and _ alone")
-        )
+        problems.append(Problem(path, 1, 1, f"'{path.stem}' cannot name a lane: use a-z, 0-9 and _ alone"))
     if not isinstance(document.data, dict):
-        raise InputProblems(
-            [document.problem((), "a lane file is a mapping with title, group, stages")]
-        )
+        raise InputProblems([document.problem((), "a lane file is a mapping with title, group, stages")])
     header = {k: v for k, v in document.data.items() if k != "stages"}
     problems += validate(_LaneHeader, header, document, (), allowed=LANE_KEYS)[1]
     stages = _read_stages(document, defaults, problems)
@@ -120,9 +116,7 @@ def _read_stages(
 ) -> list[LaneStage]:
     items = document.data.get("stages")
     if not isinstance(items, list) or not items:
-        problems.append(
-            document.problem(("stages",), "'stages' must be a list of at least one stage")
-        )
+        problems.append(document.problem(("stages",), "'stages' must be a list of at least one stage"))
         return []
     stages: list[LaneStage] = []
     form = "dense"
@@ -138,14 +132,10 @@ def _read_stages(
         if name not in LANE_STAGES:
             hint = did_you_mean(name, LANE_STAGES)
             allowed = ", ".join(LANE_STAGES)
-            problems.append(
-                document.problem(place, f"unknown stage '{name}'{hint}; allowed: {allowed}")
-            )
+            problems.append(document.problem(place, f"unknown stage '{name}'{hint}; allowed: {allowed}"))
             continue
         if own is not None and not isinstance(own, dict):
-            problems.append(
-                document.problem(place, f"the parameters of '{name}' must be a mapping")
-            )
+            problems.append(document.problem(place, f"the parameters of '{name}' must be a mapping"))
             continue
         stage_type = STAGE_TYPES[name]
         if form not in stage_type.takes:

@@ -53,9 +53,7 @@ class Manifest(BaseModel):
 def describe_files(folder: Path) -> dict[str, FileEntry]:
     """Hash every file of a folder, the manifest and hidden files left out."""
     return {
-        path.relative_to(folder).as_posix(): FileEntry(
-            size_bytes=path.stat().st_size, sha256=hash_file(path)
-        )
+        path.relative_to(folder).as_posix(): FileEntry(size_bytes=path.stat().st_size, sha256=hash_file(path))
         for path in list_files(folder)
         if path.relative_to(folder).as_posix() != MANIFEST_NAME
     }
@@ -105,11 +103,8 @@ def check_files(manifest: Manifest, folder: Path, *, hashes: bool = True) -> Non
         size_bytes = path.stat().st_size
         if size_bytes != entry.size_bytes:
             raise CorruptArtifactError(
-                f"{path}: truncated or changed: {size_bytes} bytes, "
-                f"the manifest says {entry.size_bytes}",
+                f"{path}: truncated or changed: {size_bytes} bytes, the manifest says {entry.size_bytes}",
                 remedy=remedy,
             )
         if hashes and hash_file(path) != entry.sha256:
-            raise CorruptArtifactError(
-                f"{path}: the content's sha256 is not the manifest's", remedy=remedy
-            )
+            raise CorruptArtifactError(f"{path}: the content's sha256 is not the manifest's", remedy=remedy)

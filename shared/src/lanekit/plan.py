@@ -116,9 +116,7 @@ def plan_lanes(
         return run.key
 
     base_source = Source(**experiment.base_model.model_dump(exclude={"name"}))
-    base = add(
-        "fetch_model", FetchModelParams(name=experiment.base_model.name, model=base_source), {}
-    )
+    base = add("fetch_model", FetchModelParams(name=experiment.base_model.name, model=base_source), {})
     corpus_params = PrepareCorpusParams(
         corpus=experiment.data["manta"], seed=experiment.seed, **experiment.corpus.model_dump()
     )
@@ -126,9 +124,7 @@ def plan_lanes(
 
     def add_judgement(model: str) -> tuple[str, str]:
         suite = add("prepare_benchmarks", suite_params, {})
-        quality = add(
-            "evaluate", plan_evaluation(experiment, engine), {"model": model, "suite": suite}
-        )
+        quality = add("evaluate", plan_evaluation(experiment, engine), {"model": model, "suite": suite})
         speed_inputs = {"model": model, "baseline": base}
         return quality, add("measure_speed", plan_speed(experiment, engine), speed_inputs)
 
@@ -186,9 +182,7 @@ def plan_engine(
     name = engine or settings.engine
     if name == "auto":
         name = "vllm" if detect_cuda() else "transformers"
-    fields: dict[str, Any] = settings.model_dump(
-        exclude={"engine", "limit_items", "enable_thinking"}
-    )
+    fields: dict[str, Any] = settings.model_dump(exclude={"engine", "limit_items", "enable_thinking"})
     return EngineParams(engine=name, seed=experiment.seed, **fields)
 
 

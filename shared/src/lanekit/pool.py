@@ -92,9 +92,7 @@ class ChildPool:
         self._closed = False
         log_folder.mkdir(parents=True, exist_ok=True)
 
-    def __call__(
-        self, run: StageRun, inputs: Mapping[str, Path], out: Path, progress: Progress
-    ) -> Measured:
+    def __call__(self, run: StageRun, inputs: Mapping[str, Path], out: Path, progress: Progress) -> Measured:
         """Run one stage; see execute.StageCaller."""
         job = {
             "stage": run.type.name,

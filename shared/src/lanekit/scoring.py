@@ -68,9 +68,7 @@ def rank_lanes(
     obstacle = _find_obstacle(base, base_perf)
     if obstacle:
         notes.append(obstacle)
-    ranked = [
-        _score_lane(r, base_perf, obstacle, used, quality_weight) for r in records if r is not base
-    ]
+    ranked = [_score_lane(r, base_perf, obstacle, used, quality_weight) for r in records if r is not base]
     scored = sorted((x for x in ranked if x.score is not None), key=_order)
     for position, lane in enumerate(scored, start=1):
         lane.rank = position
@@ -78,9 +76,7 @@ def rank_lanes(
     head = _score_lane(base, base_perf, obstacle, used, quality_weight)
     notes += _note_devices(records)
     notes.append(TIE_RULE)
-    return Ranking(
-        experiment=experiment, lanes=[head, *scored, *rest], weights_used=used, notes=notes
-    )
+    return Ranking(experiment=experiment, lanes=[head, *scored, *rest], weights_used=used, notes=notes)
 
 
 def _value(record: LaneRecord, benchmark: str) -> float | None:
@@ -147,9 +143,7 @@ def _note_devices(records: list[LaneRecord]) -> list[str]:
     devices = sorted({f"{r.speed.device} ({r.speed.engine})" for r in records if r.speed})
     if len(devices) > 1:
         return [
-            "Speeds come from different devices or engines ("
-            + "; ".join(devices)
-            + "): each lane is "
+            "Speeds come from different devices or engines (" + "; ".join(devices) + "): each lane is "
             "compared with the baseline on its own device, but lanes should not be compared."
         ]
     return []

@@ -40,7 +40,7 @@ class StageType:
     label: Callable[[Any], str]
     takes: tuple[ModelForm, ...] = ()
     gives: ModelForm | None = None
-    needs_corpus: Callable[[Any], bool] = lambda params: False
+    needs_corpus: Callable[[Any], bool] = lambda _params: False
     needs_teacher: bool = False
     exclusive: bool = False
 
@@ -51,15 +51,15 @@ class StageType:
 
 
 def _named(name: str) -> Callable[[Any], str]:
-    return lambda params: name
+    return lambda _params: name
 
 
-def _always(params: Any) -> bool:
+def _always(_params: Any) -> bool:
     return True
 
 
 def _scheme(method: str) -> Callable[[Any], str]:
-    return lambda params: f"{method}_{params.scheme.lower()}".replace("fp8_fp8", "fp8")
+    return lambda _params: f"{method}_{params.scheme.lower()}".replace("fp8_fp8", "fp8")
 
 
 _TYPES = [

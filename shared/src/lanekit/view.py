@@ -44,9 +44,7 @@ class RunView:
         self._begin = time.monotonic()
         self._last_plain: dict[str, float] = {}
         self._lock = threading.Lock()
-        self._live = (
-            Live(self, console=console, refresh_per_second=4) if console.is_terminal else None
-        )
+        self._live = Live(self, console=console, refresh_per_second=4) if console.is_terminal else None
 
     def __enter__(self) -> RunView:
         if self._live:
@@ -129,7 +127,5 @@ class RunView:
             bar = ProgressBar(total=event.total or None, completed=event.step, width=24,
                               pulse=not event.total)  # fmt: skip
             count = f"{event.step}/{event.total}" if event.total else ""
-            table.add_row(
-                self.plan.runs[key].name, bar, count, self._estimate(event), spent, event.message
-            )
+            table.add_row(self.plan.runs[key].name, bar, count, self._estimate(event), spent, event.message)
         return table
