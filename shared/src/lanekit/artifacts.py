@@ -44,6 +44,8 @@ def explain_os_errors(doing: str) -> Iterator[None]:
             errno.EACCES: "give this user the right to write there, or pass another --store",
             errno.EPERM: "give this user the right to write there, or pass another --store",
             errno.EROFS: "the file system is read-only: pass another --store",
+            errno.ENOTDIR: "a part of this path is a file, not a folder: pass another --store",
+            errno.EEXIST: "a file stands where a folder is needed: pass another --store",
         }
         raise StoreError(
             f"{doing}: {error.strerror or error} ({error.filename or 'no file named'})",
@@ -81,7 +83,9 @@ class FolderStore:
         path = self.locate(run) / MANIFEST_NAME
         if not path.is_file():
             return None
-        manifest = parse_manifest(path.read_text(encoding="utf-8"), str(path))
+        with explain_os_errors(f"reading {path}"):
+            content = path.read_bytes()
+        manifest = parse_manifest(content, str(path))
         return manifest if manifest.key == run.key else None
 
     def fetch_artifact(self, run: StageRun) -> Path:
@@ -99,6 +103,19 @@ class FolderStore:
         check_files(manifest, self.locate(run), hashes=run.key not in self._verified)
         self._verified.add(run.key)
         return self.locate(run)
+
+    def load_run(self, path: str) -> StageRun:
+        """Return the run behind a committed artifact named "bucket/name", read from its manifest.
+
+        Raises:
+            StoreError: there is no such artifact.
+        """
+        manifest_path = self.root / path / MANIFEST_NAME
+        if not manifest_path.is_file():
+            raise StoreError(
+                f"{self.root / path}: no such artifact", remedy="evaluate the model again with this --store"
+            )
+        return parse_manifest(manifest_path.read_text(encoding="utf-8"), str(manifest_path)).make_run()
 
     def publish_artifact(self, run: StageRun, folder: Path, manifest: Manifest) -> None:
         """See ArtifactStore. The folder is moved; an unfinished leftover in its place is replaced."""

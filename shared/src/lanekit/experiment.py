@@ -5,20 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 
 from lanekit.benchmarks import REQUIRED_COLUMNS, Benchmark
 from lanekit.errors import did_you_mean
 from lanekit.lanefile import Lane, load_lanes, validate
 from lanekit.params import Device, Dtype, Parameters, Source
-from lanekit.specs import LANE_STAGES
-from lanekit.yamlfile import InputProblems, Problem, read_yaml
+from lanekit.specs import LANE_STAGES, STAGE_TYPES
+from lanekit.yamlfile import InputProblems, KeyPath, Problem, YamlDocument, read_yaml
+
+CORPUS = "manta"
 
 
 class BaseModelSource(Source):
-    """The uncompressed model; `name` is what packages are named after."""
+    """The uncompressed model; `name` is what packages and folders are named after."""
 
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 
 class CorpusSettings(Parameters):
@@ -84,27 +86,6 @@ class Experiment(Parameters):
     scoring: ScoringSettings
     packaging: PackagingSettings
 
-    @model_validator(mode="after")
-    def check_names(self) -> Experiment:
-        """Refuse unknown data sets, benchmarks without data, and weights of unknown benchmarks."""
-        for label, names, known in (
-            ("data", self.data, REQUIRED_COLUMNS),
-            ("scoring.benchmark_weights", self.scoring.benchmark_weights, REQUIRED_COLUMNS),
-            ("stage_defaults", self.stage_defaults, LANE_STAGES),
-        ):
-            for name in names:
-                if name not in known:
-                    hint = did_you_mean(name, known)
-                    raise ValueError(f"{label}: unknown name '{name}'{hint}; allowed: {', '.join(known)}")
-        wanted = {"manta", *self.scoring.benchmark_weights}
-        missing = sorted(wanted - set(self.data))
-        if missing:
-            raise ValueError(f"data: no source for {', '.join(missing)}")
-        weights = self.scoring.benchmark_weights.values()
-        if any(w < 0 for w in weights) or not any(weights):
-            raise ValueError("scoring.benchmark_weights: none may be negative, one must be positive")
-        return self
-
 
 def load_experiment(path: Path) -> Experiment:
     """Load an experiment file and, from `benchmarks/` beside it, the suite its weights name.
@@ -122,7 +103,9 @@ def load_experiment(path: Path) -> Experiment:
             [document.problem(("benchmarks",), "benchmarks stand in files of their own, benchmarks/*.yaml")]
         )
     experiment, problems = validate(Experiment, document.data, document, ())
-    if experiment is None:
+    problems += [document.problem(place, message) for place, message in _find_name_faults(document.data)]
+    problems += _check_stage_defaults(document)
+    if experiment is None or problems:
         raise InputProblems(problems)
     benchmarks: list[Benchmark] = []
     for name in experiment.scoring.benchmark_weights:
@@ -133,13 +116,53 @@ def load_experiment(path: Path) -> Experiment:
     if problems:
         raise InputProblems(problems)
     home = path.resolve().parent
-    return experiment.model_copy(
+    loaded: Experiment = experiment.model_copy(
         update={
             "benchmarks": tuple(benchmarks),
             "base_model": _absolute(experiment.base_model, home),
             "data": {name: _absolute(source, home) for name, source in experiment.data.items()},
         }
     )
+    return loaded
+
+
+def _find_name_faults(data: dict[str, Any]) -> list[tuple[KeyPath, str]]:
+    """Find unknown data sets, benchmarks and stages, benchmarks without data, and impossible weights."""
+    sources, scoring = data.get("data"), data.get("scoring")
+    weights = scoring.get("benchmark_weights") if isinstance(scoring, dict) else None
+    defaults = data.get("stage_defaults")
+    benchmarks = tuple(name for name in REQUIRED_COLUMNS if name != CORPUS)
+    faults: list[tuple[KeyPath, str]] = []
+    for place, names, known in (
+        (("data",), sources, tuple(REQUIRED_COLUMNS)),
+        (("scoring", "benchmark_weights"), weights, benchmarks),
+        (("stage_defaults",), defaults, LANE_STAGES),
+    ):
+        for name in names if isinstance(names, dict) else ():
+            if name not in known:
+                hint = did_you_mean(name, known)
+                faults.append(((*place, name), f"unknown name '{name}'{hint}; allowed: {', '.join(known)}"))
+    if isinstance(sources, dict) and isinstance(weights, dict):
+        for name in sorted({CORPUS, *weights}.intersection(REQUIRED_COLUMNS) - set(sources)):
+            faults.append((("data",), f"no source for '{name}'"))
+    if isinstance(weights, dict):
+        numbers = [w for w in weights.values() if isinstance(w, (int, float))]
+        if any(w < 0 for w in numbers) or (len(numbers) == len(weights) and not any(numbers)):
+            faults.append(
+                (("scoring", "benchmark_weights"), "no weight may be negative, one must be positive")
+            )
+    return faults
+
+
+def _check_stage_defaults(document: YamlDocument) -> list[Problem]:
+    """Check each stage's shared parameters here, where they stand; what a lane adds is missing yet."""
+    defaults = document.data.get("stage_defaults")
+    problems: list[Problem] = []
+    for name, values in defaults.items() if isinstance(defaults, dict) else ():
+        if name in LANE_STAGES and isinstance(values, dict):
+            found = validate(STAGE_TYPES[name].params, values, document, ("stage_defaults", name))[1]
+            problems += [p for p in found if not p.message.endswith(" is missing")]
+    return problems
 
 
 def load_benchmark(path: Path) -> Benchmark:

@@ -36,7 +36,10 @@ def write_canonical_json(value: Any) -> str:
                 check(inner)
 
     check(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    except TypeError as error:
+        raise ValueError(f"not a JSON value: {error}") from error
 
 
 def compute_stage_key(

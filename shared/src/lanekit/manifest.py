@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lanekit.errors import CorruptArtifactError
 from lanekit.keys import hash_file, list_files
 from lanekit.plan import StageRun
+from lanekit.specs import STAGE_TYPES
 
 MANIFEST_NAME = "manifest.json"
 
@@ -49,6 +50,11 @@ class Manifest(BaseModel):
         """The sum of the files' sizes."""
         return sum(entry.size_bytes for entry in self.files.values())
 
+    def make_run(self) -> StageRun:
+        """Return the stage run that made the artifact."""
+        stage_type = STAGE_TYPES[self.stage]
+        return StageRun(self.key, stage_type, stage_type.params.model_validate(self.parameters), self.inputs)
+
 
 def describe_files(folder: Path) -> dict[str, FileEntry]:
     """Hash every file of a folder, the manifest and hidden files left out."""
@@ -74,7 +80,7 @@ def make_manifest(run: StageRun, folder: Path, **measured: Any) -> Manifest:
     )
 
 
-def parse_manifest(text: str, where: str) -> Manifest:
+def parse_manifest(text: str | bytes, where: str) -> Manifest:
     """Parse a manifest.
 
     Raises:

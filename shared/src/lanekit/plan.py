@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,18 +38,31 @@ class StageRun:
         """The artifact's readable name: label and short key."""
         return f"{self.type.label(self.params)}-{self.key[:SHORT_KEY_CHARACTERS]}"
 
+    @property
+    def path(self) -> str:
+        """The artifact's place in a store: bucket and name."""
+        return f"{self.type.bucket}/{self.name}"
+
 
 @dataclass(frozen=True)
 class LanePlan:
-    """The runs of one lane, in order; `model_key` is the run whose artifact is the lane's model."""
+    """The runs of one lane, in order; `model_key` is the run whose artifact is the lane's model.
+
+    A chain that is not to be evaluated has neither `evaluate_key` nor `speed_key`.
+    """
 
     name: str
     title: str
     group: str
     stage_keys: tuple[str, ...]
     model_key: str
-    evaluate_key: str
-    speed_key: str
+    evaluate_key: str | None = None
+    speed_key: str | None = None
+
+    @property
+    def target_keys(self) -> tuple[str, ...]:
+        """The runs that must be committed for the lane to be complete."""
+        return tuple(k for k in (self.model_key, self.evaluate_key, self.speed_key) if k)
 
 
 @dataclass
@@ -68,8 +81,7 @@ class Plan:
 
     def collect_lane_runs(self, lane: str) -> set[str]:
         """Return every run that a lane needs up to its evaluation."""
-        plan = self.lanes[lane]
-        return self.collect_needed(plan.evaluate_key) | self.collect_needed(plan.speed_key)
+        return set().union(*(self.collect_needed(key) for key in self.lanes[lane].target_keys))
 
     def count_asked(self) -> int:
         """Return how many stage runs the lanes would make, were nothing shared."""
@@ -98,6 +110,67 @@ def make_stage_run(
     return StageRun(key, stage_type, params, dict(inputs))
 
 
+class Planner:
+    """Adds runs to a plan for one experiment, whose sources carry digests."""
+
+    def __init__(self, experiment: Experiment, engine: EngineParams, environments: Mapping[str, str]) -> None:
+        self.experiment = experiment
+        self.engine = engine
+        self.environments = environments
+        self.plan = Plan()
+
+    def add_run(self, stage: str, params: Parameters, inputs: Mapping[str, str]) -> str:
+        """Add a run, unless an equal one is planned, and return its key."""
+        run = make_stage_run(stage, params, inputs, self.environments)
+        self.plan.runs.setdefault(run.key, run)
+        return run.key
+
+    def add_model(self, name: str, source: Source) -> str:
+        """Add the fetching of a model."""
+        model = Source(**source.model_dump(include=set(Source.model_fields)))
+        return self.add_run("fetch_model", FetchModelParams(name=name, model=model), {})
+
+    def add_base(self) -> str:
+        """Add the fetching of the base model."""
+        return self.add_model(self.experiment.base_model.name, self.experiment.base_model)
+
+    def add_corpus(self) -> str:
+        """Add the preparation of the corpus."""
+        experiment = self.experiment
+        params = PrepareCorpusParams(
+            corpus=experiment.data["manta"], seed=experiment.seed, **experiment.corpus.model_dump()
+        )
+        return self.add_run("prepare_corpus", params, {})
+
+    def add_chain(self, start: str, stages: Iterable[tuple[str, Parameters]]) -> tuple[str, ...]:
+        """Add stages, each on the model before it; `start` is also the teacher. Return their keys."""
+        model, keys = start, []
+        for name, params in stages:
+            stage_type = STAGE_TYPES[name]
+            inputs = {"model": model}
+            if stage_type.needs_corpus(params):
+                inputs["corpus"] = self.add_corpus()
+            if stage_type.needs_teacher:
+                inputs["teacher"] = start
+            model = self.add_run(name, params, inputs)
+            keys.append(model)
+        return tuple(keys)
+
+    def add_lane(
+        self, name: str, title: str, group: str, start: str, chain: tuple[str, ...], baseline: str | None
+    ) -> None:
+        """Add a lane over planned runs; it is evaluated where a baseline to compare with is given."""
+        model = chain[-1] if chain else start
+        evaluate = speed = None
+        if baseline is not None:
+            suite = self.add_run("prepare_benchmarks", plan_suite(self.experiment), {})
+            quality = plan_evaluation(self.experiment, self.engine)
+            evaluate = self.add_run("evaluate", quality, {"model": model, "suite": suite})
+            timing = plan_speed(self.experiment, self.engine)
+            speed = self.add_run("measure_speed", timing, {"model": model, "baseline": baseline})
+        self.plan.lanes[name] = LanePlan(name, title, group, chain, model, evaluate, speed)
+
+
 def plan_lanes(
     experiment: Experiment,
     lanes: list[Lane],
@@ -108,48 +181,14 @@ def plan_lanes(
 
     The baseline is planned as the lane `baseline`, first.
     """
-    plan = Plan()
-
-    def add(stage: str, params: Parameters, inputs: Mapping[str, str]) -> str:
-        run = make_stage_run(stage, params, inputs, environments)
-        plan.runs.setdefault(run.key, run)
-        return run.key
-
-    base_source = Source(**experiment.base_model.model_dump(exclude={"name"}))
-    base = add("fetch_model", FetchModelParams(name=experiment.base_model.name, model=base_source), {})
-    corpus_params = PrepareCorpusParams(
-        corpus=experiment.data["manta"], seed=experiment.seed, **experiment.corpus.model_dump()
-    )
-    suite_params = plan_suite(experiment)
-
-    def add_judgement(model: str) -> tuple[str, str]:
-        suite = add("prepare_benchmarks", suite_params, {})
-        quality = add("evaluate", plan_evaluation(experiment, engine), {"model": model, "suite": suite})
-        speed_inputs = {"model": model, "baseline": base}
-        return quality, add("measure_speed", plan_speed(experiment, engine), speed_inputs)
-
-    plan.lanes[BASELINE] = LanePlan(
-        BASELINE,
-        f"{experiment.base_model.name}, uncompressed",
-        "Baseline",
-        (),
-        base,
-        *add_judgement(base),
-    )
+    planner = Planner(experiment, engine, environments)
+    base = planner.add_base()
+    title = f"{experiment.base_model.name}, uncompressed"
+    planner.add_lane(BASELINE, title, "Baseline", base, (), base)
     for lane in lanes:
-        model, keys = base, []
-        for stage in lane.stages:
-            inputs = {"model": model}
-            if stage.type.needs_corpus(stage.params):
-                inputs["corpus"] = add("prepare_corpus", corpus_params, {})
-            if stage.type.needs_teacher:
-                inputs["teacher"] = base
-            model = add(stage.type.name, stage.params, inputs)
-            keys.append(model)
-        plan.lanes[lane.name] = LanePlan(
-            lane.name, lane.title, lane.group, tuple(keys), model, *add_judgement(model)
-        )
-    return plan
+        chain = planner.add_chain(base, [(stage.type.name, stage.params) for stage in lane.stages])
+        planner.add_lane(lane.name, lane.title, lane.group, base, chain, base)
+    return planner.plan
 
 
 def plan_suite(experiment: Experiment) -> PrepareBenchmarksParams:
@@ -183,13 +222,15 @@ def plan_engine(
     if name == "auto":
         name = "vllm" if detect_cuda() else "transformers"
     fields: dict[str, Any] = settings.model_dump(exclude={"engine", "limit_items", "enable_thinking"})
-    return EngineParams(engine=name, seed=experiment.seed, **fields)
+    return EngineParams.model_validate({"engine": name, "seed": experiment.seed, **fields})
 
 
 def _drop_paths(value: Any) -> Any:
     """Local paths do not enter a key: the content's digest does."""
     if isinstance(value, dict):
         if "digest" in value and is_local(str(value.get("source", ""))):
+            if not value["digest"]:
+                raise ValueError(f"{value['source']}: no digest yet (see resolve.resolve_sources)")
             return {**{k: _drop_paths(v) for k, v in value.items()}, "source": "local"}
         return {k: _drop_paths(v) for k, v in value.items()}
     if isinstance(value, list):

@@ -10,10 +10,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lanekit.child import EVENTS_FD_VARIABLE
+from lanekit.child import EVENTS_FD_VARIABLE, PARENT_PID_VARIABLE
 from lanekit.errors import InputError, LanekitError, TransientError
 from lanekit.execute import Measured
 from lanekit.plan import StageRun
@@ -27,7 +28,10 @@ class StageFailedError(LanekitError):
 
 
 class ChildProcess:
-    """One child of one service."""
+    """One child of one service.
+
+    The child lives as long as the *thread* that makes it (Linux's parent-death signal counts threads).
+    """
 
     def __init__(self, service: str, environment: Mapping[str, str]) -> None:
         self.service = service
@@ -36,13 +40,19 @@ class ChildProcess:
             [sys.executable, "-m", "lanekit.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            env={**environment, EVENTS_FD_VARIABLE: str(write_end)},
+            env={
+                **environment,
+                EVENTS_FD_VARIABLE: str(write_end),
+                PARENT_PID_VARIABLE: str(os.getpid()),
+            },
             pass_fds=(write_end,),
             start_new_session=True,  # Ctrl-C reaches the parent alone, which stops the children
             text=True,
         )
         os.close(write_end)
         self.events = os.fdopen(read_end, encoding="utf-8")
+        self._cleaner = threading.Thread(target=self._clean_up, daemon=True)
+        self._cleaner.start()
 
     def run(self, job: dict[str, Any], progress: Progress) -> Measured:
         """Send a job and follow its events to the end."""
@@ -53,6 +63,8 @@ class ChildProcess:
         except BrokenPipeError:
             pass  # the missing closing event says it below
         for line in self.events:
+            if not line.endswith("\n"):
+                break  # it died while it wrote
             event = json.loads(line)
             kind = event.pop("event")
             if kind == "progress":
@@ -71,13 +83,33 @@ class ChildProcess:
             f"({job['log']})",
         )
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process still runs."""
+        return self.process.poll() is None
+
     def stop(self) -> None:
-        """Kill the child and whatever it started."""
-        if self.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        """Kill the child and whatever it started; a `run` under way in another thread then fails."""
+        if self.is_alive:
+            self._kill_group()
+        self._cleaner.join()
+
+    def release(self) -> None:
+        """Stop, then close the pipes; only where no other thread is in `run`."""
+        self.stop()
         self.events.close()
+        with contextlib.suppress(OSError):  # what a dead child never read
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+
+    def _clean_up(self) -> None:
+        # What a dead child started would hold its memory, its GPU and the pipe of events for ever.
+        self.process.wait()
+        self._kill_group()
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 class ChildPool:
@@ -90,6 +122,8 @@ class ChildPool:
         self._all: set[ChildProcess] = set()
         self._lock = threading.Lock()
         self._closed = False
+        # Children are made in one thread that lives as long as the pool: see ChildProcess.
+        self._maker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lanekit-children")
         log_folder.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, run: StageRun, inputs: Mapping[str, Path], out: Path, progress: Progress) -> Measured:
@@ -116,23 +150,29 @@ class ChildPool:
         with self._lock:
             self._closed = True
             children = list(self._all)
+            idle, self._idle = self._idle, []
         for child in children:
             child.stop()
+        for child in idle:
+            child.release()
+        self._maker.shutdown()
 
     def _take(self, service: str) -> ChildProcess:
         with self._lock:
             if self._closed:
                 raise InputError("the run was stopped")
-            for child in self._idle:
-                if child.service == service:
-                    self._idle.remove(child)
+            for child in [c for c in self._idle if c.service == service]:
+                self._idle.remove(child)
+                if child.is_alive:
                     return child
-            child = ChildProcess(service, self.environment)
+                self._all.discard(child)
+                child.release()
+            child = self._maker.submit(ChildProcess, service, self.environment).result()
             self._all.add(child)
             return child
 
     def _drop(self, child: ChildProcess) -> None:
-        child.stop()
+        child.release()
         with self._lock:
             self._all.discard(child)
 

@@ -76,5 +76,6 @@ class RunState:
             if key in needed and self.status[key] == "failed":
                 where = f"stage {self.plan.runs[key].type.name}"
                 return f"{where}: {self.reasons.get(key, 'failed')}"
-        unfinished = self.status[plan.evaluate_key] not in ("done", "reused")
+        ends = (plan.model_key, plan.evaluate_key, plan.speed_key)
+        unfinished = any(self.status[key] not in ("done", "reused") for key in ends)
         return "not finished" if unfinished else ""

@@ -59,7 +59,7 @@ def _always(_params: Any) -> bool:
 
 
 def _scheme(method: str) -> Callable[[Any], str]:
-    return lambda _params: f"{method}_{params.scheme.lower()}".replace("fp8_fp8", "fp8")
+    return lambda params: f"{method}_{params.scheme.lower()}".replace("fp8_fp8", "fp8")
 
 
 _TYPES = [

@@ -61,16 +61,13 @@ class RunView:
             self.status[run.key] = status
             if status == "running":
                 self.started[run.key] = time.monotonic()
-            if self._live and status != "failed":
+            if self._live and status not in ("failed", "waiting"):
                 return
-            lanes = ", ".join(self.plan.list_lanes_of(run.key)) or "-"
             took = ""
             if status in ("done", "failed") and run.key in self.started:
                 took = f" after {format_duration(time.monotonic() - self.started[run.key])}"
-            self.console.print(
-                f"[{self._elapsed()}] {status}: {run.name}{took} (for {lanes}) {reason}".rstrip(),
-                style=MARKS[status][1], markup=False, highlight=False, soft_wrap=True,
-            )  # fmt: skip
+        lanes = ", ".join(self.plan.list_lanes_of(run.key))
+        self._print(f"{status}: {run.name}{took} (for {lanes}) {reason}", MARKS[status][1])
 
     def show_progress(self, event: ProgressEvent) -> None:
         """See embedded.Watcher."""
@@ -80,12 +77,14 @@ class RunView:
             if self._live or now - self._last_plain.get(event.key, 0) < PLAIN_SECONDS:
                 return
             self._last_plain[event.key] = now
-            name = self.plan.runs[event.key].name
-            self.console.print(
-                f"[{self._elapsed()}]   {name}: {event.message} "
-                f"{event.step}/{event.total or '?'} {self._estimate(event)}".rstrip(),
-                markup=False, highlight=False, soft_wrap=True,
-            )  # fmt: skip
+        name = self.plan.runs[event.key].name
+        total = event.total or "?"
+        self._print(f"  {name}: {event.message} {event.step}/{total} {self._estimate(event)}")
+
+    def _print(self, text: str, style: str = "") -> None:
+        # Never under the lock: a live console draws this view while it prints.
+        line = f"[{self._elapsed()}] {text}".rstrip()
+        self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def _elapsed(self) -> str:
         return format_duration(time.monotonic() - self._begin)
@@ -110,7 +109,7 @@ class RunView:
         table.add_column("stages", overflow="fold")
         for lane in self.plan.lanes.values():
             line = Text()
-            for key in (*(lane.stage_keys or (lane.model_key,)), lane.evaluate_key, lane.speed_key):
+            for key in dict.fromkeys((*lane.stage_keys, *lane.target_keys)):
                 run = self.plan.runs[key]
                 mark, style = MARKS[self.status[key]]
                 line.append(f"{mark} {run.type.label(run.params)}  ", style=style)

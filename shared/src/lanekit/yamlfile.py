@@ -13,6 +13,8 @@ from lanekit.errors import InputError
 Location = tuple[int, int]
 KeyPath = tuple[str | int, ...]
 
+MAX_VALUES = 100_000  # aliases of aliases can unfold a few lines into more values than memory holds
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -79,13 +81,18 @@ def parse_yaml(text: str, path: Path) -> YamlDocument:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         message = f"not valid YAML: {error.problem or error}"
         raise InputProblems([Problem(path, line, column, message)]) from error
-    except yaml.YAMLError as error:  # e.g. a control character: no mark
+    except (yaml.YAMLError, ValueError) as error:  # e.g. a control character: no mark
         raise InputProblems([Problem(path, 1, 1, f"not valid YAML: {error}")]) from error
+    except RecursionError as error:
+        raise InputProblems([Problem(path, 1, 1, "nested too deeply")]) from error
     if node is None:
         raise InputProblems([Problem(path, 1, 1, "the file is empty")])
     document = YamlDocument(path, None)
     problems: list[Problem] = []
-    document.data = _convert(loader, node, (), document, problems, frozenset())
+    try:
+        document.data = _convert(loader, node, (), document, problems, frozenset())
+    except RecursionError as error:
+        raise InputProblems([Problem(path, 1, 1, "nested too deeply")]) from error
     if problems:
         raise InputProblems(problems)
     return document
@@ -101,6 +108,9 @@ def _convert(
 ) -> Any:
     line, column = node.start_mark.line + 1, node.start_mark.column + 1
     document.locations.setdefault(key_path, (line, column))
+    if len(document.locations) > MAX_VALUES:
+        message = f"more than {MAX_VALUES} values once its aliases are unfolded"
+        raise InputProblems([Problem(document.path, line, column, message)])
 
     def report(at: yaml.Node, message: str) -> None:
         mark = at.start_mark
@@ -134,6 +144,8 @@ def _convert(
         ]
     try:
         return loader.construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        report(node, f"cannot read this value: {error}")
+    except (yaml.YAMLError, ValueError, OverflowError, LookupError, AttributeError) as error:
+        # the last two: PyYAML's own slips on a forced tag, e.g. `!!bool maybe` or `!!timestamp soon`
+        detail = getattr(error, "problem", None) or error
+        report(node, f"cannot read '{node.value}' as {node.tag.rpartition(':')[2]}: {detail}")
         return None

@@ -1,0 +1,62 @@
+"""The calibration set as llmcompressor wants it, and checks before any time is spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lanekit.conversations import encode_corpus
+from lanekit.errors import InputError
+from lanekit.modelfiles import read_config
+from lanekit.params import QuantizeParams
+from lanekit.safetensors_header import check_model_folder
+
+
+def load_for_quantization(folder: Path, spec: QuantizeParams) -> tuple[Any, Any]:
+    """Return a dense model in its stored dtype and its tokenizer.
+
+    On a GPU host the model stays on the CPU: llmcompressor moves one layer at a time.
+
+    Raises:
+        InputError: the model is quantized already, or a weight file is truncated.
+    """
+    if "quantization_config" in read_config(folder):
+        raise InputError(
+            f"{folder}: the model is quantized already",
+            remedy="quantize the dense model; in a lane file only one quantization may stand",
+        )
+    check_model_folder(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    torch.manual_seed(spec.seed)
+    return model, tokenizer
+
+
+def load_calibration_set(tokenizer: Any, corpus: Path, spec: QuantizeParams) -> Dataset:
+    """Return `calibration_rows` token sequences of at most `max_length` tokens, prompt and answer."""
+    path = corpus / "calibration.jsonl"
+    samples = encode_corpus(tokenizer, path, spec.max_length, spec.calibration_rows)
+    samples = samples[: spec.calibration_rows]
+    return Dataset.from_list(
+        [{"input_ids": s["input_ids"], "attention_mask": [1] * len(s["input_ids"])} for s in samples]
+    )
+
+
+def check_group_size(model: Any, group_size: int, ignore: tuple[str, ...]) -> None:
+    """Refuse a model whose linear layers cannot be cut into groups.
+
+    Raises:
+        InputError: names the first layer whose input width is not a multiple of `group_size`.
+    """
+    for name, module in model.named_modules():
+        if not isinstance(module, torch.nn.Linear) or any(name.endswith(i) for i in ignore):
+            continue
+        if module.in_features % group_size:
+            raise InputError(
+                f"{name}: its input width {module.in_features} does not divide by the group size {group_size}",
+                remedy="use a per-channel scheme (W8A16), or prune widths to multiples of the group size",
+            )

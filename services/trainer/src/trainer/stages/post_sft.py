@@ -1,0 +1,82 @@
+"""Post-SFT: train the norm weights of a (quantized) model; every other tensor stays, bit for bit."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from datasets import Dataset
+from transformers import Trainer
+
+from lanekit.conversations import encode_corpus
+from lanekit.modelfiles import WEIGHT_INDEX, carry_files, write_report
+from lanekit.params import PostSftParams
+from lanekit.progress import Progress
+from lanekit.safetensors_header import check_model_folder
+from trainer.models import choose_device, load_tokenizer
+from trainer.packed import compare_tensors, hash_tensors, load_as_dense, rewrite_tensors
+from trainer.training import PadCollator, ReportCallback, make_arguments
+
+TRAINED_SUFFIX = "norm.weight"
+
+
+def run(spec: PostSftParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
+    """Train on an unpacked float32 copy, then rewrite only the norms of the stored checkpoint.
+
+    Saving the unpacked model would store weights twice (W4A16) or corrupt them (FP8), so it never is.
+
+    Raises:
+        InputError: the checkpoint is truncated, or no sample fits.
+        TensorsChangedError: a tensor other than a norm would change.
+        DivergedError: the loss is not finite.
+    """
+    source = inputs["model"]
+    check_model_folder(source)
+    device = choose_device(spec.device)
+    tokenizer = load_tokenizer(source)
+    model = load_as_dense(source, device)
+    trained = {n for n, _ in model.named_parameters() if n.endswith(TRAINED_SUFFIX)}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trained)
+    samples = encode_corpus(tokenizer, inputs["corpus"] / "train.jsonl", spec.max_length)
+    validation = encode_corpus(tokenizer, inputs["corpus"] / "validation.jsonl", spec.max_length)
+    callback = ReportCallback(progress, "training the norms")
+    with tempfile.TemporaryDirectory(dir=out.parent) as work:
+        trainer = Trainer(
+            model=model,
+            args=make_arguments(
+                spec,
+                Path(work),
+                device,
+                per_device_eval_batch_size=spec.batch_size,
+                prediction_loss_only=True,
+            ),
+            train_dataset=Dataset.from_list(samples),
+            eval_dataset=Dataset.from_list(validation),
+            data_collator=PadCollator(tokenizer.pad_token_id),
+            callbacks=[callback],
+        )
+        loss_before = trainer.evaluate()["eval_loss"]
+        trainer.train()
+        loss_after = trainer.evaluate()["eval_loss"]
+    before = hash_tensors(source)
+    rewrite_tensors(source, out, {n: p for n, p in model.named_parameters() if n in trained})
+    changed = compare_tensors(before, hash_tensors(out), trained)
+    for name in ("config.json", WEIGHT_INDEX):
+        if (source / name).is_file():
+            shutil.copy2(source / name, out / name)
+    carry_files(source, out)
+    check_model_folder(out)
+    write_report(
+        out,
+        samples=len(samples),
+        loss_curve=callback.curve,
+        validation_loss_before=loss_before,
+        validation_loss_after=loss_after,
+        norms=len(trained),
+        norms_changed=len(changed),
+        tensors_bit_identical=len(before) - len(changed),
+        device=str(device),
+    )

@@ -1,0 +1,99 @@
+"""What the training stages share: arguments of the Hugging Face trainer, loss curve, progress."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainingArguments, set_seed
+
+from lanekit.conversations import IGNORED_LABEL
+from lanekit.errors import LanekitError
+from lanekit.params import TrainingParams
+from lanekit.progress import Progress
+
+
+class DivergedError(LanekitError):
+    """Training reached a loss that is not a number."""
+
+
+class ReportCallback(TrainerCallback):
+    """Passes progress on, keeps the loss curve, stops at a loss that is not finite."""
+
+    def __init__(self, progress: Progress, what: str) -> None:
+        self.progress = progress
+        self.what = what
+        self.curve: list[dict[str, float]] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Report an optimizer step."""
+        loss = f", loss {self.curve[-1]['loss']:.4f}" if self.curve else ""
+        self.progress(state.global_step, state.max_steps, self.what + loss)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Keep a point of the loss curve."""
+        if not logs or "loss" not in logs:
+            return
+        if not math.isfinite(logs["loss"]):
+            raise DivergedError(
+                f"the loss is {logs['loss']} at step {state.global_step}",
+                remedy="lower learning_rate for this stage in the experiment file",
+            )
+        self.curve.append({"step": state.global_step, "loss": float(logs["loss"])})
+
+
+def make_arguments(
+    spec: TrainingParams,
+    work: Path,
+    device: torch.device,
+    kind: type[TrainingArguments] = TrainingArguments,
+    **extra: Any,
+) -> Any:
+    """Return the trainer's arguments; seeds torch, numpy and random as well."""
+    set_seed(spec.seed)
+    return kind(
+        output_dir=str(work),
+        max_steps=spec.steps,
+        learning_rate=spec.learning_rate,
+        per_device_train_batch_size=spec.batch_size,
+        gradient_accumulation_steps=spec.gradient_accumulation,
+        warmup_ratio=spec.warmup_ratio,
+        weight_decay=spec.weight_decay,
+        lr_scheduler_type="cosine",
+        optim=spec.optimizer,
+        gradient_checkpointing=spec.gradient_checkpointing,
+        logging_steps=min(spec.log_every_steps, spec.steps),
+        logging_first_step=True,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        seed=spec.seed,
+        data_seed=spec.seed,
+        bf16=device.type == "cuda",
+        use_cpu=device.type == "cpu",
+        dataloader_pin_memory=device.type == "cuda",
+        **extra,
+    )
+
+
+class PadCollator:
+    """Pads `input_ids` and `labels` on the right; tensors are (batch, longest length)."""
+
+    def __init__(self, pad_token_id: int) -> None:
+        self.pad_token_id = pad_token_id
+
+    def __call__(self, samples: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+        """Return input_ids, attention_mask and labels."""
+        longest = max(len(s["input_ids"]) for s in samples)
+
+        def pad(name: str, value: int) -> torch.Tensor:
+            return torch.tensor([s[name] + [value] * (longest - len(s[name])) for s in samples])
+
+        lengths = torch.tensor([len(s["input_ids"]) for s in samples])
+        return {
+            "input_ids": pad("input_ids", self.pad_token_id),
+            "labels": pad("labels", IGNORED_LABEL),
+            "attention_mask": (torch.arange(longest)[None] < lengths[:, None]).long(),
+        }

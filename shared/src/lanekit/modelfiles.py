@@ -1,0 +1,64 @@
+"""Model folders as files: what is carried from one stage to the next. No torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lanekit.errors import InputError
+
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx")
+WEIGHT_INDEX = "model.safetensors.index.json"
+STAGE_FILES = ("manifest.json", "report.json", "recipe.yaml", "README.md")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return a model folder's config.json.
+
+    Raises:
+        InputError: it is missing or not JSON.
+    """
+    path = folder / "config.json"
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: missing", remedy="give a Hugging Face model folder") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON: {error}") from error
+    return config
+
+
+def list_weight_files(folder: Path) -> list[Path]:
+    """Return a model folder's safetensors files in order.
+
+    Raises:
+        InputError: there is none.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise InputError(
+            f"{folder}: no *.safetensors file",
+            remedy="convert the model: model.save_pretrained(folder, safe_serialization=True)",
+        )
+    return files
+
+
+def measure_weights(folder: Path) -> int:
+    """Return the weights' size in bytes."""
+    return sum(path.stat().st_size for path in list_weight_files(folder))
+
+
+def carry_files(source: Path, out: Path) -> None:
+    """Copy all that is neither weights nor config nor a stage's own file (tokenizer, licence, …)."""
+    for path in sorted(source.iterdir()):
+        skipped = path.name in (*STAGE_FILES, "config.json", WEIGHT_INDEX)
+        if path.is_file() and not skipped and path.suffix not in WEIGHT_SUFFIXES:
+            shutil.copy2(path, out / path.name)
+
+
+def write_report(out: Path, **report: Any) -> None:
+    """Write a stage's own report into its output folder."""
+    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
+    (out / "report.json").write_text(text + "\n", encoding="utf-8")

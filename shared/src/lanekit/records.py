@@ -1,0 +1,133 @@
+"""Lane records out of committed artifacts, and in and out of the results folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from lanekit.artifacts import FolderStore, explain_os_errors
+from lanekit.errors import InputError, LanekitError
+from lanekit.manifest import Manifest
+from lanekit.plan import BASELINE, Plan
+from lanekit.results import BenchmarkResult, LaneRecord, SpeedResult
+from lanekit.schedule import RunState
+
+METRICS_NAME = "metrics.json"
+
+
+def collect_record(plan: Plan, state: RunState, store: FolderStore, lane: str) -> LaneRecord:
+    """Return what is known of a lane after a run; a failed lane carries its reason."""
+    lane_plan = plan.lanes[lane]
+    record = LaneRecord(lane=lane, title=lane_plan.title, group=lane_plan.group)
+    manifests = {key: _find(store, plan, key) for key in _list_lane_keys(plan, lane)}
+    record.stage_seconds = {
+        plan.runs[key].type.name: manifest.seconds for key, manifest in manifests.items() if manifest
+    }
+    record.stages = [plan.runs[key].path for key in lane_plan.stage_keys]
+    record.model = plan.runs[lane_plan.model_key].path
+    reason = state.explain_lane(lane)
+    if reason:
+        record.status, record.reason = "failed", reason
+        return record
+    assert lane_plan.evaluate_key and lane_plan.speed_key
+    try:
+        quality_folder = store.fetch_artifact(plan.runs[lane_plan.evaluate_key])
+        speed_folder = store.fetch_artifact(plan.runs[lane_plan.speed_key])
+    except LanekitError as error:
+        record.status, record.reason = "failed", str(error)
+        return record
+    quality = json.loads((quality_folder / METRICS_NAME).read_text(encoding="utf-8"))
+    record.benchmarks = {
+        name: BenchmarkResult.model_validate(result) for name, result in quality["benchmarks"].items()
+    }
+    record.size_bytes = quality["size_bytes"]
+    text = (speed_folder / METRICS_NAME).read_text(encoding="utf-8")
+    record.speed = SpeedResult.model_validate_json(text)
+    return record
+
+
+def read_records(results: Path) -> list[LaneRecord]:
+    """Return the records of `baseline.json` and every `<lane>/metrics.json`, the baseline first.
+
+    Raises:
+        InputError: there is none, or one is not a record; names the file.
+    """
+    paths = [results / "baseline.json", *sorted(results.glob(f"*/{METRICS_NAME}"))]
+    records: dict[str, LaneRecord] = {}
+    for path in paths:
+        if not path.is_file():
+            continue
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            known = {name: data[name] for name in LaneRecord.model_fields if name in data}
+            record = LaneRecord.model_validate(known)
+        except (ValueError, ValidationError, TypeError) as error:
+            raise InputError(
+                f"{path}: not a lane record: {error}", remedy="evaluate the lane again"
+            ) from error
+        if record.status != "failed":  # what ranking decided last time is decided anew
+            record.status, record.reason = "ok", ""
+        records.setdefault(record.lane, record)
+    if not records:
+        raise InputError(
+            f"{results}: no results to rank",
+            remedy="run scripts/run_all.py, or scripts/04_eval_vllm.py for the baseline and some lanes",
+        )
+    return list(records.values())
+
+
+def write_record(results: Path, record: LaneRecord) -> Path:
+    """Write one record where `read_records` finds it, and return its path."""
+    path = results / record.lane / METRICS_NAME
+    if record.lane == BASELINE:
+        path = results / "baseline.json"
+    with explain_os_errors(f"writing {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def export_ranking(folder: Path, results: Path) -> None:
+    """Copy a ranking artifact's tables to the results folder, and each lane's metrics to `<lane>/`."""
+    with explain_os_errors(f"writing {results}"):
+        results.mkdir(parents=True, exist_ok=True)
+        for path in sorted(folder.iterdir()):
+            if path.is_file() and path.name not in ("manifest.json", "report.json"):
+                shutil.copyfile(path, results / path.name)
+        for path in sorted((folder / "lanes").glob(f"*/{METRICS_NAME}")):
+            target = results / path.parent.name / METRICS_NAME
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+
+
+def export_package(folder: Path, submissions: Path, position: int) -> None:
+    """Copy a package to `top<position>/` and its zip to `submit_top<position>.zip`, replacing old ones."""
+    target = submissions / f"top{position}"
+    with explain_os_errors(f"writing {submissions}"):
+        submissions.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(folder / "package", target)
+        shutil.copyfile(folder / "submit.zip", submissions / f"submit_top{position}.zip")
+
+
+def clear_packages(submissions: Path) -> None:
+    """Remove the packages of an earlier ranking."""
+    for path in submissions.glob("top[0-9]*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in submissions.glob("submit_top[0-9]*.zip"):
+        path.unlink()
+
+
+def _list_lane_keys(plan: Plan, lane: str) -> list[str]:
+    needed = plan.collect_lane_runs(lane)
+    return [key for key in plan.runs if key in needed]
+
+
+def _find(store: FolderStore, plan: Plan, key: str) -> Manifest | None:
+    try:
+        return store.find_artifact(plan.runs[key])
+    except LanekitError:
+        return None
