@@ -159,10 +159,12 @@ def _parse_tensor(path: Path, name: str, entry: Any) -> TensorInfo:
     fault = _malformed(path, f"the header's entry for '{name}' is malformed: {str(entry)[:80]}")
     if not isinstance(entry, dict):
         raise fault
-    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    dtype: Any = entry.get("dtype")
+    shape: Any = entry.get("shape")
+    offsets: Any = entry.get("data_offsets")
     if not _is_counts(shape) or not _is_counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise fault
-    if dtype not in DTYPE_BITS:
+    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
         raise _malformed(path, f"tensor '{name}' has the unknown dtype '{dtype}'")
     info = TensorInfo(dtype, tuple(shape), (offsets[0], offsets[1]))
     needed_bytes = math.prod(info.shape) * DTYPE_BITS[dtype] // 8

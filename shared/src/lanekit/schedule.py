@@ -76,6 +76,5 @@ class RunState:
             if key in needed and self.status[key] == "failed":
                 where = f"stage {self.plan.runs[key].type.name}"
                 return f"{where}: {self.reasons.get(key, 'failed')}"
-        ends = (plan.model_key, plan.evaluate_key, plan.speed_key)
-        unfinished = any(self.status[key] not in ("done", "reused") for key in ends)
+        unfinished = any(self.status[key] not in ("done", "reused") for key in plan.target_keys)
         return "not finished" if unfinished else ""

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from lanekit.plan import Plan, StageRun
 from lanekit.progress import ProgressEvent
+from lanekit.results import Ranking
 from lanekit.schedule import RunStatus
 
 MARKS: dict[RunStatus, tuple[str, str]] = {
@@ -128,3 +129,39 @@ class RunView:
             count = f"{event.step}/{event.total}" if event.total else ""
             table.add_row(self.plan.runs[key].name, bar, count, self._estimate(event), spent, event.message)
         return table
+
+
+def show_outcome(console: Console, ranking: Ranking, packages: list[str], refused: dict[str, str]) -> None:
+    """Print the final table, the notes and the packages."""
+    on_cpu = any(lane.record.speed and "cpu" in lane.record.speed.device.lower() for lane in ranking.lanes)
+    table = Table(title=f"{ranking.experiment}: {len(ranking.lanes) - 1} lanes and the baseline")
+    seconds = "ms/token (cpu)" if on_cpu else "ms/token"
+    for name in ("rank", "lane", "score", "Perf", "Perf/base", seconds, "speed norm", "MB", "package"):
+        table.add_column(name, justify="left" if name in ("lane", "package") else "right")
+    for lane in ranking.lanes:
+        record = lane.record
+        position = packages.index(record.lane) + 1 if record.lane in packages else None
+        table.add_row(
+            str(lane.rank or "-"),
+            record.lane,
+            _number(lane.score),
+            _number(lane.perf),
+            _number(lane.perf_norm),
+            _number(record.speed.s_per_token * 1000 if record.speed else None, 3),
+            _number(lane.speed_norm),
+            _number(record.size_bytes / 1e6 if record.size_bytes else None, 2),
+            f"top{position}" if position else "",
+            style="red" if record.status != "ok" else "",
+        )
+    console.print(table)
+    for lane in ranking.lanes:
+        if lane.record.reason:
+            console.print(f"{lane.record.lane}: {lane.record.status}: {lane.record.reason}", markup=False)
+    for name, reason in refused.items():
+        console.print(f"{name}: not packaged: {reason}", style="red", markup=False)
+    for note in ranking.notes:
+        console.print(f"note: {note}", style="dim", markup=False)
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -57,6 +57,6 @@ def check_group_size(model: Any, group_size: int, ignore: tuple[str, ...]) -> No
             continue
         if module.in_features % group_size:
             raise InputError(
-                f"{name}: its input width {module.in_features} does not divide by the group size {group_size}",
+                f"{name}: its input width {module.in_features} cannot be cut into groups of {group_size}",
                 remedy="use a per-channel scheme (W8A16), or prune widths to multiples of the group size",
             )

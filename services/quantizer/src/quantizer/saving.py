@@ -25,7 +25,7 @@ def save_packed(model: Any, source: Path, out: Path) -> dict[str, Any]:
     carry_files(source, out)
     check_model_folder(out)
     config = read_config(out)
-    names = [name for path in list_weight_files(out) for name in read_header(path)]
+    names = [name for path in list_weight_files(out) for name in read_header(path).tensors]
     if config.get("tie_word_embeddings") and "lm_head.weight" in names:
         raise BadCheckpointError(f"{out}: lm_head.weight is stored although it is tied to the embedding")
     if "quantization_config" not in config:

@@ -1,0 +1,64 @@
+"""Run the whole main job: lanes, baseline, evaluation, ranking, top packages.
+
+Stages that several lanes share run once. What is committed to the store is never computed again: stop
+this command at any moment, even with kill -9, and run it again. A lane that fails stands in the table
+with its reason; the others go on.
+
+  python scripts/run_all.py --experiment lanes/experiment.demo.yaml
+  python scripts/run_all.py --only lane01,lane04_fp8_dynamic
+  python scripts/run_all.py --max-lanes 3 --plan
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lanekit import cli
+from lanekit.lanefile import select_lanes
+from lanekit.pipeline import rank_and_package
+from lanekit.plan import plan_lanes
+from lanekit.preflight import check_lanes
+from lanekit.records import collect_record
+from lanekit.settings import Settings
+from lanekit.view import show_outcome
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the command line's options."""
+    parser = cli.make_parser(__doc__)
+    parser.add_argument("--only", default="", help="lanes to run, by name or number, with commas between")
+    parser.add_argument("--max-lanes", type=int, metavar="N", help="run the first N lanes alone")
+    parser.add_argument("--plan", action="store_true", help="print the plan and stop")
+    parser.add_argument(
+        "--submissions", type=Path, default=Settings().submissions,
+        help="folder of the packages (default: %(default)s)",
+    )  # fmt: skip
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the job; the exit code is 1 if a lane failed."""
+    args = parse_arguments()
+    experiment, lanes = cli.load_inputs(args)
+    lanes = select_lanes(
+        lanes, [name.strip() for name in args.only.split(",") if name.strip()], args.max_lanes
+    )
+    check_lanes(experiment, lanes)
+    with cli.open_session(args, experiment) as session:
+        plan = plan_lanes(experiment, lanes, session.engine, session.environments)
+        session.console.print(cli.describe_plan(plan, session), soft_wrap=True, highlight=False)
+        if args.plan:
+            for run in plan.runs.values():
+                session.console.print(f"  {run.path}", highlight=False)
+            return 0
+        state = session.run(plan)
+        records = [collect_record(plan, state, session.store, lane) for lane in plan.lanes]
+        outcome = rank_and_package(session, records, args.results, args.submissions)
+        show_outcome(session.console, outcome.ranking, outcome.packages, outcome.refused)
+        session.console.print(f"tables: {args.results}/, packages: {args.submissions}/", highlight=False)
+    return cli.EXIT_FAILED if any(record.status == "failed" for record in records) else 0
+
+
+if __name__ == "__main__":
+    cli.run_main(main)

@@ -1,0 +1,208 @@
+"""The transformers engine: for machines without CUDA, and for every format that compressed-tensors reads."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.utils import logging as transformers_logging
+
+from evaluator.chat import read_eos_ids
+from evaluator.devices import describe_cpu, query_gpu
+from evaluator.engines.base import Generation, OnProgress
+from evaluator.engines.batches import plan_batches
+from lanekit.errors import InputError
+from lanekit.params import EngineParams
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class TransformersEngine:
+    """Greedy generation in left-padded batches of like length.
+
+    A quantized checkpoint is decompressed once, by compressed-tensors, when it is loaded: the weights are
+    the quantized values, and activation quantization stays in every forward pass where the scheme has it.
+    Its weights are not quantized a second time in each forward pass, as compressed-tensors would do on a
+    model that it takes to be in training; they lie on the grid already.
+
+    Raises:
+        InputError: the folder is not readable as a causal language model.
+    """
+
+    def __init__(self, model: Path, params: EngineParams) -> None:
+        transformers_logging.disable_progress_bar()
+        self.params = params
+        self.torch_device = pick_device(params.device)
+        self.dtype = pick_dtype(params.dtype, self.torch_device)
+        torch.manual_seed(params.seed)
+        try:
+            config = AutoConfig.from_pretrained(str(model), local_files_only=True)
+            self.quantization = read_quantization(config)
+            ask_to_decompress(config)
+            self.model: Any = AutoModelForCausalLM.from_pretrained(
+                str(model),
+                config=config,
+                dtype=self.dtype,
+                attn_implementation="sdpa",
+                local_files_only=True,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(str(model), local_files_only=True)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"{model}: transformers cannot load this model: {type(error).__name__}: {error}",
+                remedy="check that the folder is complete and in a format that transformers reads",
+            ) from error
+        self.model.to(self.torch_device).eval()
+        self.n_settled = settle_weights(self.model) if self.quantization else 0
+        self.vocab_size = int(config.vocab_size)
+        self.eos_ids = read_eos_ids(model, tokenizer)
+        self.pad_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos_ids[0])
+        self.gpu = query_gpu() if self.torch_device.type == "cuda" else {}
+        self.device = self.gpu.get("gpu", "cuda") if self.gpu else describe_cpu(torch.get_num_threads())
+        # The checkpoint's sampling settings have no place in greedy decoding.
+        self.model.generation_config = GenerationConfig(pad_token_id=self.pad_id)
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        *,
+        ignore_eos: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> list[Generation]:
+        """See base.Engine."""
+        longest = max(map(len, prompts), default=0)
+        if longest + max_new_tokens > self.params.max_model_len:
+            raise InputError(
+                f"{longest} prompt tokens and {max_new_tokens} new ones exceed "
+                f"max_model_len {self.params.max_model_len}",
+                remedy="raise evaluation.max_model_len in the experiment file",
+            )
+        settings = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=max_new_tokens,
+            pad_token_id=self.pad_id,
+            eos_token_id=None if ignore_eos else self.eos_ids,
+        )
+        lengths = [len(prompt) for prompt in prompts]
+        batches = [list(range(len(prompts)))] if ignore_eos else plan_batches(lengths, self.params.batch_size)
+        results: dict[int, Generation] = {}
+        for batch in batches:
+            for index, generation in zip(
+                batch, self._run_batch([prompts[i] for i in batch], settings), strict=True
+            ):
+                results[index] = generation
+            if on_progress:
+                on_progress(len(results))
+        return [results[i] for i in range(len(prompts))]
+
+    def _run_batch(self, prompts: Sequence[Sequence[int]], settings: GenerationConfig) -> list[Generation]:
+        width = max(map(len, prompts))
+        ids = torch.full((len(prompts), width), self.pad_id, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, prompt in enumerate(prompts):
+            ids[row, width - len(prompt) :] = torch.tensor(prompt)
+            mask[row, width - len(prompt) :] = 1
+        output = self.model.generate(
+            input_ids=ids.to(self.torch_device),
+            attention_mask=mask.to(self.torch_device),
+            generation_config=settings,
+        )
+        stop = set(self.eos_ids) if settings.eos_token_id is not None else set()
+        return [cut_at_stop(row, stop) for row in output[:, width:].tolist()]
+
+    def describe(self) -> dict[str, Any]:
+        """See base.Engine."""
+        description: dict[str, Any] = {
+            "engine": "transformers",
+            "device": self.device,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "attention": "sdpa",
+            "threads": torch.get_num_threads(),
+            "batch_size": self.params.batch_size,
+            "quantization": "none",
+            **self.gpu,
+        }
+        if self.quantization:
+            description |= {
+                "quantization": f"{self.quantization['quant_method']}: {self.quantization.get('format')}",
+                "weights": f"decompressed at load by {self.quantization['quant_method']}, "
+                f"{self.n_settled} linears",
+            }
+        return description
+
+    def close(self) -> None:
+        """See base.Engine."""
+        self.model = None
+        gc.collect()
+        if self.torch_device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device; `auto` is CUDA where there is one.
+
+    Raises:
+        InputError: CUDA is asked for and absent.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device 'cuda' is asked for, and torch finds none", remedy="set device: auto")
+    return torch.device(name)
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype of the weights; `auto` is bfloat16 on CUDA, float32 on the CPU."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return _DTYPES[name]
+
+
+def read_quantization(config: Any) -> dict[str, Any]:
+    """Return a config's quantization section, empty where there is none."""
+    section = getattr(config, "quantization_config", None)
+    if section is None:
+        return {}
+    return dict(section) if isinstance(section, dict) else dict(section.to_dict())
+
+
+def ask_to_decompress(config: Any) -> None:
+    """Have a compressed-tensors checkpoint decompressed when it is loaded with this config."""
+    if read_quantization(config).get("quant_method") == "compressed-tensors":
+        config.quantization_config["run_compressed"] = False
+
+
+def settle_weights(model: Any) -> int:
+    """Mark decompressed linears as done, so that forward passes take their weights as they are.
+
+    Returns how many there are. compressed-tensors skips weight quantization, and only that, on modules whose
+    status is COMPRESSED; input and output activations are quantized as before. A scheme without activations
+    needs no wrapper at all.
+    """
+    from compressed_tensors.quantization import QuantizationStatus, disable_quantization
+
+    n_settled = 0
+    for module in model.modules():
+        scheme = getattr(module, "quantization_scheme", None)
+        if scheme is not None and scheme.weights is not None and getattr(module, "weight", None) is not None:
+            module.quantization_status = QuantizationStatus.COMPRESSED
+            if scheme.input_activations is None and scheme.output_activations is None:
+                disable_quantization(module)
+            n_settled += 1
+    return n_settled
+
+
+def cut_at_stop(token_ids: Sequence[int], stop: set[int]) -> Generation:
+    """Cut a continuation before its first stop token."""
+    for position, token in enumerate(token_ids):
+        if token in stop:
+            return Generation(list(token_ids[:position]), finished=True)
+    return Generation(list(token_ids), finished=False)

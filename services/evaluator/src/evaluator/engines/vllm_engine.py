@@ -1,0 +1,161 @@
+"""The vLLM engine: the contest's own, on CUDA; its CPU builds serve for tests."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer
+
+from evaluator.chat import read_eos_ids
+from evaluator.devices import describe_cpu, query_gpu
+from evaluator.engines.base import Generation, OnProgress
+from lanekit.errors import InputError, LanekitError
+from lanekit.params import EngineParams
+
+# Set before vLLM is imported; what the environment says goes first. The engine core runs in a process of
+# its own, so that closing it gives all memory back; it is spawned, since the parent may have threads.
+_ENVIRONMENT = {
+    "VLLM_WORKER_MULTIPROCESSING_METHOD": "spawn",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; used on the CPU only
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # OMP_NUM_THREADS decides
+}
+
+
+class VllmEngine:
+    """Greedy generation with continuous batching; prefix caching is off, so that repeats do the same work.
+
+    Raises:
+        LanekitError: vLLM does not start on this model.
+    """
+
+    def __init__(self, model: Path, params: EngineParams) -> None:
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        import vllm
+        from vllm.platforms import current_platform
+
+        self.version = vllm.__version__
+        self.params = params
+        self.device_type = str(current_platform.device_type)
+        if params.device != "auto" and params.device != self.device_type:
+            raise InputError(
+                f"device '{params.device}' is asked for, and this vLLM build runs on '{self.device_type}'",
+                remedy="set device: auto, or install the vLLM build for that device",
+            )
+        config = AutoConfig.from_pretrained(str(model), local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(str(model), local_files_only=True)
+        self.vocab_size = int(config.vocab_size)
+        self.eos_ids = read_eos_ids(model, tokenizer)
+        # Compiling graphs for a CPU costs minutes and would be timed in no measurement.
+        self.eager = params.enforce_eager or self.device_type == "cpu"
+        self.dtype = pick_dtype(params.dtype, self.device_type)
+        try:
+            self.llm: Any = vllm.LLM(
+                model=str(model),
+                dtype=self.dtype,
+                max_model_len=params.max_model_len,
+                max_num_seqs=params.batch_size,
+                gpu_memory_utilization=params.gpu_memory_utilization,
+                enforce_eager=self.eager,
+                enable_prefix_caching=False,
+                seed=params.seed,
+                generation_config="vllm",
+                disable_log_stats=True,
+            )
+        except Exception as error:
+            raise LanekitError(
+                f"{model}: vLLM {self.version} does not start on this model ({self.device_type}): {error}",
+                remedy="the engine's own message stands above in the stage's log",
+            ) from error
+        self.gpu = query_gpu() if self.device_type == "cuda" else {}
+        self.device = self.gpu.get("gpu", self.device_type)
+        if self.device_type == "cpu":
+            self.device = describe_cpu(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        *,
+        ignore_eos: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> list[Generation]:
+        """See base.Engine."""
+        from vllm import SamplingParams, TokensPrompt
+
+        sampling = SamplingParams(
+            temperature=0.0,
+            max_tokens=max_new_tokens,
+            min_tokens=max_new_tokens if ignore_eos else 0,
+            ignore_eos=ignore_eos,
+            stop_token_ids=None if ignore_eos else self.eos_ids,
+            seed=self.params.seed,
+            detokenize=False,
+        )
+        outputs = self.llm.generate(
+            [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts],
+            sampling,
+            use_tqdm=_make_bar(on_progress) if on_progress else False,
+        )
+        stop = set() if ignore_eos else set(self.eos_ids)
+        return [_read_output(output.outputs[0], stop) for output in outputs]
+
+    def describe(self) -> dict[str, Any]:
+        """See base.Engine."""
+        model_config = self.llm.llm_engine.vllm_config.model_config
+        return {
+            "engine": "vllm",
+            "vllm": self.version,
+            "device": self.device,
+            "dtype": str(model_config.dtype).removeprefix("torch."),
+            "quantization": str(model_config.quantization or "none"),
+            "max_model_len": self.params.max_model_len,
+            "max_num_seqs": self.params.batch_size,
+            "gpu_memory_utilization": self.params.gpu_memory_utilization,
+            "enforce_eager": self.eager,
+            **self.gpu,
+        }
+
+    def close(self) -> None:
+        """See base.Engine."""
+        if self.llm is not None:
+            self.llm.llm_engine.engine_core.shutdown()
+            self.llm = None
+        gc.collect()
+
+
+def pick_dtype(name: str, device_type: str) -> str:
+    """Return vLLM's dtype argument; `auto` on the CPU is float32, as the transformers engine has it."""
+    return "float32" if name == "auto" and device_type == "cpu" else name
+
+
+def _read_output(output: Any, stop: set[int]) -> Generation:
+    token_ids = [int(token) for token in output.token_ids]
+    if token_ids and token_ids[-1] in stop:
+        return Generation(token_ids[:-1], finished=True)
+    return Generation(token_ids, finished=False)
+
+
+def _make_bar(on_progress: OnProgress) -> Any:
+    """Return a tqdm class that tells `on_progress` and draws nothing."""
+    from tqdm import tqdm
+
+    class ReportingBar(tqdm):  # type: ignore[type-arg]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            with Path(os.devnull).open("w") as sink:
+                quiet = {"file": sink, "dynamic_ncols": False, "mininterval": 1e9}
+                super().__init__(*args, **{**kwargs, **quiet})
+            self.done = 0
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self.done += int(n or 0)
+            on_progress(self.done)
+            return None
+
+    return ReportingBar

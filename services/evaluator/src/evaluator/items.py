@@ -1,0 +1,171 @@
+"""The suite's rows, checked: `<benchmark>.jsonl`, one JSON object a line, in the published columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lanekit.benchmarks import CHOICE_LETTERS, REQUIRED_COLUMNS, Benchmark
+from lanekit.errors import InputError
+
+_MIN_OPTIONS = 2
+_PLACES = ("{context}", "{question}")
+
+
+@dataclass(frozen=True)
+class ChoiceItem:
+    """A multiple-choice question; `gold` is a letter, A to E."""
+
+    id: str
+    question: str
+    options: tuple[str, ...]
+    gold: str
+
+
+@dataclass(frozen=True)
+class DocumentItem:
+    """A question on documents, with its own prompt template; an empty `gold` means unanswerable."""
+
+    id: str
+    titles: str
+    context: str
+    question: str
+    template: str
+    gold: str
+    task: str
+
+
+@dataclass(frozen=True)
+class ChatItem:
+    """A conversation's user turns, for a judge."""
+
+    id: str
+    turns: tuple[str, ...]
+
+
+Item = ChoiceItem | DocumentItem | ChatItem
+
+
+def load_items(suite: Path, benchmark: Benchmark) -> list[Item]:
+    """Read a benchmark's rows.
+
+    Raises:
+        InputError: the file is missing, empty or not JSON lines, or a row has a missing or wrong column; the
+            message names file, line and column.
+    """
+    path = suite / f"{benchmark.name}.jsonl"
+    if not path.is_file():
+        raise InputError(
+            f"{path}: the suite has no rows for the benchmark '{benchmark.name}'",
+            remedy="give it a source under data in the experiment file, or no weight",
+        )
+    items = []
+    with path.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            if line.strip():
+                items.append(parse_row(benchmark, _read_row(line, f"{path}:{number}"), f"{path}:{number}"))
+    if not items:
+        raise InputError(f"{path}: the file has no rows", remedy="prepare the benchmark's data again")
+    return items
+
+
+def parse_row(benchmark: Benchmark, row: Mapping[str, Any], where: str) -> Item:
+    """Check one row and return its item; `where` is "file:line" for errors."""
+    for column in REQUIRED_COLUMNS[benchmark.name]:
+        if column not in row:
+            raise _fault(where, column, "the column is missing", f"it has {', '.join(row) or 'none'}")
+    identity = str(row.get("id", row.get("question_id", where.rsplit(":", 1)[-1])))
+    if benchmark.metric == "accuracy":
+        return _parse_choice(row, identity, where)
+    if benchmark.metric == "f1":
+        return _parse_document(row, identity, where)
+    turns = row["turns"]
+    if not isinstance(turns, list) or not turns or not all(isinstance(turn, str) for turn in turns):
+        raise _fault(where, "turns", "must be a list of texts, one a turn", f"found {_show(turns)}")
+    return ChatItem(identity, tuple(turns))
+
+
+def _parse_choice(row: Mapping[str, Any], identity: str, where: str) -> ChoiceItem:
+    options, solution = row["options"], row["solution"]
+    question = _take_text(row, "question", where)
+    if not isinstance(options, list) or not _MIN_OPTIONS <= len(options) <= len(CHOICE_LETTERS):
+        limits = f"must be a list of {_MIN_OPTIONS} to {len(CHOICE_LETTERS)} texts"
+        raise _fault(where, "options", limits, f"found {_show(options)}")
+    for option in options:
+        if not isinstance(option, str) or not option.strip():
+            raise _fault(where, "options", "an option is empty or no text", f"found {_show(option)}")
+    return ChoiceItem(identity, question, tuple(options), _read_solution(solution, len(options), where))
+
+
+def _read_solution(solution: Any, n_options: int, where: str) -> str:
+    """Return the gold letter of a 1-based solution, which is text: "1" is A."""
+    if not isinstance(solution, str) or not solution.strip().isdecimal():
+        found = f"found {_show(solution)}"
+        raise _fault(where, "solution", 'must be a 1-based number as text, like "1" for A', found)
+    number = int(solution)
+    if not 1 <= number <= n_options:
+        raise _fault(where, "solution", f"must lie between 1 and {n_options} (options)", f"found {number}")
+    return CHOICE_LETTERS[number - 1]
+
+
+def _parse_document(row: Mapping[str, Any], identity: str, where: str) -> DocumentItem:
+    template = _take_text(row, "prompt", where)
+    missing = [place for place in _PLACES if place not in template]
+    if missing:
+        raise _fault(where, "prompt", f"the template lacks {', '.join(missing)}", f"found {_show(template)}")
+    gold = row["answer"]
+    if not isinstance(gold, str):
+        raise _fault(where, "answer", "must be a text", f"found {_show(gold)}")
+    return DocumentItem(
+        id=identity,
+        titles=_join_texts(row, "titles", ", ", where),
+        context=_join_texts(row, "context", "\n\n", where),
+        question=_take_text(row, "question", where),
+        template=template,
+        gold=gold,
+        task=str(row["task"]),
+    )
+
+
+def _take_text(row: Mapping[str, Any], column: str, where: str) -> str:
+    value = row[column]
+    if not isinstance(value, str) or not value.strip():
+        raise _fault(where, column, "must be a text that is not empty", f"found {_show(value)}")
+    return value
+
+
+def _join_texts(row: Mapping[str, Any], column: str, separator: str, where: str) -> str:
+    """Return a text column; a list of texts is joined."""
+    value = row[column]
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return separator.join(value)
+    raise _fault(where, column, "must be a text or a list of texts", f"found {_show(value)}")
+
+
+def _read_row(line: str, where: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{where}:{error.colno}: not JSON: {error.msg}", remedy="write one JSON object on each line"
+        ) from error
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: a row must be a JSON object", remedy="write one JSON object on each line")
+    return row
+
+
+def _show(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _fault(where: str, column: str, wanted: str, found: str) -> InputError:
+    return InputError(
+        f"{where}: column '{column}': {wanted}; {found}",
+        remedy=f"correct the column '{column}' in the data source and prepare the benchmarks again",
+    )

@@ -1,0 +1,77 @@
+"""Stage `verify_package`: a package is one only if it unzips, loads and answers."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evaluator.chat import ChatTokenizer
+from evaluator.engines import load_engine
+from evaluator.unpack import check_licence, find_model_folder, find_zip, unzip_safely
+from lanekit.child import list_versions
+from lanekit.errors import InputError, LanekitError
+from lanekit.params import VerifyPackageParams
+from lanekit.progress import Progress
+
+
+def run(spec: VerifyPackageParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
+    """Unzip `inputs["package"]`/submit.zip, load it, ask it; writes verification.json.
+
+    Raises:
+        InputError: the archive is unsafe or damaged, the licence is missing, the model does not load, or it
+            answers nothing.
+    """
+    archive = find_zip(inputs["package"])
+    with tempfile.TemporaryDirectory(dir=out, prefix=".unzipped-") as folder:
+        root = Path(folder)
+        progress(0, 3, "unzipping")
+        files = unzip_safely(archive, root)
+        model = find_model_folder(root)
+        licence = check_licence(model, root)
+        progress(1, 3, "loading")
+        try:
+            answer = _ask(spec, model, progress)
+        except LanekitError as error:
+            message = f"{archive.name}: the package does not work: {error.message}"
+            raise InputError(message.replace(str(root), archive.name), remedy=error.remedy) from error
+    verification = {
+        **answer,
+        "licence": licence,
+        "zip": archive.name,
+        "zip_bytes": archive.stat().st_size,
+        "files": files,
+        "versions": list_versions(),
+    }
+    text = json.dumps(verification, ensure_ascii=False, indent=2) + "\n"
+    (out / "verification.json").write_text(text, encoding="utf-8")
+    progress(3, 3, "verified")
+
+
+def _ask(spec: VerifyPackageParams, model: Path, progress: Progress) -> dict[str, Any]:
+    """Load the model and generate for the prompt."""
+    started = time.perf_counter()
+    chat = ChatTokenizer(model)
+    engine = load_engine(model, spec.engine)
+    try:
+        load_seconds = time.perf_counter() - started
+        progress(2, 3, "asking")
+        output = engine.generate([chat.encode_chat(spec.prompt)], spec.max_new_tokens)[0]
+        description = engine.describe()
+    finally:
+        engine.close()
+    if not output.token_ids:
+        message = f"the model answers {spec.prompt!r} with no token"
+        raise InputError(message, remedy="look at the lane's evaluation")
+    return {
+        "loaded_with": description["engine"],
+        "engine": description,
+        "prompt": spec.prompt,
+        "response": chat.decode_reply(output.token_ids),
+        "n_tokens": len(output.token_ids),
+        "load_seconds": load_seconds,
+        "seconds": time.perf_counter() - started,
+    }

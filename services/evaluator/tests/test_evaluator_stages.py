@@ -1,0 +1,341 @@
+"""The three stages for real, on a tiny model with the transformers engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import choice_row, write_rows
+
+from evaluator.engines import load_engine
+from evaluator.stages import evaluate, measure_speed, verify_package
+from lanekit.benchmarks import Benchmark
+from lanekit.errors import InputError
+from lanekit.params import EngineParams, EvaluateParams, MeasureSpeedParams, VerifyPackageParams
+from lanekit.pool import ChildProcess
+from lanekit.progress import ignore_progress
+from lanekit.results import BenchmarkResult, SpeedResult
+from lanekit.scoring import LaneRecord, rank_lanes
+
+MAX_PROMPT_TOKENS = 300
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def spec(benchmarks: dict[str, Benchmark], engine_params: EngineParams) -> EvaluateParams:
+    short = {
+        name: benchmark.model_copy(
+            update={"max_prompt_tokens": MAX_PROMPT_TOKENS if name == "ko_longrag" else None}
+        )
+        for name, benchmark in benchmarks.items()
+    }
+    return EvaluateParams(engine=engine_params, benchmarks=tuple(short.values()))
+
+
+def evaluate_model(spec: EvaluateParams, model: Path, suite: Path, out: Path) -> dict[str, Any]:
+    out.mkdir(exist_ok=True)
+    evaluate.run(spec, {"model": model, "suite": suite}, out, ignore_progress)
+    return {
+        "metrics": read_json(out / "metrics.json"),
+        "report": read_json(out / "report.json"),
+        "items": [
+            json.loads(line) for line in (out / "items.jsonl").read_text(encoding="utf-8").splitlines()
+        ],
+    }
+
+
+def test_evaluate(spec: EvaluateParams, tiny_model: Path, suite: Path, tmp_path: Path) -> None:
+    steps: list[tuple[int, int]] = []
+    evaluate.run(
+        spec, {"model": tiny_model, "suite": suite}, tmp_path, lambda s, t, _m="": steps.append((s, t))
+    )
+    assert steps[-1] == (22, 22)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["items.jsonl", "metrics.json", "report.json"]
+    metrics = read_json(tmp_path / "metrics.json")
+    results = {name: BenchmarkResult.model_validate(value) for name, value in metrics["benchmarks"].items()}
+    assert {name: result.n_items for name, result in results.items()} == {
+        "kmmlu_pro": 9, "kmmlu_redux": 9, "ko_longrag": 4, "komt_bench": 1,
+    }  # fmt: skip
+    assert results["komt_bench"].value is None
+    assert results["komt_bench"].note == "no judge is configured"
+    assert results["ko_longrag"].n_cut == 1
+    assert results["ko_longrag"].note == "1 contexts were cut, 1 of them lost the gold answer"
+    assert metrics["size_bytes"] == (tiny_model / "model.safetensors").stat().st_size
+    items = [json.loads(line) for line in (tmp_path / "items.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(items) == 22
+    assert max(item["prompt_tokens"] for item in items) <= MAX_PROMPT_TOKENS
+    assert len({item["response"] for item in items}) > 5
+    report = read_json(tmp_path / "report.json")
+    assert report["benchmarks"]["kmmlu_pro"]["s_per_token"] > 0
+    assert report["device"].startswith("cpu: ")
+
+
+def test_evaluate_is_reproducible(
+    spec: EvaluateParams, tiny_model: Path, suite: Path, tmp_path: Path
+) -> None:
+    first = evaluate_model(spec, tiny_model, suite, tmp_path / "a")
+    again = evaluate_model(spec, tiny_model, suite, tmp_path / "b")
+    assert first["items"] == again["items"]
+    assert first["metrics"] == again["metrics"]
+
+
+def test_batching_does_not_change_replies(
+    engine_params: EngineParams, spec: EvaluateParams, tiny_model: Path, suite: Path, tmp_path: Path
+) -> None:
+    single = spec.model_copy(update={"engine": engine_params.model_copy(update={"batch_size": 1})})
+    alone = evaluate_model(single, tiny_model, suite, tmp_path / "a")
+    together = evaluate_model(spec, tiny_model, suite, tmp_path / "b")
+    assert [i["response"] for i in alone["items"]] == [i["response"] for i in together["items"]]
+
+
+def test_generation_ends_at_eos(engine_params: EngineParams, tiny_model: Path) -> None:
+    """A reply stops before the first stop token, and the batch stops when all replies did."""
+    engine = load_engine(tiny_model, engine_params)
+    prompts = [[20, 21, 22], [30, 31, 32, 33]]
+    free = engine.generate(prompts, 12, ignore_eos=True)
+    assert [len(output.token_ids) for output in free] == [12, 12]
+    stop = free[0].token_ids[3]
+    engine.eos_ids = [stop, *{output.token_ids[5] for output in free}]  # type: ignore[attr-defined]
+    stopped = engine.generate(prompts, 12)
+    for output, whole in zip(stopped, free, strict=True):
+        position = min(i for i, token in enumerate(whole.token_ids) if token in engine.eos_ids)  # type: ignore[attr-defined]
+        assert output.finished
+        assert output.token_ids == whole.token_ids[:position]
+    engine.close()
+
+
+@pytest.mark.parametrize("scheme", ["W4A16", "W8A16", "FP8_DYNAMIC", "FP8"])
+def test_quantized_models_run_as_their_library_runs_them(
+    engine_params: EngineParams, tiny_model: Path, quantize: Callable[[str], Path], scheme: str
+) -> None:
+    """Logits equal, bit for bit, those of the checkpoint loaded by transformers without our settings."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = quantize(scheme)
+    engine: Any = load_engine(folder, engine_params)
+    ids = torch.tensor([list(range(20, 60)), list(range(60, 100))])
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    dense = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    with torch.inference_mode():
+        wanted, found, before = plain(ids).logits, engine.model(ids).logits, dense(ids).logits
+    assert torch.equal(found, wanted)
+    assert not torch.equal(found, before)
+    assert "compressed-tensors" in engine.describe()["quantization"]
+    assert engine.n_settled == 14
+    engine.close()
+
+
+def test_evaluate_quantized(
+    spec: EvaluateParams, quantize: Callable[[str], Path], tiny_model: Path, suite: Path, tmp_path: Path
+) -> None:
+    result = evaluate_model(spec, quantize("W4A16"), suite, tmp_path)
+    assert len(result["items"]) == 22
+    assert result["metrics"]["size_bytes"] < (tiny_model / "model.safetensors").stat().st_size
+    assert result["report"]["engine"]["weights"] == "decompressed at load by compressed-tensors, 14 linears"
+
+
+def test_evaluate_names_the_bad_row(spec: EvaluateParams, tiny_model: Path, tmp_path: Path) -> None:
+    write_rows(tmp_path / "kmmlu_pro.jsonl", [choice_row(), choice_row(solution="9")])
+    one = spec.model_copy(update={"benchmarks": (next(b for b in spec.benchmarks if b.name == "kmmlu_pro"),)})
+    with pytest.raises(InputError, match=r"kmmlu_pro\.jsonl:2: column 'solution'"):
+        evaluate.run(one, {"model": tiny_model, "suite": tmp_path}, tmp_path, ignore_progress)
+
+
+def copy_model(source: Path, target: Path) -> Path:
+    target.mkdir(parents=True)
+    for path in source.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+    return target
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_evaluate_names_a_truncated_model(
+    spec: EvaluateParams, tiny_model: Path, suite: Path, tmp_path: Path
+) -> None:
+    model = copy_model(tiny_model, tmp_path / "model")
+    truncate(model / "model.safetensors")
+    with pytest.raises(InputError, match="transformers cannot load this model: SafetensorError"):
+        evaluate.run(spec, {"model": model, "suite": suite}, tmp_path, ignore_progress)
+
+
+@pytest.fixture(scope="module")
+def speed(engine_params: EngineParams) -> MeasureSpeedParams:
+    return MeasureSpeedParams(
+        engine=engine_params, batch_size=3, prompt_tokens=16, decode_tokens=8, repeats=3, warmups=1
+    )
+
+
+def test_speed_of_two_models(
+    speed: MeasureSpeedParams, tiny_model: Path, other_model: Path, tmp_path: Path
+) -> None:
+    measure_speed.run(speed, {"model": other_model, "baseline": tiny_model}, tmp_path, ignore_progress)
+    result = SpeedResult.model_validate(read_json(tmp_path / "metrics.json"))
+    assert len(result.s_per_token_all) == len(result.baseline_s_per_token_all) == 3
+    assert result.s_per_token == sorted(result.s_per_token_all)[1]
+    assert result.s_per_token > result.baseline_s_per_token  # three layers against two
+    assert result.device.startswith("cpu: ")
+    report = read_json(tmp_path / "report.json")
+    assert not report["one_series"]
+    assert report["baseline"]["spread"] >= 0
+
+
+def test_speed_of_the_baseline_is_one_series(
+    speed: MeasureSpeedParams, tiny_model: Path, tmp_path: Path
+) -> None:
+    measure_speed.run(speed, {"model": tiny_model, "baseline": tiny_model}, tmp_path, ignore_progress)
+    result = SpeedResult.model_validate(read_json(tmp_path / "metrics.json"))
+    assert result.s_per_token_all == result.baseline_s_per_token_all
+    record = LaneRecord(
+        lane="baseline",
+        benchmarks={"kmmlu_pro": BenchmarkResult(metric="accuracy", version=1, value=0.5)},
+        speed=result,
+    )
+    head = rank_lanes([record], {"kmmlu_pro": 1.0}).lanes[0]
+    assert head.speed_norm == 0.0
+    assert head.score == 0.5
+
+
+def test_speed_refuses_what_does_not_fit(speed: MeasureSpeedParams, tiny_model: Path, tmp_path: Path) -> None:
+    long = speed.model_copy(update={"prompt_tokens": 2048})
+    with pytest.raises(InputError, match="exceed max_model_len"):
+        measure_speed.run(long, {"model": tiny_model, "baseline": tiny_model}, tmp_path, ignore_progress)
+
+
+def pack(model: Path, folder: Path, prefix: str = "EXAONE-tiny/") -> Path:
+    """Lay out a package artifact as the packaging stage does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copy_model(model, folder / "package")
+    with zipfile.ZipFile(folder / "submit.zip", "w") as archive:
+        for path in sorted(model.iterdir()):
+            archive.write(path, prefix + path.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def verify(engine_params: EngineParams) -> VerifyPackageParams:
+    return VerifyPackageParams(engine=engine_params)
+
+
+@pytest.mark.parametrize("prefix", ["", "EXAONE-tiny/"])
+def test_package_is_verified(
+    verify: VerifyPackageParams, tiny_model: Path, tmp_path: Path, prefix: str
+) -> None:
+    package = pack(tiny_model, tmp_path / "in", prefix)
+    out = tmp_path / "out"
+    out.mkdir()
+    verify_package.run(verify, {"package": package}, out, ignore_progress)
+    assert [path.name for path in out.iterdir()] == ["verification.json"]
+    found = read_json(out / "verification.json")
+    assert found["loaded_with"] == "transformers"
+    assert found["prompt"] == "안녕하세요?"
+    assert 1 <= found["n_tokens"] <= 8
+    assert found["licence"] == "LICENSE"
+    assert f"{prefix}config.json" in found["files"]
+
+
+def test_quantized_package_is_verified(
+    verify: VerifyPackageParams, quantize: Callable[[str], Path], tmp_path: Path
+) -> None:
+    verify_package.run(
+        verify, {"package": pack(quantize("W4A16"), tmp_path / "in")}, tmp_path, ignore_progress
+    )
+    assert "compressed-tensors" in read_json(tmp_path / "verification.json")["engine"]["quantization"]
+
+
+def drop_licence(model: Path) -> None:
+    (model / "LICENSE").unlink()
+
+
+def drop_tokenizer(model: Path) -> None:
+    (model / "tokenizer.json").unlink()
+
+
+def drop_config(model: Path) -> None:
+    (model / "config.json").unlink()
+
+
+def truncate_weights(model: Path) -> None:
+    truncate(model / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (drop_licence, "no LICENSE file"),
+        (drop_tokenizer, "tokenizer cannot be read"),
+        (drop_config, "0 folders with a config.json"),
+        (truncate_weights, "SafetensorError"),
+    ],
+)
+def test_damaged_package_is_refused(
+    verify: VerifyPackageParams,
+    tiny_model: Path,
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    message: str,
+) -> None:
+    model = copy_model(tiny_model, tmp_path / "model")
+    damage(model)
+    with pytest.raises(InputError, match=message):
+        verify_package.run(verify, {"package": pack(model, tmp_path / "in")}, tmp_path, ignore_progress)
+    assert not (tmp_path / "verification.json").exists()
+    assert not list(tmp_path.glob(".unzipped-*"))
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.txt", "/evil.txt", "a/../../evil.txt", "..\\evil.txt", "C:/evil.txt"]
+)
+def test_zip_cannot_leave_its_folder(verify: VerifyPackageParams, tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "submit.zip", "w") as archive:
+        archive.writestr(name, "x")
+    with pytest.raises(InputError, match="would leave the folder"):
+        verify_package.run(verify, {"package": tmp_path}, tmp_path, ignore_progress)
+    assert not list(tmp_path.parent.rglob("evil.txt"))
+
+
+def test_zip_with_a_link_is_refused(verify: VerifyPackageParams, tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("link")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "submit.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(InputError, match="is a link"):
+        verify_package.run(verify, {"package": tmp_path}, tmp_path, ignore_progress)
+
+
+def test_no_zip_and_no_real_zip(verify: VerifyPackageParams, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="exactly one zip is wanted, found: none"):
+        verify_package.run(verify, {"package": tmp_path}, tmp_path, ignore_progress)
+    (tmp_path / "submit.zip").write_bytes(b"no zip")
+    with pytest.raises(InputError, match="not a readable zip"):
+        verify_package.run(verify, {"package": tmp_path}, tmp_path, ignore_progress)
+
+
+def test_stage_runs_in_a_child_process(
+    spec: EvaluateParams, tiny_model: Path, suite: Path, tmp_path: Path
+) -> None:
+    job = {
+        "stage": "evaluate",
+        "params": spec.model_dump(mode="json"),
+        "inputs": {"model": str(tiny_model), "suite": str(suite)},
+        "out": str(tmp_path),
+        "log": str(tmp_path / "stage.log"),
+    }
+    child = ChildProcess("evaluator", os.environ)
+    try:
+        measured = child.run(job, ignore_progress)
+    finally:
+        child.stop()
+    assert measured.environment["transformers"]
+    assert (tmp_path / "metrics.json").is_file()

@@ -1,0 +1,121 @@
+"""The package's model card. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lanekit.experiment import is_local
+from lanekit.params import PackageParams
+
+CARD = """---
+{front}---
+
+# {name}
+
+`{name}` is **{base}** compressed by the lane `{lane}`.
+
+| | |
+|---|---|
+| Base model | {origin} |
+| Lane | `{lane}` |
+| Decoder layers | {layers} |
+| Weight format | {scheme} |
+
+## Licence
+
+A derivative of {base}, handed on under the licence of that model: see {licences} in this folder.
+{exaone}
+## Load it
+
+vLLM:
+
+```python
+from vllm import LLM, SamplingParams
+
+llm = LLM("{name}")
+messages = [{{"role": "user", "content": "안녕하세요?"}}]
+settings = SamplingParams(temperature=0, max_tokens=128)
+outputs = llm.chat(messages, settings, chat_template_kwargs={{"enable_thinking": False}})
+print(outputs[0].outputs[0].text)
+```
+
+transformers{needs}:
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{name}")
+model = AutoModelForCausalLM.from_pretrained("{name}", dtype="auto")
+inputs = tokenizer.apply_chat_template(
+    [{{"role": "user", "content": "안녕하세요?"}}],
+    add_generation_prompt=True,
+    enable_thinking=False,
+    return_tensors="pt",
+)
+outputs = model.generate(inputs, max_new_tokens=128, do_sample=False)
+print(tokenizer.decode(outputs[0][inputs.shape[1] :], skip_special_tokens=True))
+```
+
+`"{name}"` stands for the path of this folder.
+"""
+
+EXAONE_LICENCE = "exaone ai model license"
+EXAONE_TERMS = """
+It allows research, education and non-commercial competitions. It asks that a copy of it goes with every
+derivative, and that the derivative's name begins with "EXAONE".
+"""
+
+
+def render_card(spec: PackageParams, config: Mapping[str, Any], licences: Mapping[str, str]) -> str:
+    """Return README.md's text; `config` is the model's config.json, `licences` maps file names to texts."""
+    is_exaone = any(EXAONE_LICENCE in " ".join(text.lower().split()) for text in licences.values())
+    source = spec.base_model_source
+    hub_id = source if "/" in source and not is_local(source) else None  # a local path is nobody's business
+    front = ["license: other", f"license_name: {'exaone' if is_exaone else 'see-license-file'}"]
+    front.append(f"license_link: {next(iter(licences))}")
+    if hub_id:
+        front += [f"base_model: {hub_id}", "base_model_relation: quantized"]
+    front += ["language:", "- ko", "- en", "pipeline_tag: text-generation", "library_name: transformers"]
+    compressed = "quantization_config" in config
+    return CARD.format(
+        front="\n".join(front) + "\n",
+        name=spec.package_name,
+        base=spec.base_model_name,
+        origin=f"[{hub_id}](https://huggingface.co/{hub_id})" if hub_id else spec.base_model_name,
+        lane=spec.lane,
+        layers=config.get("num_hidden_layers", "as in config.json"),
+        scheme=describe_format(config),
+        licences=", ".join(f"[`{name}`]({name})" for name in licences),
+        exaone=EXAONE_TERMS if is_exaone else "",
+        needs=" (needs `pip install compressed-tensors`)" if compressed else "",
+    )
+
+
+def describe_format(config: Mapping[str, Any]) -> str:
+    """Return e.g. "compressed-tensors, 4-bit int weights, group 128, bf16 rest"."""
+    rest = str(config.get("dtype") or config.get("torch_dtype") or "unknown dtype")
+    quantization = config.get("quantization_config")
+    if not isinstance(quantization, dict):
+        return f"unquantized, {rest}"
+    method = quantization.get("quant_method", "quantized")
+    groups = quantization.get("config_groups")
+    parts = []
+    for group in groups.values() if isinstance(groups, dict) else ():
+        for role, label in (("weights", "weights"), ("input_activations", "activations")):
+            scheme = group.get(role) if isinstance(group, dict) else None
+            if isinstance(scheme, dict):
+                parts.append(_describe_scheme(scheme, label))
+    return ", ".join([str(method), *parts, f"{rest} elsewhere"])
+
+
+def _describe_scheme(scheme: Mapping[str, Any], label: str) -> str:
+    words = [f"{scheme.get('num_bits', '?')}-bit {scheme.get('type', '')} {label}".replace("  ", " ")]
+    strategy = scheme.get("strategy")
+    if strategy == "group" and scheme.get("group_size"):
+        words.append(f"group {scheme['group_size']}")
+    elif isinstance(strategy, str):
+        words.append(f"per {strategy}")
+    if scheme.get("dynamic") is True:
+        words.append("dynamic")
+    return " ".join(words)

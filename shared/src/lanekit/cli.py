@@ -1,0 +1,123 @@
+"""What the commands in scripts/ share: options, a session, and errors a person can act on."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lanekit.artifacts import FolderStore
+from lanekit.embedded import hold_store
+from lanekit.errors import InputError, LanekitError
+from lanekit.experiment import Experiment, load_experiment_lanes
+from lanekit.lanefile import Lane
+from lanekit.pipeline import Session
+from lanekit.plan import Plan, plan_engine
+from lanekit.pool import ChildPool
+from lanekit.resolve import detect_cuda, find_project_root, load_environments, resolve_sources
+from lanekit.settings import Settings, make_child_environment
+from lanekit.yamlfile import read_yaml
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+def make_parser(doc: str | None, epilog: str = "") -> argparse.ArgumentParser:
+    """Return a parser whose help begins with the script's docstring, with the shared options."""
+    settings = Settings()
+    parser = argparse.ArgumentParser(
+        description=doc, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    root = find_project_root()
+    group = parser.add_argument_group("shared options (defaults come from LANEKIT_* variables)")
+    group.add_argument(
+        "--experiment", type=Path, default=root / "lanes" / "experiment.yaml",
+        help="experiment file (default: lanes/experiment.yaml; experiment.demo.yaml is the small one)",
+    )  # fmt: skip
+    group.add_argument(
+        "--store", type=Path, default=settings.store, help="artifact store (default: %(default)s)"
+    )
+    group.add_argument(
+        "--results", type=Path, default=settings.results, help="folder of the tables (default: %(default)s)"
+    )
+    group.add_argument(
+        "--engine", choices=("vllm", "transformers"), default=settings.engine,
+        help="evaluation engine (default: the experiment's; its 'auto' is vllm where CUDA is)",
+    )  # fmt: skip
+    group.add_argument(
+        "--slots", type=int, default=settings.slots, metavar="N",
+        help="stages at once (default: 1 with a GPU, else up to 2)",
+    )  # fmt: skip
+    return parser
+
+
+def run_main(main: Callable[[], int | None]) -> None:
+    """Run a command; print expected errors without a traceback and exit with a telling code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    console = Console(stderr=True)
+    try:
+        sys.exit(main() or 0)
+    except KeyboardInterrupt:
+        console.print("stopped: what is committed is kept, the same command goes on from there")
+        sys.exit(EXIT_INTERRUPTED)
+    except InputError as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(EXIT_BAD_INPUT)
+    except LanekitError as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(EXIT_FAILED)
+
+
+def load_inputs(
+    args: argparse.Namespace, override: Callable[[Experiment], Experiment] | None = None
+) -> tuple[Experiment, list[Lane]]:
+    """Load the experiment and its lanes, with sources resolved."""
+    experiment, lanes = load_experiment_lanes(args.experiment)
+    if override:
+        experiment = override(experiment)
+    return resolve_sources(experiment), lanes
+
+
+@contextmanager
+def open_session(args: argparse.Namespace, experiment: Experiment) -> Iterator[Session]:
+    """Hold the store and give a session whose stages run in warm child processes."""
+    settings = Settings(slots=args.slots)
+    store = FolderStore(args.store)
+    engine = plan_engine(experiment, detect_cuda, args.engine)
+    with hold_store(store):
+        pool = ChildPool(store.root / "logs", make_child_environment())
+        try:
+            yield Session(
+                experiment=experiment,
+                store=store,
+                call=pool,
+                engine=engine,
+                environments=load_environments(find_project_root()),
+                console=Console(),
+                slots=settings.count_slots(),
+            )
+        finally:
+            pool.close()
+
+
+def describe_plan(plan: Plan, session: Session) -> str:
+    """Return the line that says what the lanes ask for and what there is to do."""
+    committed = sum(session.store.find_artifact(run) is not None for run in plan.runs.values())
+    return (
+        f"{len(plan.lanes)} lanes ask for {plan.count_asked()} stage runs, {len(plan.runs)} of them "
+        f"distinct; {committed} are committed already. Engine: {session.engine.engine}, "
+        f"{session.slots} at once, store: {session.store.root}"
+    )
+
+
+def read_stage_defaults(args: argparse.Namespace, stage: str) -> dict[str, Any]:
+    """Return the experiment's parameters of a stage, with its seed."""
+    data = read_yaml(args.experiment).data
+    return {"seed": data.get("seed", 42), **(data.get("stage_defaults") or {}).get(stage, {})}

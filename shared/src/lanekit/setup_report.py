@@ -1,0 +1,90 @@
+"""The set-up check as a whole: looks things up and has them judged."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from lanekit import host_probe as probe
+from lanekit import setup_check as check
+from lanekit.errors import LanekitError
+from lanekit.experiment import Experiment, is_local, load_experiment_lanes
+from lanekit.lanefile import Lane
+from lanekit.resolve import find_project_root
+
+HUB_URL = "https://huggingface.co"
+LOCKS_FOLDER = Path("scripts/env")
+SERVICES = (("Redis", "LANEKIT_REDIS_URL"), ("MinIO", "LANEKIT_MINIO_URL"))
+
+
+def check_setup(
+    experiment_path: Path, store: Path, environment: Mapping[str, str] | None = None
+) -> list[check.Line]:
+    """Return all findings, in the order in which a person would mend them."""
+    environment = os.environ if environment is None else environment
+    gpus = probe.query_gpus()
+    lines = [check.judge_python(sys.version_info[:3]), check.judge_cores(probe.count_cores())]
+    lines += check.judge_gpus(gpus)
+    versions = probe.find_versions([*check.PINS, *check.VLLM_BUILDS])
+    lines += check.judge_pins(versions, bool(gpus))
+    lines.append(_check_lock(find_project_root(), LOCKS_FOLDER / check.choose_lock(versions)))
+    lines.append(check.judge_store(str(store), probe.try_write(store)))
+    try:
+        experiment, lanes = load_experiment_lanes(experiment_path)
+    except LanekitError as error:
+        lines.append(check.Line("fault", "experiment", error.message, error.remedy or "correct the file"))
+    else:
+        lines += _check_needs(experiment, lanes, store, gpus)
+        lines.append(_check_hub(experiment, environment))
+    for name, variable in SERVICES:
+        lines.append(_check_service(name, variable, environment.get(variable)))
+    client = probe.run_command(["docker", "--version"])
+    server = probe.run_command(["docker", "version", "--format", "{{.Server.Version}}"]) if client else None
+    lines.append(check.judge_docker(client, server.strip() if server else None))
+    return lines
+
+
+def _check_lock(root: Path, lock: Path) -> check.Line:
+    path = root / lock
+    locked = check.parse_lock(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return check.judge_lock(locked, probe.find_versions(locked), str(lock))
+
+
+def _check_needs(
+    experiment: Experiment, lanes: list[Lane], store: Path, gpus: list[probe.Gpu]
+) -> list[check.Line]:
+    source = experiment.base_model.source
+    local = is_local(source)
+    model_bytes = probe.measure_folder_bytes(Path(source)) if local else check.REAL_MODEL_BYTES
+    lines: list[check.Line] = []
+    missing = sorted(
+        f"{name} ({s.source})"
+        for name, s in {"base_model": experiment.base_model, **experiment.data}.items()
+        if is_local(s.source) and not Path(s.source).exists()
+    )
+    if missing:
+        remedy = "correct the experiment file, or make the data first (scripts/01_prepare_data.py --help)"
+        lines.append(check.Line("warning", "sources", f"not there: {', '.join(missing)}", remedy))
+    disk_bytes = check.estimate_disk_bytes(model_bytes, lanes, experiment.packaging.top_k, not local)
+    lines.append(check.judge_disk(probe.measure_free_bytes(store), disk_bytes, str(store)))
+    memory_bytes = check.estimate_memory_bytes(model_bytes, lanes)
+    there_bytes = gpus[0].memory_bytes if gpus else probe.measure_memory_bytes()
+    lines.append(check.judge_memory(there_bytes, memory_bytes, bool(gpus)))
+    return lines
+
+
+def _check_hub(experiment: Experiment, environment: Mapping[str, str]) -> check.Line:
+    named = {"base_model": experiment.base_model, **experiment.data}
+    hub_sources = sorted({s.source for s in named.values() if not is_local(s.source)})
+    url = environment.get("HF_ENDPOINT") or HUB_URL
+    obstacle = probe.try_connect(url) if hub_sources else ""
+    return check.judge_hub(obstacle, bool(environment.get("HF_TOKEN")), hub_sources)
+
+
+def _check_service(name: str, variable: str, url: str | None) -> check.Line:
+    if not url:
+        return check.judge_service(name, variable, None, "")
+    # A URL may carry a password: what stands before the @ is not shown.
+    return check.judge_service(name, variable, url.rpartition("@")[2], probe.try_connect(url))

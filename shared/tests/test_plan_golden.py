@@ -1,0 +1,204 @@
+"""Golden tests of planning, on the repository's own lane files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lanekit.experiment import Experiment, load_experiment_lanes
+from lanekit.lanefile import Lane
+from lanekit.params import EngineParams, FetchModelParams, Parameters, Source
+from lanekit.plan import BASELINE, Plan, make_stage_run, plan_engine, plan_lanes
+from lanekit.resolve import resolve_source
+from lanekit.specs import STAGE_TYPES
+
+EXPERIMENTS = ("experiment.yaml", "experiment.demo.yaml")
+N_LANES = 12
+# By hand: each lane's fetch, suite, evaluation and speed (4), its stages, and the corpus where one is read.
+ASKED_RUNS = {
+    "baseline": 4, "lane01": 6, "lane02": 6, "lane03": 6, "lane04": 5, "lane05": 6, "lane06": 7,
+    "lane07": 7, "lane08": 7, "lane09": 7, "lane10": 8, "lane11": 8, "lane12": 6,
+}  # fmt: skip
+DISTINCT_RUNS = {
+    "fetch_model": 1, "prepare_corpus": 1, "prepare_benchmarks": 1, "sft": 1, "prune": 2, "distill": 2,
+    "post_sft": 2, "gptq": 7, "fp8": 2, "evaluate": 13, "measure_speed": 13,
+}  # fmt: skip
+MISSION = {
+    "lane01": [("gptq", "W4A16", 0.01)],
+    "lane02": [("gptq", "W4A16", 0.05)],
+    "lane03": [("gptq", "W8A16", 0.01)],
+    "lane04": [("fp8", "FP8_DYNAMIC", None)],
+    "lane05": [("sft", None, None)],
+    "lane06": [("sft", None, None), ("gptq", "W4A16", 0.01)],
+    "lane07": [("sft", None, None), ("gptq", "W4A16", 0.05)],
+    "lane08": [("gptq", "W4A16", 0.01), ("post_sft", None, None)],
+    "lane09": [("gptq", "W4A16", 0.05), ("post_sft", None, None)],
+    "lane10": [("prune", 28, None), ("distill", None, None), ("gptq", "W4A16", 0.01)],
+    "lane11": [("prune", 26, None), ("distill", None, None), ("gptq", "W4A16", 0.01)],
+    "lane12": [("fp8", "FP8", None)],
+}
+ENGINE = EngineParams(engine="transformers")
+
+
+def with_digests(experiment: Experiment) -> Experiment:
+    """Give every source a digest without reading it."""
+    data = {n: s.model_copy(update={"digest": f"digest of {n}"}) for n, s in experiment.data.items()}
+    base = experiment.base_model.model_copy(update={"digest": "digest of the base"})
+    return experiment.model_copy(update={"data": data, "base_model": base})
+
+
+def load(folder: Path, name: str) -> tuple[Experiment, list[Lane]]:
+    experiment, lanes = load_experiment_lanes(folder / name)
+    return with_digests(experiment), lanes
+
+
+@pytest.fixture
+def plan(lanes_folder: Path, environments: Mapping[str, str]) -> Plan:
+    return plan_lanes(*load(lanes_folder, "experiment.yaml"), ENGINE, environments)
+
+
+def find_lane(plan: Plan, number: str) -> Any:
+    return next(lane for name, lane in plan.lanes.items() if name.split("_")[0] == number)
+
+
+def test_every_lane_file_loads(lanes_folder: Path) -> None:
+    assert len(list(lanes_folder.glob("lane*.yaml"))) == N_LANES
+    for name in EXPERIMENTS:
+        lanes = load(lanes_folder, name)[1]
+        assert [lane.name for lane in lanes] == sorted(p.stem for p in lanes_folder.glob("lane*.yaml"))
+
+
+def test_lanes_are_those_of_the_mission(lanes_folder: Path) -> None:
+    found = {
+        lane.name.split("_")[0]: [
+            (
+                stage.type.name,
+                getattr(stage.params, "scheme", getattr(stage.params, "keep_layers", None)),
+                getattr(stage.params, "dampening", None),
+            )
+            for stage in lane.stages
+        ]
+        for lane in load(lanes_folder, "experiment.yaml")[1]
+    }
+    assert found == MISSION
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_asked_for_and_distinct_runs(lanes_folder: Path, environments: Mapping[str, str], name: str) -> None:
+    plan = plan_lanes(*load(lanes_folder, name), ENGINE, environments)
+    asked = {lane.split("_")[0]: len(plan.collect_lane_runs(lane)) for lane in plan.lanes}
+    assert asked == ASKED_RUNS
+    assert plan.count_asked() == 83
+    assert Counter(run.type.name for run in plan.runs.values()) == DISTINCT_RUNS
+    assert len(plan.runs) == 45
+
+
+def test_inputs_come_before_the_runs_that_need_them(plan: Plan) -> None:
+    seen: set[str] = set()
+    for key, run in plan.runs.items():
+        assert set(run.inputs.values()) <= seen
+        seen.add(key)
+
+
+def test_lanes_share_what_is_equal(plan: Plan) -> None:
+    sft = {find_lane(plan, n).stage_keys[0] for n in ("lane05", "lane06", "lane07")}
+    assert len(sft) == 1
+    assert find_lane(plan, "lane08").stage_keys[0] == find_lane(plan, "lane01").model_key
+    assert find_lane(plan, "lane09").stage_keys[0] == find_lane(plan, "lane02").model_key
+    assert find_lane(plan, "lane06").model_key != find_lane(plan, "lane07").model_key
+    names = [n.split("_")[0] for n in plan.list_lanes_of(sft.pop())]
+    assert names == ["lane05", "lane06", "lane07"]
+
+
+def test_every_speed_is_measured_against_the_base_and_kd_learns_from_it(plan: Plan) -> None:
+    base = plan.lanes[BASELINE].model_key
+    for run in plan.runs.values():
+        if run.type.name == "measure_speed":
+            assert run.inputs["baseline"] == base
+        if run.type.name == "distill":
+            assert run.inputs["teacher"] == base != run.inputs["model"]
+
+
+def test_a_local_path_does_not_enter_the_key_but_its_content_does(
+    tmp_path: Path, environments: Mapping[str, str]
+) -> None:
+    keys = []
+    for folder, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "model.safetensors").write_bytes(content)
+        source = resolve_source(Source(source=str(tmp_path / folder)), "model")
+        keys.append(make_stage_run("fetch_model", FetchModelParams(name="m", model=source), {}, environments))
+    assert keys[0].key == keys[1].key != keys[2].key
+    hub = [Source(source=name, digest="d" * 40) for name in ("org/a", "org/b")]
+    runs = [make_stage_run("fetch_model", FetchModelParams(name="m", model=s), {}, environments) for s in hub]
+    assert runs[0].key != runs[1].key
+
+
+def test_a_local_source_without_its_digest_cannot_be_planned(environments: Mapping[str, str]) -> None:
+    params = FetchModelParams(name="m", model=Source(source="/some/model"))
+    with pytest.raises(ValueError, match="no digest yet"):
+        make_stage_run("fetch_model", params, {}, environments)
+
+
+def list_changes(params: Parameters) -> list[Parameters]:
+    """Return copies of `params`, each with one field of another value (not validated: keys take any)."""
+    return [params.model_copy(update={name: "something else"}) for name in type(params).model_fields]
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_every_parameter_of_every_planned_stage_changes_its_key(
+    plan: Plan, environments: Mapping[str, str]
+) -> None:
+    by_stage = {run.type.name: run for run in plan.runs.values()}
+    for name, run in by_stage.items():
+        changed = {make_stage_run(name, p, run.inputs, environments).key for p in list_changes(run.params)}
+        assert len(changed) == len(type(run.params).model_fields)
+        assert run.key not in changed
+
+
+def test_another_service_environment_changes_only_its_own_stages(
+    lanes_folder: Path, environments: Mapping[str, str]
+) -> None:
+    experiment, lanes = load(lanes_folder, "experiment.yaml")
+    before = plan_lanes(experiment, lanes, ENGINE, environments)
+    after = plan_lanes(experiment, lanes, ENGINE, {**environments, "evaluator": "newer"})
+    lost = {before.runs[key].type.name for key in set(before.runs) - set(after.runs)}
+    assert lost == {"evaluate", "measure_speed"}
+
+
+def test_another_seed_changes_what_is_random_and_no_download(
+    lanes_folder: Path, tmp_path: Path, environments: Mapping[str, str]
+) -> None:
+    text = (lanes_folder / "experiment.yaml").read_text(encoding="utf-8")
+    assert "seed: 42" in text
+    (tmp_path / "experiment.yaml").write_text(text.replace("seed: 42", "seed: 7"), encoding="utf-8")
+    (tmp_path / "benchmarks").symlink_to(lanes_folder / "benchmarks")
+    for path in lanes_folder.glob("lane*.yaml"):
+        (tmp_path / path.name).symlink_to(path)
+    before = plan_lanes(*load(lanes_folder, "experiment.yaml"), ENGINE, environments)
+    after = plan_lanes(*load(tmp_path, "experiment.yaml"), ENGINE, environments)
+    kept = {before.runs[key].type.name for key in set(before.runs) & set(after.runs)}
+    assert "fetch_model" in kept and "prepare_benchmarks" in kept
+    assert not kept & {"sft", "gptq", "distill", "prepare_corpus"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "cuda", "expected"),
+    [(None, True, "vllm"), (None, False, "transformers"), ("vllm", False, "vllm")],
+)
+def test_engine_is_chosen_by_cuda_unless_asked_for(
+    lanes_folder: Path, asked: str | None, cuda: bool, expected: str
+) -> None:
+    experiment, _ = load(lanes_folder, "experiment.yaml")
+    assert plan_engine(experiment, lambda: cuda, asked).engine == expected
+
+
+def test_artifact_names_are_readable(plan: Plan) -> None:
+    labels = {run.name.rpartition("-")[0] for run in plan.runs.values()}
+    assert {"sft", "prune28", "prune26", "gptq_w4a16", "gptq_w8a16", "fp8", "fp8_dynamic"} <= labels
+    buckets = {run.type.name: run.path.split("/")[0] for run in plan.runs.values()}
+    assert buckets == {name: STAGE_TYPES[name].bucket for name in buckets}

@@ -1,0 +1,117 @@
+"""What may run when, and what a failure takes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from lanekit.plan import LanePlan, Plan, StageRun
+from lanekit.schedule import RunState
+
+MakeRun = Callable[..., StageRun]
+
+
+@pytest.fixture
+def plan(make_run: MakeRun) -> Plan:
+    """Two lanes over one base: a diamond (left, right → join) with its speed, and a lane beside it."""
+    runs = [
+        make_run("base", "fetch_model"),
+        make_run("left", model="base"),
+        make_run("right", model="base"),
+        make_run("join", "distill", model="left", teacher="right"),
+        make_run("join-eval", "evaluate", model="join"),
+        make_run("join-speed", "measure_speed", model="join", baseline="base"),
+        make_run("other", "gptq", model="base"),
+        make_run("other-eval", "evaluate", model="other"),
+        make_run("other-speed", "measure_speed", model="other", baseline="base"),
+    ]
+    lanes = {
+        "diamond": LanePlan("diamond", "", "", ("left", "join"), "join", "join-eval", "join-speed"),
+        "beside": LanePlan("beside", "", "", ("other",), "other", "other-eval", "other-speed"),
+    }
+    return Plan({run.key: run for run in runs}, lanes)
+
+
+def start(state: RunState, slots: int) -> list[str]:
+    """Start what may start and return its keys."""
+    chosen = [run.key for run in state.choose_next(slots)]
+    for key in chosen:
+        state.mark(key, "running")
+    return chosen
+
+
+def test_runs_start_in_plan_order_as_far_as_slots_go(plan: Plan) -> None:
+    state = RunState(plan)
+    assert start(state, 2) == ["base"]
+    assert start(state, 2) == []
+    state.mark("base", "done")
+    assert start(state, 2) == ["left", "right"]
+    assert start(state, 2) == []
+    state.mark("left", "done")
+    assert start(state, 2) == ["other"]  # join waits for right
+
+
+def test_a_diamond_joins_once_both_sides_are_done(plan: Plan) -> None:
+    state = RunState(plan)
+    state.mark("base", "reused")
+    state.mark("left", "done")
+    assert "join" not in [run.key for run in state.list_ready()]
+    state.mark("right", "reused")
+    assert "join" in [run.key for run in state.list_ready()]
+
+
+def test_exclusive_runs_go_last_and_alone(plan: Plan) -> None:
+    state = RunState(plan)
+    for key in ("base", "left", "right", "join", "other", "other-eval"):
+        state.mark(key, "done")
+    assert start(state, 4) == ["join-eval"]  # both speeds are ready, but something else is too
+    assert start(state, 4) == []
+    state.mark("join-eval", "done")
+    assert start(state, 4) == ["join-speed"]
+    assert start(state, 4) == []
+    state.mark("join-speed", "done")
+    assert start(state, 4) == ["other-speed"]
+    state.mark("other-speed", "done")
+    assert state.is_finished
+
+
+def test_a_failure_blocks_its_dependents_alone(plan: Plan) -> None:
+    state = RunState(plan)
+    state.mark("base", "done")
+    state.mark("right", "failed", "disk full")
+    blocked = {key for key, status in state.status.items() if status == "blocked"}
+    assert blocked == {"join", "join-eval", "join-speed"}
+    assert state.explain_lane("diamond") == "stage sft: disk full"
+    assert start(state, 4) == ["left", "other"]
+    for key in ("left", "other", "other-eval", "other-speed"):
+        state.mark(key, "done")
+    assert state.is_finished
+    assert state.explain_lane("beside") == ""
+
+
+def test_a_failed_base_ends_everything(plan: Plan) -> None:
+    state = RunState(plan)
+    state.mark("base", "failed", "no such model")
+    assert state.is_finished
+    assert state.choose_next(4) == []
+    for lane in plan.lanes:
+        assert state.explain_lane(lane) == "stage fetch_model: no such model"
+
+
+def test_a_failure_leaves_reused_dependents_alone(plan: Plan) -> None:
+    state = RunState(plan)
+    for key in ("join", "join-eval", "join-speed"):
+        state.mark(key, "reused")
+    state.mark("base", "failed", "gone")
+    assert [state.status[k] for k in ("join", "join-eval", "join-speed")] == ["reused"] * 3
+
+
+@pytest.mark.parametrize("missing", ["join-eval", "join-speed", "join"])
+def test_a_lane_is_finished_only_with_quality_speed_and_model(plan: Plan, missing: str) -> None:
+    state = RunState(plan)
+    for key in plan.runs:
+        if key != missing:
+            state.mark(key, "done")
+    assert state.explain_lane("diamond") == "not finished"
+    assert state.explain_lane("beside") == ""

@@ -1,0 +1,197 @@
+"""Golden tests of the score and of the order that it gives."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from lanekit.errors import InputError
+from lanekit.results import BenchmarkResult, LaneRecord, Ranking, SpeedResult
+from lanekit.scoring import TIE_RULE, compute_perf, compute_score, rank_lanes
+
+WEIGHTS = {"kmmlu_pro": 0.5, "kmmlu_redux": 0.5}
+
+
+def make_record(
+    lane: str,
+    pro: float | None = 0.4,
+    redux: float | None = 0.6,
+    seconds: float | None = 0.05,
+    base_seconds: float = 0.1,
+    **fields: Any,
+) -> LaneRecord:
+    """Make a lane's record; None leaves a benchmark or the speed out."""
+    values = {"kmmlu_pro": pro, "kmmlu_redux": redux}
+    benchmarks = {
+        name: BenchmarkResult(metric="accuracy", version=1, value=value)
+        for name, value in values.items()
+        if value is not None
+    }
+    speed = None
+    if seconds is not None:
+        speed = SpeedResult(
+            s_per_token=seconds, s_per_token_all=[seconds] * 3, baseline_s_per_token=base_seconds,
+            baseline_s_per_token_all=[base_seconds] * 3, batch_size=8, prompt_tokens=128,
+            decode_tokens=128, engine="transformers", device="cpu: test",
+        )  # fmt: skip
+    return LaneRecord(**{"lane": lane, "benchmarks": benchmarks, "speed": speed, "size_bytes": 100, **fields})
+
+
+BASE = make_record("baseline", seconds=0.1)
+
+
+def rank(*records: LaneRecord, **options: Any) -> Ranking:
+    return rank_lanes([BASE, *records], WEIGHTS, **options)
+
+
+def order(ranking: Ranking) -> list[str]:
+    return [lane.record.lane for lane in ranking.lanes]
+
+
+def test_the_formula_by_hand() -> None:
+    # Perf = (0.3 + 0.6)/2 = 0.45, over 0.5 is 0.9; speed gain = 1 − 0.04/0.1 = 0.6; score = (0.9 + 0.6)/2
+    lane = rank(make_record("a", pro=0.3, seconds=0.04)).lanes[1]
+    assert lane.perf == pytest.approx(0.45)
+    assert lane.perf_norm == pytest.approx(0.9)
+    assert lane.speed_norm == pytest.approx(0.6)
+    assert lane.score == pytest.approx(0.75)
+    assert lane.rank == 1
+
+
+def test_the_baseline_scores_one_half_and_has_no_rank() -> None:
+    head = rank(make_record("a")).lanes[0]
+    assert (head.record.lane, head.rank, head.score) == ("baseline", None, pytest.approx(0.5))
+
+
+def test_quality_weight_shifts_the_score() -> None:
+    lane = rank(make_record("a", pro=0.3, seconds=0.04), quality_weight=0.8).lanes[1]
+    assert lane.score == pytest.approx(0.8 * 0.9 + 0.2 * 0.6)
+
+
+def test_unequal_weights_are_normalized() -> None:
+    assert compute_perf({"a": 1.0, "b": 0.0}, {"a": 3, "b": 1}) == pytest.approx(0.75)
+    assert compute_perf({"a": 1.0}, {"a": 1, "b": 1}) is None
+    assert compute_perf({"a": None}, {"a": 1}) is None
+    assert compute_perf({"a": 1.0}, {"a": 0}) is None
+
+
+def test_a_negative_score_is_clipped_at_zero() -> None:
+    assert compute_score(0.2, -0.9) == 0.0
+    lane = rank(make_record("slow", pro=0.1, redux=0.1, seconds=1.0)).lanes[1]
+    assert lane.speed_norm == pytest.approx(-9)
+    assert (lane.score, lane.rank) == (0.0, 1)
+
+
+def test_each_lane_is_compared_with_the_baseline_of_its_own_sitting() -> None:
+    lane = rank(make_record("a", seconds=0.3, base_seconds=0.6)).lanes[1]
+    assert lane.speed_norm == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"pro": 0.5, "redux": 0.7}, {}),  # higher score
+        # Equal score 0 by clipping, then higher Perf
+        ({"pro": 0.2, "redux": 0.2, "seconds": 9.0}, {"pro": 0.1, "redux": 0.1, "seconds": 9.0}),
+        ({"size_bytes": 99}, {"size_bytes": 100}),  # smaller
+        ({"size_bytes": 100}, {"size_bytes": None}),  # a known size before an unknown one
+        # Equal gain against another sitting's baseline, then lower seconds per token
+        ({"seconds": 0.05, "base_seconds": 0.1}, {"seconds": 0.5, "base_seconds": 1.0}),
+    ],
+)
+def test_ties_break_by_each_level_of_the_rule(first: dict[str, Any], second: dict[str, Any]) -> None:
+    winner, loser = make_record("z_winner", **first), make_record("a_loser", **second)
+    for records in ([winner, loser], [loser, winner]):
+        ranking = rank(*records)
+        assert order(ranking) == ["baseline", "z_winner", "a_loser"]
+        assert [lane.rank for lane in ranking.lanes] == [None, 1, 2]
+
+
+def test_a_full_tie_goes_by_name_and_no_rank_is_shared() -> None:
+    records = [make_record(name) for name in "dbca"]
+    random.Random(42).shuffle(records)
+    ranking = rank(*records)
+    assert order(ranking) == ["baseline", "a", "b", "c", "d"]
+    assert [lane.rank for lane in ranking.lanes[1:]] == [1, 2, 3, 4]
+    assert TIE_RULE in ranking.notes
+
+
+def test_a_missing_metric_makes_a_lane_incomplete() -> None:
+    ranking = rank(make_record("a", redux=None), make_record("b", seconds=None), make_record("c"))
+    assert order(ranking) == ["baseline", "c", "a", "b"]
+    a, b = ranking.lanes[2:]
+    assert (a.record.status, a.record.reason) == ("incomplete", "not measured: kmmlu_redux")
+    assert (b.record.status, b.record.reason) == ("incomplete", "not measured: seconds per token")
+    assert a.rank is b.rank is a.score is b.score is None
+    assert b.perf == pytest.approx(0.5)
+
+
+def test_a_failed_lane_stands_at_the_end_with_its_reason() -> None:
+    failed = make_record("a", status="failed", reason="stage gptq: out of memory")
+    ranking = rank(failed, make_record("b"))
+    assert order(ranking) == ["baseline", "b", "a"]
+    last = ranking.lanes[-1]
+    assert (last.rank, last.score, last.perf) == (None, None, None)
+    assert (last.record.status, last.record.reason) == ("failed", "stage gptq: out of memory")
+
+
+def test_perf_of_the_baseline_zero_leaves_all_unscored() -> None:
+    records = [make_record("baseline", pro=0.0, redux=0.0, seconds=0.1), make_record("a")]
+    ranking = rank_lanes(records, WEIGHTS)
+    assert [lane.record.status for lane in ranking.lanes] == ["unscored", "unscored"]
+    assert all(lane.score is None and lane.rank is None for lane in ranking.lanes)
+    assert "Perf of the baseline is 0" in ranking.lanes[1].record.reason
+    assert ranking.lanes[1].perf == pytest.approx(0.5)
+    assert any("Perf of the baseline is 0" in note for note in ranking.notes)
+
+
+def test_a_failed_baseline_leaves_all_unscored_but_failures_failed() -> None:
+    base = make_record("baseline", status="failed", reason="no GPU", pro=None, redux=None, seconds=None)
+    failed = make_record("b", status="failed", reason="disk full")
+    ranking = rank_lanes([base, make_record("a"), failed], WEIGHTS)
+    statuses = {lane.record.lane: lane.record.status for lane in ranking.lanes}
+    assert statuses == {"baseline": "failed", "a": "unscored", "b": "failed"}
+    assert "the baseline failed (no GPU)" in ranking.lanes[1].record.reason
+
+
+def test_a_benchmark_that_the_baseline_lacks_is_left_out_for_all_and_noted() -> None:
+    weights = {**WEIGHTS, "komt_bench": 1.0, "ko_longrag": 0.0}
+    judge = BenchmarkResult(metric="judge", version=1, value=None, note="no judge is configured")
+    base = BASE.model_copy(update={"benchmarks": {**BASE.benchmarks, "komt_bench": judge}})
+    rich = make_record("rich")
+    rich.benchmarks["komt_bench"] = BenchmarkResult(metric="judge", version=1, value=0.9)
+    ranking = rank_lanes([base, rich, make_record("plain")], weights)
+    assert ranking.weights_used == WEIGHTS
+    assert ranking.lanes[1].perf == ranking.lanes[2].perf == pytest.approx(0.5)
+    assert ranking.notes[0] == (
+        "komt_bench (weight 1) is left out: no judge is configured; its weight is shared by the others."
+    )
+    assert not any("ko_longrag" in note for note in ranking.notes)
+
+
+def test_no_baseline_is_a_user_error_with_a_remedy() -> None:
+    with pytest.raises(InputError, match="no baseline record") as caught:
+        rank_lanes([make_record("a")], WEIGHTS)
+    assert "--baseline" in caught.value.remedy
+
+
+def test_two_records_of_one_lane_are_refused() -> None:
+    with pytest.raises(InputError, match="more than one record of the lane a, b"):
+        rank(*(make_record(name) for name in "abab"))
+
+
+def test_different_devices_are_noted() -> None:
+    other = make_record("a")
+    assert other.speed is not None
+    other.speed.device = "NVIDIA L4"
+    notes = " ".join(rank(other).notes)
+    assert "NVIDIA L4 (transformers); cpu: test (transformers)" in notes
+    assert "different devices" not in " ".join(rank(make_record("a")).notes)
+
+
+def test_ranking_leaves_the_records_as_they_were() -> None:
+    record = make_record("a", redux=None)
+    rank(record)
+    assert (record.status, record.reason) == ("ok", "")
