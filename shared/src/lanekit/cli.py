@@ -76,13 +76,15 @@ def run_main(main: Callable[[], int | None]) -> None:
 
 
 def load_inputs(
-    args: argparse.Namespace, override: Callable[[Experiment], Experiment] | None = None
+    args: argparse.Namespace,
+    override: Callable[[Experiment], Experiment] | None = None,
+    parts: tuple[str, ...] = ("base_model", "data"),
 ) -> tuple[Experiment, list[Lane]]:
-    """Load the experiment and its lanes, with sources resolved."""
+    """Load the experiment and its lanes, with the sources of `parts` resolved."""
     experiment, lanes = load_experiment_lanes(args.experiment)
     if override:
         experiment = override(experiment)
-    return resolve_sources(experiment), lanes
+    return resolve_sources(experiment, parts), lanes
 
 
 @contextmanager

@@ -165,12 +165,13 @@ def validate(
         return model.model_validate(data), []
     except ValidationError as error:
         return None, [
-            document.problem((*place, *detail["loc"]), _describe(model, detail, allowed))
+            document.problem((*place, *detail["loc"]), describe_error(model, detail, allowed))
             for detail in error.errors()
         ]
 
 
-def _describe(model: type[Any], detail: ErrorDetails, allowed: tuple[str, ...] | None) -> str:
+def describe_error(model: type[Any], detail: ErrorDetails, allowed: tuple[str, ...] | None = None) -> str:
+    """Return one of pydantic's findings in our words, with the allowed values and the closest one."""
     location = detail["loc"]
     name = ".".join(str(part) for part in location)
     kind = detail["type"]

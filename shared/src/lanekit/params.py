@@ -117,7 +117,6 @@ class QuantizeParams(Parameters):
     ignore: tuple[str, ...] = ("lm_head",)
     calibration_rows: PositiveInt = 512
     max_length: PositiveInt = 2048
-    device: Device = "auto"
     seed: int = 42
 
 

@@ -142,8 +142,10 @@ class Planner:
         )
         return self.add_run("prepare_corpus", params, {})
 
-    def add_chain(self, start: str, stages: Iterable[tuple[str, Parameters]]) -> tuple[str, ...]:
-        """Add stages, each on the model before it; `start` is also the teacher. Return their keys."""
+    def add_chain(
+        self, start: str, stages: Iterable[tuple[str, Parameters]], teacher: str | None = None
+    ) -> tuple[str, ...]:
+        """Add stages, each on the model before it; the teacher is `start` unless given. Return their keys."""
         model, keys = start, []
         for name, params in stages:
             stage_type = STAGE_TYPES[name]
@@ -151,7 +153,7 @@ class Planner:
             if stage_type.needs_corpus(params):
                 inputs["corpus"] = self.add_corpus()
             if stage_type.needs_teacher:
-                inputs["teacher"] = start
+                inputs["teacher"] = teacher or start
             model = self.add_run(name, params, inputs)
             keys.append(model)
         return tuple(keys)

@@ -50,12 +50,26 @@ def resolve_source(
     return source.model_copy(update={"digest": commit, "revision": commit})
 
 
-def resolve_sources(experiment: Experiment) -> Experiment:
-    """Resolve the base model's and every used data set's source; see `resolve_source`."""
+def resolve_sources(experiment: Experiment, parts: tuple[str, ...] = ("base_model", "data")) -> Experiment:
+    """Resolve the sources that a command needs; see `resolve_source`.
+
+    Args:
+        parts: any of "base_model", "data" (all sets), "benchmarks" (those of the suite), or a set's name.
+    """
+    suite = {benchmark.name for benchmark in experiment.benchmarks}
+
+    def is_wanted(name: str) -> bool:
+        return "data" in parts or name in parts or ("benchmarks" in parts and name in suite)
+
     data: dict[str, Any] = {
-        name: resolve_source(source, "dataset") for name, source in experiment.data.items()
+        name: resolve_source(source, "dataset") if is_wanted(name) else source
+        for name, source in experiment.data.items()
     }
-    base = resolve_source(experiment.base_model, "model")
+    base = experiment.base_model
+    if "base_model" in parts:
+        base = base.model_copy(
+            update=resolve_source(base, "model").model_dump(include={"digest", "revision"})
+        )
     return experiment.model_copy(update={"data": data, "base_model": base})
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lanekit.plan import Plan, StageRun
 from lanekit.progress import ProgressEvent
-from lanekit.results import Ranking
+from lanekit.results import LaneRecord, Ranking
 from lanekit.schedule import RunStatus
 
 MARKS: dict[RunStatus, tuple[str, str]] = {
@@ -161,6 +161,23 @@ def show_outcome(console: Console, ranking: Ranking, packages: list[str], refuse
         console.print(f"{name}: not packaged: {reason}", style="red", markup=False)
     for note in ranking.notes:
         console.print(f"note: {note}", style="dim", markup=False)
+
+
+def show_record(console: Console, record: LaneRecord) -> None:
+    """Print one lane's measurements."""
+    table = Table(title=record.lane, show_header=False)
+    for name, result in record.benchmarks.items():
+        unparsed = f", {result.n_unparsed} unparsed" if result.n_unparsed else ""
+        value = _number(result.value) if result.value is not None else f"left out: {result.note}"
+        table.add_row(f"{name} ({result.metric})", f"{value} ({result.n_items} items{unparsed})")
+    if record.speed:
+        speed = record.speed
+        norm = 1 - speed.s_per_token / speed.baseline_s_per_token
+        table.add_row(f"seconds per token ({speed.device}, {speed.engine})", f"{speed.s_per_token:.6f}")
+        table.add_row("speed norm, against the baseline in the same sitting", _number(norm))
+    if record.size_bytes:
+        table.add_row("weights", f"{record.size_bytes / 1e6:.2f} MB")
+    console.print(table)
 
 
 def _number(value: float | None, digits: int = 4) -> str:

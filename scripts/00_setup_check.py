@@ -1,0 +1,69 @@
+"""Check this machine before a run: versions, GPU, disk, memory, services. Changes nothing.
+
+Each line begins with ✓ (good), ! (works, but read it) or ✗ (the main job would fail) and says what to do.
+The exit code is 0 when no line has ✗, else 1.
+
+  python scripts/00_setup_check.py                                            # for the real model
+  python scripts/00_setup_check.py --experiment lanes/experiment.demo.yaml    # for the demo
+  python scripts/00_setup_check.py --store /data/lanes                        # with another store
+
+LANEKIT_REDIS_URL and LANEKIT_MINIO_URL, where they are set, are tried with a TCP connection.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+try:
+    from rich.console import Console
+    from rich.text import Text
+
+    from lanekit.cli import run_main
+    from lanekit.resolve import find_project_root
+    from lanekit.settings import Settings
+    from lanekit.setup_check import MARKS, has_fault
+    from lanekit.setup_report import check_setup
+except ModuleNotFoundError as missing:
+    print(f"✗ {missing.name} is not installed in {sys.executable}\n    → run ./scripts/dev setup")
+    sys.exit(1)
+
+STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red"}
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the command line's options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--experiment", type=Path, default=find_project_root() / "lanes" / "experiment.yaml",
+        help="experiment whose needs are estimated (default: lanes/experiment.yaml)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--store", type=Path, default=Settings().store, help="artifact store (default: %(default)s)"
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Print the report; 1 if anything would stop the main job."""
+    args = parse_arguments()
+    console = Console()
+    lines = check_setup(args.experiment, args.store)
+    width = max(len(line.subject) for line in lines)
+    for line in lines:
+        text = Text(f"{MARKS[line.level]} ", style=STYLES[line.level])
+        text.append(f"{line.subject:<{width}}  {line.found}", style="")
+        console.print(text, soft_wrap=True)
+        if line.remedy:
+            console.print(Text(f"    → {line.remedy}", style="dim"), soft_wrap=True)
+    faults = sum(line.level == "fault" for line in lines)
+    warnings = sum(line.level == "warning" for line in lines)
+    console.print(f"{faults} ✗, {warnings} !", highlight=False)
+    return 1 if has_fault(lines) else 0
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,39 @@
+"""Rank what stands in the results folder and package the best lanes.
+
+Reads results/baseline.json and every results/<lane>/metrics.json, as run_all.py and 04_eval_vllm.py write
+them; writes summary.csv, summary.md and submissions/top1..3 with their zips. A package is unzipped, loaded
+and asked for a generation before it counts.
+
+  python scripts/05_rank_and_package.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lanekit import cli
+from lanekit.experiment import load_experiment
+from lanekit.pipeline import rank_and_package
+from lanekit.records import read_records
+from lanekit.settings import Settings
+from lanekit.view import show_outcome
+
+
+def main() -> int:
+    """Rank and package."""
+    parser = cli.make_parser(__doc__)
+    parser.add_argument(
+        "--submissions", type=Path, default=Settings().submissions,
+        help="folder of the packages (default: %(default)s)",
+    )  # fmt: skip
+    args = parser.parse_args()
+    experiment = load_experiment(args.experiment)
+    records = read_records(args.results)
+    with cli.open_session(args, experiment) as session:
+        outcome = rank_and_package(session, records, args.results, args.submissions)
+        show_outcome(session.console, outcome.ranking, outcome.packages, outcome.refused)
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run_main(main)
