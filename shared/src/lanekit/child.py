@@ -132,3 +132,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+elif __name__ == "__mp_main__":  # a process that a stage spawned, as vLLM's engine core: it imports this anew
+    end_with_parent(os.getppid())

@@ -27,6 +27,7 @@ from lanekit.yamlfile import read_yaml
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+PLAIN_WIDTH = 120
 
 
 def make_parser(doc: str | None, epilog: str = "") -> argparse.ArgumentParser:
@@ -75,6 +76,12 @@ def run_main(main: Callable[[], int | None]) -> None:
         sys.exit(EXIT_FAILED)
 
 
+def make_console() -> Console:
+    """Return the output console; one that is not a terminal is wide enough for the tables."""
+    console = Console()
+    return console if console.is_terminal else Console(width=max(console.width, PLAIN_WIDTH))
+
+
 def load_inputs(
     args: argparse.Namespace,
     override: Callable[[Experiment], Experiment] | None = None,
@@ -102,7 +109,7 @@ def open_session(args: argparse.Namespace, experiment: Experiment) -> Iterator[S
                 call=pool,
                 engine=engine,
                 environments=load_environments(find_project_root()),
-                console=Console(),
+                console=make_console(),
                 slots=settings.count_slots(),
             )
         finally:

@@ -25,6 +25,7 @@ MARKS: dict[RunStatus, tuple[str, str]] = {
     "blocked": ("–", "red dim"),
 }
 PLAIN_SECONDS = 15.0
+MAX_LANES_NAMED = 3
 
 
 def format_duration(seconds: float) -> str:
@@ -42,6 +43,7 @@ class RunView:
         self.status: dict[str, RunStatus] = dict.fromkeys(plan.runs, "waiting")
         self.started: dict[str, float] = {}
         self.latest: dict[str, ProgressEvent] = {}
+        self.first_step: dict[tuple[str, int], tuple[int, float]] = {}
         self._begin = time.monotonic()
         self._last_plain: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -67,14 +69,17 @@ class RunView:
             took = ""
             if status in ("done", "failed") and run.key in self.started:
                 took = f" after {format_duration(time.monotonic() - self.started[run.key])}"
-        lanes = ", ".join(self.plan.list_lanes_of(run.key))
-        self._print(f"{status}: {run.name}{took} (for {lanes}) {reason}", MARKS[status][1])
+        lanes = self.plan.list_lanes_of(run.key)
+        whose = ", ".join(lanes) if len(lanes) <= MAX_LANES_NAMED else f"{len(lanes)} lanes"
+        self._print(f"{status}: {run.name}{took} (for {whose}) {reason}", MARKS[status][1])
 
     def show_progress(self, event: ProgressEvent) -> None:
         """See embedded.Watcher."""
         with self._lock:
             self.latest[event.key] = event
             now = time.monotonic()
+            if event.step:
+                self.first_step.setdefault((event.key, event.total), (event.step, now))
             if self._live or now - self._last_plain.get(event.key, 0) < PLAIN_SECONDS:
                 return
             self._last_plain[event.key] = now
@@ -91,10 +96,13 @@ class RunView:
         return format_duration(time.monotonic() - self._begin)
 
     def _estimate(self, event: ProgressEvent) -> str:
-        if not event.total or not event.step or event.key not in self.started:
+        """Return the time left, judged by the steps since the first one: loading is no step."""
+        first_step, first_time = self.first_step.get((event.key, event.total), (0, 0.0))
+        done = event.step - first_step
+        if not event.total or done <= 0:
             return ""
-        spent = time.monotonic() - self.started[event.key]
-        return f"ETA {format_duration(spent * (event.total - event.step) / event.step)}"
+        seconds = (time.monotonic() - first_time) * (event.total - event.step) / done
+        return f"ETA {format_duration(seconds)}"
 
     def __rich__(self) -> Group:
         with self._lock:
@@ -137,7 +145,8 @@ def show_outcome(console: Console, ranking: Ranking, packages: list[str], refuse
     table = Table(title=f"{ranking.experiment}: {len(ranking.lanes) - 1} lanes and the baseline")
     seconds = "ms/token (cpu)" if on_cpu else "ms/token"
     for name in ("rank", "lane", "score", "Perf", "Perf/base", seconds, "speed norm", "MB", "package"):
-        table.add_column(name, justify="left" if name in ("lane", "package") else "right")
+        left = name in ("lane", "package")
+        table.add_column(name, justify="left" if left else "right", no_wrap=name == "lane")
     for lane in ranking.lanes:
         record = lane.record
         position = packages.index(record.lane) + 1 if record.lane in packages else None
@@ -155,7 +164,7 @@ def show_outcome(console: Console, ranking: Ranking, packages: list[str], refuse
         )
     console.print(table)
     for lane in ranking.lanes:
-        if lane.record.reason:
+        if lane.record.reason and lane.record.status != "unscored":  # that reason stands in the notes
             console.print(f"{lane.record.lane}: {lane.record.status}: {lane.record.reason}", markup=False)
     for name, reason in refused.items():
         console.print(f"{name}: not packaged: {reason}", style="red", markup=False)
