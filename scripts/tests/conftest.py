@@ -1,0 +1,66 @@
+"""A reduced experiment on the tiny model, and a way to run the commands as a person does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from commands import ROOT, Runner, make_environment
+
+from tiny.datasets import build_datasets
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The synthetic data sets as JSONL."""
+    folder = tmp_path_factory.mktemp("data")
+    for name, rows in build_datasets(42).items():
+        lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def experiment(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo experiment with few items and few steps; its folder holds the real lane files."""
+    folder = tmp_path_factory.mktemp("lanes")
+    for path in (ROOT / "lanes").glob("lane*.yaml"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "benchmarks").mkdir()
+    for path in (ROOT / "lanes" / "benchmarks").glob("*.yaml"):
+        (folder / "benchmarks" / path.name).write_bytes(path.read_bytes())
+    settings = yaml.safe_load((ROOT / "lanes" / "experiment.demo.yaml").read_text(encoding="utf-8"))
+    settings["base_model"]["source"] = str(ROOT / "scripts" / "tiny" / "fixture")
+    for name in settings["data"]:
+        settings["data"][name]["source"] = str(data_folder / f"{name}.jsonl")
+    settings["corpus"] = {"train_rows": 200, "validation_rows": 16, "calibration_rows": 32}
+    for stage in ("sft", "distill", "post_sft"):
+        settings["stage_defaults"][stage]["steps"] = 4
+    for stage in ("gptq", "fp8", "prune"):
+        settings["stage_defaults"][stage]["calibration_rows"] = 16
+    settings["evaluation"]["limit_items"] = 24
+    settings["speed"] = {
+        "batch_size": 2, "prompt_tokens": 16, "decode_tokens": 8, "repeats": 3, "warmups": 1,
+    }  # fmt: skip
+    path = folder / "experiment.yaml"
+    path.write_text(yaml.safe_dump(settings, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def run_script(experiment: Path) -> Runner:
+    """Run one of scripts/ on the reduced experiment and return what it printed."""
+
+    def run(script: str, *options: str, cwd: Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "scripts" / script), "--experiment", str(experiment), *options],
+            cwd=cwd, env=make_environment(), capture_output=True, text=True, timeout=900, check=False,
+        )  # fmt: skip
+        assert done.returncode == expect, f"{done.stdout}\n{done.stderr}"
+        return done
+
+    return run

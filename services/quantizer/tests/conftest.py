@@ -1,0 +1,50 @@
+"""The tiny model, a small corpus, and a model whose widths do not divide by 128."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tiny.datasets import build_datasets
+
+FIXTURE = Path(__file__).parents[3] / "scripts" / "tiny" / "fixture"
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Path:
+    """The committed tiny EXAONE-4 model."""
+    return FIXTURE
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus artifact's folder as the trainer lays it out."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rows = build_datasets(42)["manta"]
+    for name, part in {
+        "train": rows[:64], "validation": rows[64:80], "calibration": rows[:32],
+    }.items():  # fmt: skip
+        lines = (json.dumps(row, ensure_ascii=False) for row in part)
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def odd_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained two-layer model of hidden width 96."""
+    from transformers import Exaone4Config, Exaone4ForCausalLM
+
+    folder = tmp_path_factory.mktemp("odd")
+    config = Exaone4Config(
+        vocab_size=2048, hidden_size=96, intermediate_size=192, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=24, sliding_window=None,
+        layer_types=["full_attention"] * 2, tie_word_embeddings=True,
+    )  # fmt: skip
+    Exaone4ForCausalLM(config).save_pretrained(folder)
+    for path in tiny_model.iterdir():
+        if path.name.startswith(("tokenizer", "special", "chat")):
+            shutil.copy(path, folder)
+    return folder

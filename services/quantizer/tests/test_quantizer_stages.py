@@ -1,0 +1,122 @@
+"""Quantization of the tiny model by the real llmcompressor, and post-SFT's promise over its result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from compressed_tensors.quantization import is_preset_scheme
+from transformers import AutoModelForCausalLM
+
+from lanekit.errors import InputError
+from lanekit.keys import hash_file
+from lanekit.modelfiles import measure_weights, read_config
+from lanekit.params import Fp8Params, Fp8Scheme, GptqParams, GptqScheme
+from lanekit.progress import ignore_progress
+from lanekit.safetensors_header import read_header
+from quantizer.stages import fp8, gptq
+
+pytestmark = pytest.mark.slow
+
+CALIBRATION: dict[str, Any] = {"calibration_rows": 16, "max_length": 256}
+LINEARS_PER_LAYER = 7
+
+
+def quantize(tiny_model: Path, corpus: Path, out: Path, scheme: str, **changes: Any) -> dict[str, Any]:
+    out.mkdir(exist_ok=True)
+    inputs = {"model": tiny_model, "corpus": corpus}
+    values = {"scheme": scheme, **CALIBRATION, **changes}
+    if scheme in get_args(GptqScheme):
+        gptq.run(GptqParams.model_validate(values), inputs, out, ignore_progress)
+    else:
+        fp8.run(Fp8Params.model_validate(values), inputs, out, ignore_progress)
+    report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    return report
+
+
+def generate(folder: Path) -> list[int]:
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ids = torch.tensor([[1, 5, 6, 7]])
+    tokens: list[int] = model.generate(ids, max_new_tokens=4, do_sample=False, pad_token_id=0)[0].tolist()
+    return tokens
+
+
+def test_every_scheme_is_a_compressed_tensors_preset() -> None:
+    for scheme in (*get_args(GptqScheme), *get_args(Fp8Scheme)):
+        assert is_preset_scheme(scheme), scheme
+
+
+@pytest.mark.parametrize(
+    ("scheme", "format_name", "largest_ratio"),
+    [
+        ("W4A16", "pack-quantized", 0.40),
+        ("W8A16", "pack-quantized", 0.65),
+        ("W8A8", "int-quantized", 0.65),
+        ("FP8_DYNAMIC", "float-quantized", 0.65),
+        ("FP8", "float-quantized", 0.65),
+    ],
+)
+def test_a_scheme_is_stored_compressed_and_generates(
+    tiny_model: Path, corpus: Path, tmp_path: Path, scheme: str, format_name: str, largest_ratio: float
+) -> None:
+    report = quantize(tiny_model, corpus, tmp_path, scheme)
+    assert report["format"] == format_name
+    assert measure_weights(tmp_path) < largest_ratio * measure_weights(tiny_model)
+    names = read_header(tmp_path / "model.safetensors").tensors
+    assert "lm_head.weight" not in names
+    activations = read_config(tmp_path)["quantization_config"]["config_groups"]["group_0"][
+        "input_activations"
+    ]
+    assert (activations is None) == scheme.endswith("A16")
+    if scheme == "FP8":
+        assert activations["dynamic"] is False
+        assert any(name.endswith("input_scale") for name in names)
+    assert (tmp_path / "LICENSE").is_file()
+    assert (tmp_path / "chat_template.jinja").is_file()
+    assert len(generate(tmp_path)) > 4
+
+
+def test_gptq_reports_the_error_of_every_layer_and_repeats_bit_for_bit(
+    tiny_model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    steps: list[tuple[int, int]] = []
+    report = quantize(tiny_model, corpus, tmp_path / "a", "W4A16")
+    n_layers = read_config(tiny_model)["num_hidden_layers"]
+    assert len(report["layer_errors"]) == n_layers * LINEARS_PER_LAYER
+    assert all(error >= 0 for error in report["layer_errors"].values())
+    (tmp_path / "b").mkdir()
+    spec = GptqParams(scheme="W4A16", **CALIBRATION)
+    gptq.run(
+        spec,
+        {"model": tiny_model, "corpus": corpus},
+        tmp_path / "b",
+        lambda step, total, message="": steps.append((step, total)),
+    )
+    assert hash_file(tmp_path / "a" / "model.safetensors") == hash_file(tmp_path / "b" / "model.safetensors")
+    assert (n_layers * LINEARS_PER_LAYER,) * 2 in steps
+
+
+def test_dampening_reaches_gptq(tiny_model: Path, corpus: Path, tmp_path: Path) -> None:
+    little = quantize(tiny_model, corpus, tmp_path / "a", "W4A16", dampening=0.01)
+    much = quantize(tiny_model, corpus, tmp_path / "b", "W4A16", dampening=0.5)
+    assert sum(much["layer_errors"].values()) != sum(little["layer_errors"].values())
+
+
+def test_a_width_outside_the_group_size_is_refused_by_name(
+    odd_model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="input width 96 cannot be cut into groups of 128"):
+        quantize(odd_model, corpus, tmp_path / "a", "W4A16")
+
+
+def test_a_channel_scheme_takes_any_width(odd_model: Path, corpus: Path, tmp_path: Path) -> None:
+    assert quantize(odd_model, corpus, tmp_path / "a", "W8A16")["format"] == "pack-quantized"
+
+
+def test_a_quantized_model_is_not_quantized_again(tiny_model: Path, corpus: Path, tmp_path: Path) -> None:
+    quantize(tiny_model, corpus, tmp_path / "a", "FP8_DYNAMIC")
+    with pytest.raises(InputError, match="quantized already"):
+        quantize(tmp_path / "a", corpus, tmp_path / "b", "W4A16")

@@ -1,0 +1,141 @@
+"""The training stages on the tiny model, for real."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from lanekit.errors import InputError
+from lanekit.modelfiles import read_config
+from lanekit.params import DistillParams, FetchModelParams, PostSftParams, PruneParams, SftParams
+from lanekit.progress import ignore_progress
+from trainer.packed import TensorsChangedError, compare_tensors, hash_tensors
+from trainer.stages import distill, fetch_model, post_sft, prune, sft
+from trainer.training import DivergedError
+
+pytestmark = pytest.mark.slow
+
+TRAINING: dict[str, Any] = {"batch_size": 4, "max_length": 256, "log_every_steps": 2}
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return report
+
+
+@pytest.fixture(scope="module")
+def base(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("base")
+    spec = FetchModelParams.model_validate({"name": "tiny", "model": {"source": str(tiny_model)}})
+    fetch_model.run(spec, {}, out, ignore_progress)
+    return out
+
+
+@pytest.fixture(scope="module")
+def pruned(base: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("pruned")
+    spec = PruneParams(keep_layers=28, calibration_rows=8, max_length=256)
+    prune.run(spec, {"model": base, "corpus": corpus}, out, ignore_progress)
+    return out
+
+
+def test_fetching_keeps_licence_template_and_weights(base: Path, tiny_model: Path) -> None:
+    assert (base / "LICENSE").read_bytes() == (tiny_model / "LICENSE").read_bytes()
+    assert (base / "chat_template.jinja").is_file()
+    assert hash_tensors(base) == hash_tensors(tiny_model)
+
+
+def test_a_truncated_weight_file_is_refused_by_name(tiny_model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_model, broken)
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    (tmp_path / "out").mkdir()
+    spec = FetchModelParams.model_validate({"name": "tiny", "model": {"source": str(broken)}})
+    with pytest.raises(InputError, match=r"model\.safetensors.*truncated"):
+        fetch_model.run(spec, {}, tmp_path / "out", ignore_progress)
+
+
+def test_sft_is_merged_and_lowers_the_validation_loss(base: Path, corpus: Path, tmp_path: Path) -> None:
+    spec = SftParams(steps=8, learning_rate=3e-4, lora_rank=4, lora_alpha=8, **TRAINING)
+    sft.run(spec, {"model": base, "corpus": corpus}, tmp_path, ignore_progress)
+    before, after = hash_tensors(base), hash_tensors(tmp_path)
+    assert set(before) == set(after), "adapters must be merged, a tied head stored once"
+    changed = [n for n in before if before[n] != after[n]]
+    assert changed
+    assert all("_proj" in name for name in changed)
+    report = read_report(tmp_path)
+    assert len(report["loss_curve"]) >= 4
+    assert report["validation_loss_after"] < report["validation_loss_before"]
+
+
+def test_sft_that_diverges_says_so(base: Path, corpus: Path, tmp_path: Path) -> None:
+    spec = SftParams(steps=6, learning_rate=1e30, **{**TRAINING, "log_every_steps": 1})
+    with pytest.raises(DivergedError, match="lower learning_rate"):
+        sft.run(spec, {"model": base, "corpus": corpus}, tmp_path, ignore_progress)
+
+
+def test_pruning_renumbers_and_shortens(base: Path, pruned: Path) -> None:
+    config, report = read_config(pruned), read_report(pruned)
+    assert config["num_hidden_layers"] == 28
+    assert len(config["layer_types"]) == 28
+    influence = report["block_influence"]
+    kept = [i for i in range(30) if i not in report["dropped_layers"]]
+    assert max(influence[i] for i in report["dropped_layers"]) <= min(influence[i] for i in kept)
+    stored, original = hash_tensors(pruned), hash_tensors(base)
+    for new, old in enumerate(kept):
+        name = "model.layers.{}.mlp.up_proj.weight"
+        assert stored[name.format(new)] == original[name.format(old)]
+    model = AutoModelForCausalLM.from_pretrained(pruned, dtype=torch.float32)
+    assert [layer.self_attn.layer_idx for layer in model.model.layers] == list(range(28))
+    tokens = model.generate(torch.tensor([[1, 5, 6]]), max_new_tokens=4, do_sample=False, pad_token_id=0)
+    assert tokens.shape[1] > 3
+
+
+def test_the_deepest_layers_can_be_chosen_without_data(base: Path, tmp_path: Path) -> None:
+    prune.run(PruneParams(keep_layers=26, selection="deepest"), {"model": base}, tmp_path, ignore_progress)
+    assert read_report(tmp_path)["dropped_layers"] == [25, 26, 27, 28]
+
+
+@pytest.mark.parametrize("keep_layers", [30, 31])
+def test_keeping_all_layers_or_more_is_refused(base: Path, tmp_path: Path, keep_layers: int) -> None:
+    spec = PruneParams(keep_layers=keep_layers, selection="deepest")
+    with pytest.raises(InputError, match=f"keep_layers is {keep_layers}, but the model has 30 layers"):
+        prune.run(spec, {"model": base}, tmp_path, ignore_progress)
+
+
+def test_distillation_brings_the_student_closer(
+    base: Path, pruned: Path, corpus: Path, tmp_path: Path
+) -> None:
+    spec = DistillParams(steps=10, learning_rate=5e-4, temperature=2.0, **TRAINING)
+    inputs = {"model": pruned, "corpus": corpus, "teacher": base}
+    distill.run(spec, inputs, tmp_path, ignore_progress)
+    report = read_report(tmp_path)
+    assert report["validation_loss_after"] < 0.9 * report["validation_loss_before"]
+    assert read_config(tmp_path)["num_hidden_layers"] == 28
+    assert (tmp_path / "LICENSE").is_file()
+
+
+def test_post_sft_of_a_dense_model_changes_norms_alone(base: Path, corpus: Path, tmp_path: Path) -> None:
+    spec = PostSftParams(steps=6, learning_rate=5e-3, **TRAINING)
+    post_sft.run(spec, {"model": base, "corpus": corpus}, tmp_path, ignore_progress)
+    before, after = hash_tensors(base), hash_tensors(tmp_path)
+    changed = [n for n in before if before[n] != after[n]]
+    assert changed
+    assert all(n.endswith("norm.weight") for n in changed)
+    assert read_report(tmp_path)["norms_changed"] == len(changed)
+
+
+def test_a_changed_tensor_is_caught() -> None:
+    before = {"a.norm.weight": "1", "b.weight_packed": "2"}
+    assert compare_tensors(before, {"a.norm.weight": "9", "b.weight_packed": "2"}, {"a.norm.weight"})
+    with pytest.raises(TensorsChangedError, match=r"b\.weight_packed"):
+        compare_tensors(before, {"a.norm.weight": "1", "b.weight_packed": "3"}, {"a.norm.weight"})
+    with pytest.raises(TensorsChangedError, match="came or went"):
+        compare_tensors(before, {"a.norm.weight": "1"}, {"a.norm.weight"})
