@@ -10,8 +10,10 @@ import pytest
 from lanekit.errors import InputError
 from lanekit.experiment import load_experiment, load_experiment_lanes
 from lanekit.lanefile import Lane, select_lanes
+from lanekit.params import GptqParams
 from lanekit.yamlfile import InputProblems
 
+GPTQ_NAMES = ", ".join(GptqParams.model_fields)
 STAGES = "sft, prune, distill, post_sft, gptq, fp8"
 
 
@@ -46,8 +48,7 @@ HEAD = "title: a\ngroup: b\nstages:\n"
         ),
         (
             HEAD + "  - gptq:\n      scheme: W4A16\n      dampning: 0.05\n",
-            ["lane01.yaml:6:7: unknown name 'dampning' (did you mean 'dampening'?); allowed: ignore, "
-             "calibration_rows, max_length, device, seed, scheme, dampening, block_size, actorder"],
+            ["lane01.yaml:6:7: unknown name 'dampning' (did you mean 'dampening'?); allowed: " + GPTQ_NAMES],
         ),
         (HEAD + "  - gptq\n", ["lane01.yaml:4:5: 'scheme' is missing"]),
         (
@@ -171,8 +172,7 @@ def test_local_sources_are_relative_to_the_experiment(lanes_folder: Path, tmp_pa
         ("  gptq: {max_length", "  gtpq: {max_length",
          f"8:3: unknown name 'gtpq' (did you mean 'gptq'?); allowed: {STAGES}"),
         ("{max_length: 128}", "{max_lenght: 128}",
-         "8:10: unknown name 'max_lenght' (did you mean 'max_length'?); allowed: ignore, calibration_rows, "
-         "max_length, device, seed, scheme, dampening, block_size, actorder"),
+         "8:10: unknown name 'max_lenght' (did you mean 'max_length'?); allowed: " + GPTQ_NAMES),
         ("{max_length: 128}", "{max_length: -1}",
          "8:10: max_length: Input should be greater than 0, not -1"),
         ("  manta:", "  mantra:",

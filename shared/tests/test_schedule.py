@@ -70,6 +70,9 @@ def test_exclusive_runs_go_last_and_alone(plan: Plan) -> None:
     state.mark("join-eval", "done")
     assert start(state, 4) == ["join-speed"]
     assert start(state, 4) == []
+    state.mark("other-eval", "waiting")  # a job that vanished is queued again: it waits for the speed
+    assert start(state, 4) == []
+    state.mark("other-eval", "done")
     state.mark("join-speed", "done")
     assert start(state, 4) == ["other-speed"]
     state.mark("other-speed", "done")

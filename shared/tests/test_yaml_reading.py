@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from lanekit.yamlfile import InputProblems, parse_yaml, read_yaml
 
 FILE = Path("lane.yaml")
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
 NESTED = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4), max_leaves=15
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=15,
 )
 WORDS = st.from_regex(r"[a-z][a-z_]{0,7}[a-z]", fullmatch=True).filter(
     lambda word: word not in ("on", "off", "yes", "no", "true", "false", "null")
@@ -76,7 +78,10 @@ def test_a_repeated_key_is_always_refused_with_its_line(keys: list[str], data: A
     [
         ("", "lane.yaml:1:1: the file is empty"),
         ("# only a comment\n", "lane.yaml:1:1: the file is empty"),
-        ("title: a\nstages: [\n", "lane.yaml:3:1: not valid YAML: expected the node content, but found '<stream end>'"),
+        (
+            "title: a\nstages: [\n",
+            "lane.yaml:3:1: not valid YAML: expected the node content, but found '<stream end>'",
+        ),
         ("a: b: c\n", "lane.yaml:1:5: not valid YAML: mapping values are not allowed here"),
         ("a:\n\tb: 1\n", "lane.yaml:2:1: not valid YAML: found character '\\t' that cannot start any token"),
         ("a: 1\nb: 2\na: 3\n", "lane.yaml:3:1: duplicate key 'a' (first on line 1)"),
@@ -93,7 +98,8 @@ def test_a_repeated_key_is_always_refused_with_its_line(keys: list[str], data: A
         (
             "a: 2026-02-31\nb: !secret x\n",
             "lane.yaml:1:4: cannot read '2026-02-31' as timestamp: day is out of range for month\n"
-            "lane.yaml:2:4: cannot read 'x' as !secret: could not determine a constructor for the tag '!secret'",
+            "lane.yaml:2:4: cannot read 'x' as !secret: could not determine a constructor for the tag "
+            "'!secret'",
         ),
     ],
 )  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import choice_row, document_row, write_rows
+from evaluator_testing import choice_row, document_row, write_rows
 
 from evaluator.engines.batches import plan_batches
 from evaluator.items import ChoiceItem, DocumentItem, load_items, parse_row

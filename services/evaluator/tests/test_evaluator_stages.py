@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import choice_row, write_rows
+from evaluator_testing import choice_row, write_rows
 
 from evaluator.engines import load_engine
 from evaluator.stages import evaluate, measure_speed, verify_package
@@ -21,6 +21,8 @@ from lanekit.pool import ChildProcess
 from lanekit.progress import ignore_progress
 from lanekit.results import BenchmarkResult, SpeedResult
 from lanekit.scoring import LaneRecord, rank_lanes
+
+pytestmark = pytest.mark.slow
 
 MAX_PROMPT_TOKENS = 300
 
@@ -168,6 +170,48 @@ def test_evaluate_names_a_truncated_model(
     truncate(model / "model.safetensors")
     with pytest.raises(InputError, match="transformers cannot load this model: SafetensorError"):
         evaluate.run(spec, {"model": model, "suite": suite}, tmp_path, ignore_progress)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tensor", "message"),
+    [
+        (None, "mlp.up_proj.weight", "the checkpoint lacks 1 tensors: model.layers.1.mlp.up_proj.weight"),
+        ("FP8", "mlp.up_proj.input_scale", "the checkpoint lacks 1 tensors"),
+        ("W4A16", "mlp.up_proj.weight_packed", "cannot load this model"),
+    ],
+)
+def test_a_missing_tensor_is_not_made_up(
+    engine_params: EngineParams,
+    tiny_model: Path,
+    quantize: Callable[[str], Path],
+    tmp_path: Path,
+    scheme: str | None,
+    tensor: str,
+    message: str,
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    model = copy_model(quantize(scheme) if scheme else tiny_model, tmp_path / "model")
+    tensors = load_file(model / "model.safetensors")
+    del tensors[f"model.layers.1.{tensor}"]
+    save_file(tensors, model / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=message):
+        load_engine(model, engine_params)
+
+
+def test_a_weight_stored_twice_is_refused(
+    engine_params: EngineParams, quantize: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Packed and dense side by side, as a compressed model is saved after a forward pass."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    model = copy_model(quantize("W4A16"), tmp_path / "model")
+    tensors = load_file(model / "model.safetensors")
+    tensors["model.layers.1.mlp.up_proj.weight"] = torch.zeros(256, 128)
+    save_file(tensors, model / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match="has left over 1 tensors"):
+        load_engine(model, engine_params)
 
 
 @pytest.fixture(scope="module")

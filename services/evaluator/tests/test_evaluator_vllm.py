@@ -70,6 +70,9 @@ def test_vllm_answers_as_transformers_does(
         assert result.n_items == 9
         lines = (out / "items.jsonl").read_text(encoding="utf-8").splitlines()
         replies[engine] = [json.loads(line)["response"] for line in lines]
+        if engine == "vllm":
+            report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+            assert report["engine"]["kernels"]["UnquantizedLinearMethod"] >= 8  # four a layer, fused
     agreeing = sum(a == b for a, b in zip(replies["vllm"], replies["transformers"], strict=True))
     assert agreeing >= 0.8 * len(replies["vllm"])
 

@@ -88,12 +88,19 @@ def run_job(job: dict[str, Any], send: Any) -> dict[str, Any]:
     }
 
 
+def is_disk_full(error: Exception) -> bool:
+    """Whether an error is a full disk; safetensors and torch only quote the system's words."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return os.strerror(errno.ENOSPC) in str(error)
+
+
 def describe_failure(error: Exception) -> dict[str, Any]:
     """Return the `failed` event: message, remedy, whether trying again can help."""
     if isinstance(error, LanekitError):
         message, remedy, transient = error.message, error.remedy, error.transient
-    elif _is_full_disk(error):
-        message, transient = f"the disk is full: {getattr(error, 'filename', None) or error}", False
+    elif is_disk_full(error):
+        message, transient = f"the disk is full: {error}", False
         remedy = "free space on the store's disk, then run again: what is committed is kept"
     elif type(error).__name__ == "OutOfMemoryError":
         message, transient = f"out of GPU memory: {error}", True
@@ -102,13 +109,6 @@ def describe_failure(error: Exception) -> dict[str, Any]:
         message, transient = f"{type(error).__name__}: {error}", False
         remedy = "read the stage's log"
     return {"event": "failed", "message": message, "remedy": remedy, "transient": transient}
-
-
-def _is_full_disk(error: Exception) -> bool:
-    # safetensors and torch raise errors of their own that only quote the system's words
-    return (isinstance(error, OSError) and error.errno == errno.ENOSPC) or os.strerror(errno.ENOSPC) in str(
-        error
-    )
 
 
 def main() -> None:

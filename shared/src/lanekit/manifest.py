@@ -51,9 +51,9 @@ class Manifest(BaseModel):
         return sum(entry.size_bytes for entry in self.files.values())
 
     def make_run(self) -> StageRun:
-        """Return the stage run that made the artifact."""
+        """Return the stage run that made the artifact, without inputs: what is committed needs none."""
         stage_type = STAGE_TYPES[self.stage]
-        return StageRun(self.key, stage_type, stage_type.params.model_validate(self.parameters), self.inputs)
+        return StageRun(self.key, stage_type, stage_type.params.model_validate(self.parameters), {})
 
 
 def describe_files(folder: Path) -> dict[str, FileEntry]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lanekit.errors import InputError
+from lanekit.safetensors_header import INDEX_NAME, read_json_object
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx")
-WEIGHT_INDEX = "model.safetensors.index.json"
+WEIGHT_INDEX = INDEX_NAME
 STAGE_FILES = ("manifest.json", "report.json", "recipe.yaml", "README.md")
 
 
@@ -18,16 +19,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return a model folder's config.json.
 
     Raises:
-        InputError: it is missing or not JSON.
+        InputError: it is missing or not a JSON object.
     """
-    path = folder / "config.json"
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: missing", remedy="give a Hugging Face model folder") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON: {error}") from error
-    return config
+    return read_json_object(folder / "config.json")
 
 
 def list_weight_files(folder: Path) -> list[Path]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from lanekit.experiment import Experiment, is_local
 from lanekit.lanefile import Lane, LaneStage
-from lanekit.modelfiles import read_config
 from lanekit.params import GptqParams, PruneParams
+from lanekit.safetensors_header import check_model_folder
 from lanekit.yamlfile import InputProblems, Problem
 
 GROUP_SIZES = {"W4A16": 128, "W4A16_ASYM": 128}
@@ -18,12 +18,13 @@ def check_lanes(experiment: Experiment, lanes: list[Lane]) -> None:
     """Compare the lanes with a local base model's config; a hub model is checked by the stages.
 
     Raises:
+        InputError: the base model's folder is no model, or a weight file is truncated.
         InputProblems: a lane keeps more layers than there are, or a width does not divide by the group
             size; names the lane file and line.
     """
     if not is_local(experiment.base_model.source):
         return
-    config = read_config(Path(experiment.base_model.source))
+    config = dict(check_model_folder(Path(experiment.base_model.source)).config)
     problems = [p for lane in lanes for stage in lane.stages for p in check_stage(stage, config)]
     if problems:
         raise InputProblems(problems)

@@ -74,10 +74,11 @@ def render_card(spec: PackageParams, config: Mapping[str, Any], licences: Mappin
     hub_id = source if "/" in source and not is_local(source) else None  # a local path is nobody's business
     front = ["license: other", f"license_name: {'exaone' if is_exaone else 'see-license-file'}"]
     front.append(f"license_link: {next(iter(licences))}")
-    if hub_id:
-        front += [f"base_model: {hub_id}", "base_model_relation: quantized"]
-    front += ["language:", "- ko", "- en", "pipeline_tag: text-generation", "library_name: transformers"]
     compressed = "quantization_config" in config
+    if hub_id:
+        front += [f"base_model: {hub_id}"]
+        front += [f"base_model_relation: {'quantized' if compressed else 'finetune'}"]
+    front += ["language:", "- ko", "- en", "pipeline_tag: text-generation", "library_name: transformers"]
     return CARD.format(
         front="\n".join(front) + "\n",
         name=spec.package_name,

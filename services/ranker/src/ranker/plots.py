@@ -62,7 +62,7 @@ def _draw_bars(axes: Axes, scored: list[RankedLane], colours: dict[str, str]) ->
     if not scored:
         axes.text(0.5, 0.5, "no lane could be scored", ha="center", color=INK, transform=axes.transAxes)
         return
-    names = [lane.record.lane for lane in scored]
+    names = [f"{lane.record.lane}  {lane.rank}" for lane in scored]
     values = [lane.score or 0.0 for lane in scored]
     axes.barh(range(len(scored)), values, color=[colours[x.record.group] for x in scored], height=0.72)
     for position, value in enumerate(values):
@@ -79,7 +79,8 @@ def _draw_scatter(axes: Axes, scored: list[RankedLane], colours: dict[str, str],
     axes.axhline(1, color="#8b939a", linewidth=0.9, linestyle="--")
     axes.axvline(0, color="#8b939a", linewidth=0.9, linestyle="--")
     axes.plot(0, 1, marker="D", color=INK, markersize=7, linestyle="none")
-    axes.annotate("baseline", (0, 1), xytext=(6, 6), textcoords="offset points", fontsize=8, color=INK)
+    axes.annotate("baseline", (0, 1), xytext=(-8, -12), textcoords="offset points", fontsize=8, color=INK,
+                  ha="right")  # fmt: skip
     for lane in scored:
         point = (lane.speed_norm or 0.0, lane.perf_norm or 0.0)
         axes.scatter(*point, s=70, color=colours[lane.record.group], edgecolor="white", zorder=3)

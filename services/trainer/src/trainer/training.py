@@ -66,6 +66,7 @@ def make_arguments(
         gradient_checkpointing=spec.gradient_checkpointing,
         logging_steps=min(spec.log_every_steps, spec.steps),
         logging_first_step=True,
+        logging_nan_inf_filter=False,  # a loss that is not finite must be seen
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,

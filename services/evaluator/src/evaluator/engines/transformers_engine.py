@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,15 @@ class TransformersEngine:
             config = AutoConfig.from_pretrained(str(model), local_files_only=True)
             self.quantization = read_quantization(config)
             ask_to_decompress(config)
-            self.model: Any = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 str(model),
                 config=config,
                 dtype=self.dtype,
                 attn_implementation="sdpa",
                 local_files_only=True,
+                output_loading_info=True,
             )
+            self.model, loading = loaded
             tokenizer = AutoTokenizer.from_pretrained(str(model), local_files_only=True)
         except torch.OutOfMemoryError:
             raise
@@ -58,6 +60,7 @@ class TransformersEngine:
                 f"{model}: transformers cannot load this model: {type(error).__name__}: {error}",
                 remedy="check that the folder is complete and in a format that transformers reads",
             ) from error
+        check_tensors(model, loading)
         self.model.to(self.torch_device).eval()
         self.n_settled = settle_weights(self.model) if self.quantization else 0
         self.vocab_size = int(config.vocab_size)
@@ -172,6 +175,24 @@ def read_quantization(config: Any) -> dict[str, Any]:
     if section is None:
         return {}
     return dict(section) if isinstance(section, dict) else dict(section.to_dict())
+
+
+def check_tensors(model: Path, loading: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint whose tensors are not the model's: transformers fills gaps with random weights.
+
+    Args:
+        loading: what `from_pretrained(output_loading_info=True)` tells.
+
+    Raises:
+        InputError: tensors are missing, left over or of another shape.
+    """
+    for kind, word in (("missing", "lacks"), ("unexpected", "has left over"), ("mismatched", "misshapes")):
+        keys = sorted(str(key) for key in loading.get(f"{kind}_keys") or ())
+        if keys:
+            raise InputError(
+                f"{model}: the checkpoint {word} {len(keys)} tensors: {', '.join(keys[:3])}",
+                remedy="make the model again: its weights do not fit its config.json",
+            )
 
 
 def ask_to_decompress(config: Any) -> None:

@@ -36,6 +36,8 @@ def run(spec: VerifyPackageParams, inputs: Mapping[str, Path], out: Path, progre
         try:
             answer = _ask(spec, model, progress)
         except LanekitError as error:
+            if error.transient:
+                raise
             message = f"{archive.name}: the package does not work: {error.message}"
             raise InputError(message.replace(str(root), archive.name), remedy=error.remedy) from error
     verification = {
@@ -63,14 +65,15 @@ def _ask(spec: VerifyPackageParams, model: Path, progress: Progress) -> dict[str
         description = engine.describe()
     finally:
         engine.close()
-    if not output.token_ids:
-        message = f"the model answers {spec.prompt!r} with no token"
+    response = chat.decode_reply(output.token_ids)
+    if not response:
+        message = f"the model answers {spec.prompt!r} with no text"
         raise InputError(message, remedy="look at the lane's evaluation")
     return {
         "loaded_with": description["engine"],
         "engine": description,
         "prompt": spec.prompt,
-        "response": chat.decode_reply(output.token_ids),
+        "response": response,
         "n_tokens": len(output.token_ids),
         "load_seconds": load_seconds,
         "seconds": time.perf_counter() - started,

@@ -1,0 +1,217 @@
+"""Pool and child with real processes: what kills them, and what the caller is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lanekit.errors import InputError, LanekitError, TransientError
+from lanekit.execute import Measured
+from lanekit.plan import StageRun
+from lanekit.pool import ChildPool, StageFailedError, read_tail
+from lanekit.progress import ignore_progress
+from lanekit.settings import make_child_environment
+
+MakeFetch = Callable[..., StageRun]
+DOUBLES = Path(__file__).parent / "double_services"
+PATIENCE_SECONDS = 20.0
+
+
+def make_environment() -> dict[str, str]:
+    """Return an environment in which the service `trainer` is the tests' own."""
+    path = os.pathsep.join(filter(None, [str(DOUBLES), os.environ.get("PYTHONPATH")]))
+    return {**make_child_environment(), "PYTHONPATH": path}
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[ChildPool]:
+    pool = ChildPool(tmp_path / "logs", make_environment())
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {PATIENCE_SECONDS} s: {what}"
+        time.sleep(0.02)
+
+
+def is_dead(pid: int) -> bool:
+    """Whether a process is gone, or only waits to be reaped."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def read_pid(path: Path) -> int:
+    """Wait for a stage to write a process id, and read it."""
+    wait_for(lambda: path.is_file() and path.read_text(encoding="ascii") != "", f"no {path.name}")
+    return int(path.read_text(encoding="ascii"))
+
+
+class Job(threading.Thread):
+    """Runs one stage in a thread; `result` is what came of it."""
+
+    def __init__(self, pool: ChildPool, run: StageRun, out: Path) -> None:
+        super().__init__(daemon=True)
+        self.pool, self.stage_run, self.out = pool, run, out
+        self.result: Measured | BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.result = self.pool(self.stage_run, {}, self.out, ignore_progress)
+        except BaseException as error:
+            self.result = error
+
+    def finish(self) -> Measured | BaseException | None:
+        self.join(PATIENCE_SECONDS)
+        assert not self.is_alive(), "the pool did not notice"
+        return self.result
+
+
+def test_a_stage_runs_in_a_child_and_reports(pool: ChildPool, make_fetch: MakeFetch, out: Path) -> None:
+    seen: list[tuple[int, int, str]] = []
+    measured = pool(
+        make_fetch("write"), {}, out, lambda step, total, message="": seen.append((step, total, message))
+    )
+    assert read_pid(out / "pid") != os.getpid()
+    assert seen[0] == (0, 0, "loading libraries")
+    assert seen[-1] == (2, 2, "done")
+    assert measured.seconds > 0
+    assert measured.peak_rss_bytes > 10_000_000
+    assert measured.environment["python"] == sys.version.split()[0]
+
+
+def test_a_child_stays_warm_from_job_to_job_and_outlives_the_calling_thread(
+    pool: ChildPool, make_fetch: MakeFetch, out: Path
+) -> None:
+    first = Job(pool, make_fetch("write"), out)
+    assert isinstance(first.finish(), Measured)
+    pid = read_pid(out / "pid")
+    time.sleep(0.3)  # were the child bound to the thread that is gone now, it would be dying
+    assert not is_dead(pid)
+    assert isinstance(Job(pool, make_fetch("write"), out).finish(), Measured)
+    assert read_pid(out / "pid") == pid
+
+
+def test_an_idle_child_that_died_is_replaced(pool: ChildPool, make_fetch: MakeFetch, out: Path) -> None:
+    pool(make_fetch("write"), {}, out, ignore_progress)
+    pid = read_pid(out / "pid")
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: is_dead(pid), "the child lives")
+    pool(make_fetch("write"), {}, out, ignore_progress)
+    assert read_pid(out / "pid") != pid
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message", "remedy"),
+    [
+        ("refuse", StageFailedError, "keep_layers is 31, the model has 30", "lower keep_layers ("),
+        ("busy", TransientError, "the GPU is busy", "wait ("),
+        ("crash", StageFailedError, "RuntimeError: no idea", "read the stage's log ("),
+        ("quit", TransientError, "the worker process died (exit code 7)", "memory ran out"),
+    ],
+)
+def test_errors_arrive_with_their_remedy(
+    pool: ChildPool, make_fetch: MakeFetch, out: Path, name: str, kind: type[LanekitError], message: str,
+    remedy: str,
+) -> None:  # fmt: skip
+    run = make_fetch(name)
+    with pytest.raises(kind) as caught:
+        pool(run, {}, out, ignore_progress)
+    assert type(caught.value) is kind
+    assert caught.value.message.startswith(message)
+    assert remedy in caught.value.remedy
+    log = pool.log_folder / f"{run.name}.log"
+    assert f"({log})" in caught.value.remedy
+    if name == "crash":
+        assert read_tail(log)[-1] == "RuntimeError: no idea"
+    assert isinstance(pool(make_fetch("write"), {}, out, ignore_progress), Measured)
+
+
+def test_a_killed_child_is_a_passing_failure_that_names_the_signal(
+    pool: ChildPool, make_fetch: MakeFetch, out: Path
+) -> None:
+    job = Job(pool, make_fetch("sleep"), out)
+    os.kill(read_pid(out / "pid"), signal.SIGKILL)
+    error = job.finish()
+    assert isinstance(error, TransientError)
+    assert error.message.startswith("the worker process died (signal SIGKILL)")
+    assert "memory ran out" in error.remedy
+
+
+def test_what_a_killed_child_started_dies_too_and_does_not_hang_the_caller(
+    pool: ChildPool, make_fetch: MakeFetch, out: Path
+) -> None:
+    job = Job(pool, make_fetch("fork"), out)
+    grandchild = read_pid(out / "grandchild")
+    os.kill(read_pid(out / "pid"), signal.SIGKILL)
+    assert isinstance(job.finish(), TransientError)
+    wait_for(lambda: is_dead(grandchild), "the grandchild lives")
+
+
+def test_closing_stops_children_in_the_middle_of_a_job(
+    pool: ChildPool, make_fetch: MakeFetch, out: Path
+) -> None:
+    job = Job(pool, make_fetch("sleep"), out)
+    pid = read_pid(out / "pid")
+    pool.close()
+    assert isinstance(job.finish(), TransientError)
+    assert is_dead(pid)
+    with pytest.raises(InputError, match="the run was stopped"):
+        pool(make_fetch("write"), {}, out, ignore_progress)
+
+
+def test_a_full_disk_is_told_as_one(pool: ChildPool, make_fetch: MakeFetch, small_disk: Path) -> None:
+    with pytest.raises(StageFailedError, match="the disk is full: ") as caught:
+        pool(make_fetch("fill"), {}, small_disk, ignore_progress)
+    assert "free space on the store's disk" in caught.value.remedy
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from lanekit.params import FetchModelParams, Source
+from lanekit.plan import make_stage_run
+from lanekit.pool import ChildPool
+from lanekit.progress import ignore_progress
+from lanekit.resolve import SERVICES
+import os
+
+out = Path(sys.argv[1])
+params = FetchModelParams(name="sleep", model=Source(source="org/m", digest="d"))
+run = make_stage_run("fetch_model", params, {}, dict.fromkeys(SERVICES, "e"))
+pool = ChildPool(out / "logs", dict(os.environ))
+pool(run, {}, out, ignore_progress)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
+def test_a_child_dies_when_its_parent_is_killed(out: Path) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(out)], env=make_environment())
+    try:
+        pid = read_pid(out / "pid")
+        assert not is_dead(pid)
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_for(lambda: is_dead(pid), "the child outlived its parent")
