@@ -6,7 +6,7 @@ for which a GPU is wanted, and a short sharpening that makes every block needed,
 core is enough. The defaults are those of the committed fixture.
 
 Examples
-  python scripts/make_tiny_model.py --output /tmp/tiny                       # both stages
+  python scripts/make_tiny_model.py --output /tmp/tiny --steps 9000          # both stages; see TRAINING.md
   python scripts/make_tiny_model.py --stage train --output /tmp/plain        # the first alone
   python scripts/make_tiny_model.py --stage sharpen --start /tmp/plain --output /tmp/tiny
   python scripts/make_tiny_model.py --steps 3 --talks 500 --sharpen-steps 1 --output /tmp/smoke
