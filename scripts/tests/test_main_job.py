@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -18,16 +17,11 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from commands import ROOT, Runner, make_environment
+from commands import ROOT, Runner, make_environment, read_table
 
 pytestmark = pytest.mark.slow
 
 LANES = "lane03,lane05,lane08,lane10"
-
-
-def read_table(folder: Path) -> dict[str, dict[str, str]]:
-    with (folder / "results" / "summary.csv").open(encoding="utf-8", newline="") as stream:
-        return {row["lane"]: row for row in csv.DictReader(stream)}
 
 
 def read_manifests(store: Path) -> dict[str, dict[str, Any]]:

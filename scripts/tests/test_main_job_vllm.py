@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 from pathlib import Path
 
 import pytest
-from commands import Runner
+from commands import Runner, read_table
 
 pytestmark = [
     pytest.mark.slow,
@@ -20,8 +19,7 @@ pytestmark = [
 
 def test_baseline_and_an_unquantized_lane(run_script: Runner, tmp_path: Path) -> None:
     run_script("run_all.py", "--engine", "vllm", "--slots", "1", "--only", "lane05", cwd=tmp_path)
-    with (tmp_path / "results" / "summary.csv").open(encoding="utf-8", newline="") as stream:
-        table = {row["lane"]: row for row in csv.DictReader(stream)}
+    table = read_table(tmp_path)
     assert table["lane05_sft_fp16"]["status"] == "ok"
     assert table["lane05_sft_fp16"]["engine"] == "vllm"
     assert float(table["baseline"]["perf"]) > 0.5

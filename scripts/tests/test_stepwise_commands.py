@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from commands import ROOT, Runner
+from commands import ROOT, Runner, read_table
 
 from lanekit.modelfiles import read_config
 
@@ -56,8 +55,7 @@ def test_from_data_to_packages(run_script: Runner, data_folder: Path, tmp_path: 
     assert (tmp_path / "results" / "baseline.json").is_file()
 
     run_script("05_rank_and_package.py", cwd=tmp_path)
-    with (tmp_path / "results" / "summary.csv").open(encoding="utf-8", newline="") as stream:
-        table = {row["lane"]: row for row in csv.DictReader(stream)}
+    table = read_table(tmp_path)
     assert set(table) == {"baseline", "own_kd28", "own_sft"}
     assert {table["own_kd28"]["rank"], table["own_sft"]["rank"]} == {"1", "2"}
     assert (tmp_path / "submissions" / "submit_top2.zip").is_file()
