@@ -198,7 +198,7 @@ from lanekit.resolve import SERVICES
 import os
 
 out = Path(sys.argv[1])
-params = FetchModelParams(name="sleep", model=Source(source="org/m", digest="d"))
+params = FetchModelParams(name=sys.argv[2], model=Source(source="org/m", digest="d"))
 run = make_stage_run("fetch_model", params, {}, dict.fromkeys(SERVICES, "e"))
 pool = ChildPool(out / "logs", dict(os.environ))
 pool(run, {}, out, ignore_progress)
@@ -207,7 +207,7 @@ pool(run, {}, out, ignore_progress)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
 def test_a_child_dies_when_its_parent_is_killed(out: Path) -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(out)], env=make_environment())
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(out), "sleep"], env=make_environment())
     try:
         pid = read_pid(out / "pid")
         assert not is_dead(pid)
@@ -215,3 +215,14 @@ def test_a_child_dies_when_its_parent_is_killed(out: Path) -> None:
         parent.kill()
         parent.wait()
     wait_for(lambda: is_dead(pid), "the child outlived its parent")
+
+
+def test_what_a_stage_spawned_dies_when_the_parent_is_killed(out: Path) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(out), "spawn"], env=make_environment())
+    try:
+        pid = read_pid(out / "grandchild")
+        assert not is_dead(pid)
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_for(lambda: is_dead(pid), "the spawned process outlived the parent")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 from collections.abc import Mapping
@@ -28,6 +29,10 @@ def run(spec: FetchModelParams, inputs: Mapping[str, Path], out: Path, progress:
         (out / "grandchild.partial").write_text(str(grandchild), encoding="ascii")
         (out / "grandchild.partial").rename(out / "grandchild")
         time.sleep(FOREVER_SECONDS)
+    elif spec.name == "spawn":  # as vLLM starts its engine core
+        spawned = multiprocessing.get_context("spawn").Process(target=write_and_sleep, args=(out,))
+        spawned.start()
+        spawned.join()
     elif spec.name == "refuse":
         raise InputError("keep_layers is 31, the model has 30", remedy="lower keep_layers")
     elif spec.name == "busy":
@@ -39,3 +44,10 @@ def run(spec: FetchModelParams, inputs: Mapping[str, Path], out: Path, progress:
     elif spec.name == "fill":
         (out / "big").write_bytes(b"x" * (4 << 20))
     progress(2, 2, "done")
+
+
+def write_and_sleep(out: Path) -> None:
+    """Tell the process's id and stay."""
+    (out / "grandchild.partial").write_text(str(os.getpid()), encoding="ascii")
+    (out / "grandchild.partial").rename(out / "grandchild")
+    time.sleep(FOREVER_SECONDS)
