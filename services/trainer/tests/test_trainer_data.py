@@ -53,6 +53,17 @@ def test_limit_keeps_the_first_rows(tmp_path: Path) -> None:
     assert [r["question"] for r in read_rows(Source(source=str(path)), "kmmlu_pro", 2)] == ["0", "1"]
 
 
+def test_a_sample_is_seeded_and_reaches_beyond_the_first_rows(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", [{**CHOICE, "question": str(i)} for i in range(50)])
+    first, again, other = (
+        [r["question"] for r in read_rows(Source(source=str(path)), "kmmlu_pro", 10, sample_seed=seed)]
+        for seed in (42, 42, 7)
+    )
+    assert first == again != other
+    assert len(set(first)) == 10
+    assert max(map(int, first)) >= 10
+
+
 def test_a_missing_column_names_file_line_and_the_likely_one(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "a.jsonl", [CHOICE, {"question": "?", "options": [], "solutions": "1"}])
     with pytest.raises(InputError) as caught:
@@ -128,7 +139,7 @@ def test_faulty_conversations_are_left_out_and_counted(tmp_path: Path) -> None:
 
 def test_too_small_a_corpus_says_how_many_rows_there_are(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "manta.jsonl", [{"conversations": TALK, "complexity": 1.0}] * 4)
-    with pytest.raises(InputError, match="8 conversations are asked for, 4 of 4 rows are usable"):
+    with pytest.raises(InputError, match="8 conversations are asked for, 4 of 4 rows read are usable"):
         prepare_corpus.run(make_corpus_spec(path), {}, tmp_path, ignore_progress)
 
 

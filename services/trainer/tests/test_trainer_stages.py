@@ -62,8 +62,12 @@ def test_a_truncated_weight_file_is_refused_by_name(tiny_model: Path, tmp_path: 
         fetch_model.run(spec, {}, tmp_path / "out", ignore_progress)
 
 
-def test_sft_is_merged_and_lowers_the_validation_loss(base: Path, corpus: Path, tmp_path: Path) -> None:
-    spec = SftParams(steps=8, learning_rate=3e-4, lora_rank=4, lora_alpha=8, **TRAINING)
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_sft_is_merged_and_lowers_the_validation_loss(
+    base: Path, corpus: Path, tmp_path: Path, checkpointing: bool
+) -> None:
+    options = {"gradient_checkpointing": checkpointing, "lora_rank": 4, "lora_alpha": 8, **TRAINING}
+    spec = SftParams(steps=8, learning_rate=3e-4, **options)
     sft.run(spec, {"model": base, "corpus": corpus}, tmp_path, ignore_progress)
     before, after = hash_tensors(base), hash_tensors(tmp_path)
     assert set(before) == set(after), "adapters must be merged, a tied head stored once"
@@ -110,10 +114,15 @@ def test_keeping_all_layers_or_more_is_refused(base: Path, tmp_path: Path, keep_
         prune.run(spec, {"model": base}, tmp_path, ignore_progress)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"gradient_checkpointing": True, "optimizer": "adafactor", "cross_entropy_weight": 0.1}],
+    ids=["plain", "as-on-a-small-gpu"],
+)
 def test_distillation_brings_the_student_closer(
-    base: Path, pruned: Path, corpus: Path, tmp_path: Path
+    base: Path, pruned: Path, corpus: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    spec = DistillParams(steps=10, learning_rate=5e-4, temperature=2.0, **TRAINING)
+    spec = DistillParams(steps=10, learning_rate=5e-4, temperature=2.0, **options, **TRAINING)
     inputs = {"model": pruned, "corpus": corpus, "teacher": base}
     distill.run(spec, inputs, tmp_path, ignore_progress)
     report = read_report(tmp_path)
@@ -122,8 +131,11 @@ def test_distillation_brings_the_student_closer(
     assert (tmp_path / "LICENSE").is_file()
 
 
-def test_post_sft_of_a_dense_model_changes_norms_alone(base: Path, corpus: Path, tmp_path: Path) -> None:
-    spec = PostSftParams(steps=6, learning_rate=5e-3, **TRAINING)
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_post_sft_of_a_dense_model_changes_norms_alone(
+    base: Path, corpus: Path, tmp_path: Path, checkpointing: bool
+) -> None:
+    spec = PostSftParams(steps=6, learning_rate=5e-3, gradient_checkpointing=checkpointing, **TRAINING)
     post_sft.run(spec, {"model": base, "corpus": corpus}, tmp_path, ignore_progress)
     before, after = hash_tensors(base), hash_tensors(tmp_path)
     changed = [n for n in before if before[n] != after[n]]

@@ -43,7 +43,9 @@ def make_child_environment() -> dict[str, str]:
     environment.setdefault("VLLM_NO_USAGE_STATS", "1")
     environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     environment.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if not detect_cuda():
+    if detect_cuda():
+        environment.setdefault("CUDA_VISIBLE_DEVICES", "0")  # one stage, one GPU; the trainers would spread
+    else:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             environment[name] = "1"
     return environment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,22 @@ from lanekit.params import Source
 SUFFIXES = (".jsonl", ".json", ".parquet")
 
 
-def read_rows(source: Source, name: str, limit: int | None = None) -> list[dict[str, Any]]:
-    """Return the first `limit` rows of the data set `name`, its required columns checked.
+def read_rows(
+    source: Source, name: str, limit: int | None = None, sample_seed: int | None = None
+) -> list[dict[str, Any]]:
+    """Return `limit` rows of the data set `name`, its required columns checked.
+
+    They are the first ones, or with `sample_seed` a seeded sample in random order.
 
     Raises:
         InputError: no such source, unreadable content, or a missing column; names file and remedy.
     """
     if is_local(source.source):
-        rows = _read_local(Path(source.source), name, limit)
+        rows = _read_local(Path(source.source), name, None if sample_seed is not None else limit)
+        if sample_seed is not None and limit is not None:
+            rows = random.Random(sample_seed).sample(rows, min(limit, len(rows)))
     else:
-        rows = _read_hub(source, name, limit)
+        rows = _read_hub(source, name, limit, sample_seed)
     if not rows:
         raise InputError(f"{source.source}: the data set '{name}' has no rows")
     return rows
@@ -81,7 +88,7 @@ def _read_file(path: Path, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _read_hub(source: Source, name: str, limit: int | None) -> list[dict[str, Any]]:
+def _read_hub(source: Source, name: str, limit: int | None, sample_seed: int | None) -> list[dict[str, Any]]:
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError
 
@@ -97,6 +104,8 @@ def _read_hub(source: Source, name: str, limit: int | None) -> list[dict[str, An
             f"{source.source}: {error}", remedy="correct 'split' in the experiment file"
         ) from error
     check_columns(dataset.column_names, name, source.source)
+    if sample_seed is not None:
+        dataset = dataset.shuffle(seed=sample_seed)
     if limit is not None:
         dataset = dataset.select(range(min(limit, len(dataset))))
     return [dict(row) for row in dataset]

@@ -64,6 +64,8 @@ def make_arguments(
         lr_scheduler_type="cosine",
         optim=spec.optimizer,
         gradient_checkpointing=spec.gradient_checkpointing,
+        # The reentrant form gives no gradients where a block's input needs none, as with frozen embeddings.
+        gradient_checkpointing_kwargs={"use_reentrant": False} if spec.gradient_checkpointing else None,
         logging_steps=min(spec.log_every_steps, spec.steps),
         logging_first_step=True,
         logging_nan_inf_filter=False,  # a loss that is not finite must be seen

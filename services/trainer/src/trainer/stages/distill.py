@@ -53,10 +53,11 @@ class DistillTrainer(Trainer):
             teacher = self.teacher(
                 input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
             )
-        outputs = model(**inputs, use_cache=False)
+        weight = self.spec.cross_entropy_weight
+        asked = {name: value for name, value in inputs.items() if weight or name != "labels"}
+        outputs = model(**asked, use_cache=False)
         mask = inputs["attention_mask"].bool()
         loss = compute_distillation_loss(outputs.logits, teacher.logits, mask, self.spec.temperature)
-        weight = self.spec.cross_entropy_weight
         if weight:
             loss = (1 - weight) * loss + weight * outputs.loss
         return (loss, outputs) if return_outputs else loss
@@ -99,6 +100,7 @@ def run(spec: DistillParams, inputs: Mapping[str, Path], out: Path, progress: Pr
             data_collator=PadCollator(tokenizer.pad_token_id),
             callbacks=[callback],
         )
+        progress(0, spec.steps, "measuring the divergence before training")
         loss_before = trainer.evaluate()["eval_loss"]
         trainer.train()
         loss_after = trainer.evaluate()["eval_loss"]

@@ -58,6 +58,7 @@ def run(spec: PostSftParams, inputs: Mapping[str, Path], out: Path, progress: Pr
             data_collator=PadCollator(tokenizer.pad_token_id),
             callbacks=[callback],
         )
+        progress(0, spec.steps, "measuring the loss before training")
         loss_before = trainer.evaluate()["eval_loss"]
         trainer.train()
         loss_after = trainer.evaluate()["eval_loss"]

@@ -16,6 +16,8 @@ from lanekit.params import PrepareCorpusParams
 from lanekit.progress import Progress
 from trainer.rows import read_rows
 
+SPARE_FACTOR = 2
+
 
 def run(spec: PrepareCorpusParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
     """Write train.jsonl, validation.jsonl and calibration.jsonl.
@@ -25,16 +27,17 @@ def run(spec: PrepareCorpusParams, inputs: Mapping[str, Path], out: Path, progre
     """
     del inputs
     progress(0, 3, "reading the corpus")
-    rows = read_rows(spec.corpus, "manta")
+    needed = spec.train_rows + spec.validation_rows
+    # A million rows need not all be held: twice what is needed leaves room for faulty ones.
+    rows = read_rows(spec.corpus, "manta", SPARE_FACTOR * needed, sample_seed=spec.seed)
     progress(1, 3, "checking conversations")
     faults = [check_conversation(row["conversations"]) for row in rows]
     usable = [row for row, fault in zip(rows, faults, strict=True) if not fault]
     refused = Counter(fault for fault in faults if fault)
-    needed = spec.train_rows + spec.validation_rows
     if len(usable) < needed:
         raise InputError(
             f"{spec.corpus.source}: {needed} conversations are asked for, {len(usable)} of "
-            f"{len(rows)} rows are usable ({dict(refused) or 'no faulty ones'})",
+            f"{len(rows)} rows read are usable ({dict(refused) or 'no faulty ones'})",
             remedy="lower corpus.train_rows or validation_rows in the experiment file",
         )
     if spec.calibration_rows > spec.train_rows:

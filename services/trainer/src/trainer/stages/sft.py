@@ -55,6 +55,7 @@ def run(spec: SftParams, inputs: Mapping[str, Path], out: Path, progress: Progre
             ),
             callbacks=[callback],
         )  # fmt: skip
+        progress(0, spec.steps, "measuring the loss before training")
         loss_before = trainer.evaluate()["eval_loss"]
         trainer.train()
         loss_after = trainer.evaluate()["eval_loss"]
