@@ -137,11 +137,15 @@ def test_speed_is_measured_alone_and_last(plan: Plan, tmp_path: Path) -> None:
     assert [status for _, status in speeds] == ["running", "done"] * 2
 
 
-def test_an_unexpected_error_is_not_swallowed(plan: Plan, tmp_path: Path) -> None:
+def test_a_bug_fails_its_lane_alone_and_leaves_its_traceback(
+    plan: Plan, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     stages = Stages()
     stages.failures[plan.lanes["one"].model_key] = [ZeroDivisionError("a bug")]
-    with pytest.raises(ZeroDivisionError, match="a bug"):
-        run(plan, tmp_path, stages)
+    state = run(plan, tmp_path, stages)
+    assert state.explain_lane("one").startswith("stage fetch_model: ZeroDivisionError: a bug")
+    assert state.explain_lane("two") == ""
+    assert "in __call__" in caplog.text
 
 
 def test_a_damaged_input_fails_its_lanes_with_a_remedy(plan: Plan, tmp_path: Path) -> None:

@@ -110,7 +110,11 @@ def _settle(
         watcher.show_status(run, "done")
         return
     if not isinstance(error, LanekitError):
-        raise error
+        if not isinstance(error, Exception):
+            raise error
+        # A fault of our own fails this run's lanes alone; its traceback is for whoever mends it.
+        log.error("%s failed unexpectedly", run.name, exc_info=error)
+        error = LanekitError(f"{type(error).__name__}: {error}", remedy="report this as a bug")
     attempts[run.key] = attempts.get(run.key, 0) + 1
     if error.transient and attempts[run.key] <= MAX_TRANSIENT_RETRIES:
         log.warning("%s: trying once more: %s", run.name, error.message)

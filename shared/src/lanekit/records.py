@@ -36,16 +36,19 @@ def collect_record(plan: Plan, state: RunState, store: FolderStore, lane: str) -
     try:
         quality_folder = store.fetch_artifact(plan.runs[lane_plan.evaluate_key])
         speed_folder = store.fetch_artifact(plan.runs[lane_plan.speed_key])
+        quality = json.loads((quality_folder / METRICS_NAME).read_text(encoding="utf-8"))
+        benchmarks = {
+            name: BenchmarkResult.model_validate(result) for name, result in quality["benchmarks"].items()
+        }
+        size_bytes = int(quality["size_bytes"])
+        speed = SpeedResult.model_validate_json((speed_folder / METRICS_NAME).read_text(encoding="utf-8"))
     except LanekitError as error:
         record.status, record.reason = "failed", str(error)
         return record
-    quality = json.loads((quality_folder / METRICS_NAME).read_text(encoding="utf-8"))
-    record.benchmarks = {
-        name: BenchmarkResult.model_validate(result) for name, result in quality["benchmarks"].items()
-    }
-    record.size_bytes = quality["size_bytes"]
-    text = (speed_folder / METRICS_NAME).read_text(encoding="utf-8")
-    record.speed = SpeedResult.model_validate_json(text)
+    except (OSError, ValueError, KeyError, TypeError) as error:  # a result of another version of the code
+        record.status, record.reason = "failed", f"its metrics cannot be read: {error}"
+        return record
+    record.benchmarks, record.size_bytes, record.speed = benchmarks, size_bytes, speed
     return record
 
 
@@ -115,10 +118,11 @@ def export_package(folder: Path, submissions: Path, position: int) -> None:
 
 def clear_packages(submissions: Path) -> None:
     """Remove the packages of an earlier ranking."""
-    for path in submissions.glob("top[0-9]*"):
-        shutil.rmtree(path, ignore_errors=True)
-    for path in submissions.glob("submit_top[0-9]*.zip"):
-        path.unlink()
+    with explain_os_errors(f"clearing {submissions}"):
+        for path in submissions.glob("top[0-9]*"):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in submissions.glob("submit_top[0-9]*.zip"):
+            path.unlink()
 
 
 def _list_lane_keys(plan: Plan, lane: str) -> list[str]:
