@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +10,14 @@ import pytest
 import yaml
 from commands import ROOT, Runner, make_environment
 
-from tiny.datasets import build_datasets
+from tiny.datasets import build_datasets, write_datasets
 
 
 @pytest.fixture(scope="session")
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The synthetic data sets as JSONL."""
     folder = tmp_path_factory.mktemp("data")
-    for name, rows in build_datasets(42).items():
-        lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_datasets(build_datasets(42), folder)
     return folder
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from lanekit.params import PrepareCorpusParams
 from lanekit.progress import ignore_progress
-from tiny.datasets import build_datasets
+from tiny.datasets import build_datasets, write_datasets
 
 FIXTURE = Path(__file__).parents[3] / "scripts" / "tiny" / "fixture"
 
@@ -24,9 +23,7 @@ def tiny_model() -> Path:
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The synthetic data sets as JSONL."""
     folder = tmp_path_factory.mktemp("data")
-    for name, rows in build_datasets(42).items():
-        lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_datasets(build_datasets(42), folder)
     return folder
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
-from lanekit.conversations import IGNORED_LABEL
+from lanekit.conversations import IGNORED_LABEL, encode_corpus
 from lanekit.errors import LanekitError
 from lanekit.params import TrainingParams
 from lanekit.progress import Progress
@@ -58,6 +59,7 @@ def make_arguments(
         max_steps=spec.steps,
         learning_rate=spec.learning_rate,
         per_device_train_batch_size=spec.batch_size,
+        per_device_eval_batch_size=spec.batch_size,
         gradient_accumulation_steps=spec.gradient_accumulation,
         warmup_ratio=spec.warmup_ratio,
         weight_decay=spec.weight_decay,
@@ -100,3 +102,31 @@ class PadCollator:
             "labels": pad("labels", IGNORED_LABEL),
             "attention_mask": (torch.arange(longest)[None] < lengths[:, None]).long(),
         }
+
+
+def load_datasets(tokenizer: Any, corpus: Path, max_length: int) -> tuple[Dataset, Dataset]:
+    """Return the encoded train and validation samples of a corpus artifact.
+
+    Raises:
+        InputError: no sample fits into `max_length` tokens.
+    """
+    train, validation = (
+        Dataset.from_list(encode_corpus(tokenizer, corpus / f"{part}.jsonl", max_length))
+        for part in ("train", "validation")
+    )
+    return train, validation
+
+
+def train_measured(trainer: Any, callback: ReportCallback, spec: TrainingParams) -> dict[str, Any]:
+    """Train, with the validation loss measured before and after; return the report's common part."""
+    callback.progress(0, spec.steps, "measuring the loss before training")
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    after = trainer.evaluate()["eval_loss"]
+    return {
+        "samples": len(trainer.train_dataset),
+        "loss_curve": callback.curve,
+        "validation_loss_before": before,
+        "validation_loss_after": after,
+        "device": str(trainer.args.device),
+    }

@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from torch.nn import functional
 from transformers import Trainer
 
-from lanekit.conversations import encode_corpus
 from lanekit.errors import InputError
 from lanekit.modelfiles import write_report
 from lanekit.params import DistillParams
 from lanekit.progress import Progress
 from trainer.models import choose_device, load_dense, load_tokenizer, save_dense
-from trainer.training import PadCollator, ReportCallback, make_arguments
+from trainer.training import (
+    PadCollator,
+    ReportCallback,
+    load_datasets,
+    make_arguments,
+    train_measured,
+)
 
 
 def compute_distillation_loss(
@@ -80,8 +84,7 @@ def run(spec: DistillParams, inputs: Mapping[str, Path], out: Path, progress: Pr
             f"teacher and student have different vocabularies: "
             f"{teacher.config.vocab_size} and {student.config.vocab_size} tokens"
         )
-    samples = encode_corpus(tokenizer, inputs["corpus"] / "train.jsonl", spec.max_length)
-    validation = encode_corpus(tokenizer, inputs["corpus"] / "validation.jsonl", spec.max_length)
+    train, validation = load_datasets(tokenizer, inputs["corpus"], spec.max_length)
     callback = ReportCallback(progress, "distillation")
     with tempfile.TemporaryDirectory(dir=out.parent) as work:
         trainer = DistillTrainer(
@@ -92,24 +95,13 @@ def run(spec: DistillParams, inputs: Mapping[str, Path], out: Path, progress: Pr
                 spec,
                 Path(work),
                 device,
-                per_device_eval_batch_size=spec.batch_size,
                 prediction_loss_only=True,
             ),
-            train_dataset=Dataset.from_list(samples),
-            eval_dataset=Dataset.from_list(validation),
+            train_dataset=train,
+            eval_dataset=validation,
             data_collator=PadCollator(tokenizer.pad_token_id),
             callbacks=[callback],
         )
-        progress(0, spec.steps, "measuring the divergence before training")
-        loss_before = trainer.evaluate()["eval_loss"]
-        trainer.train()
-        loss_after = trainer.evaluate()["eval_loss"]
+        report = train_measured(trainer, callback, spec)
     save_dense(student, inputs["model"], out)
-    write_report(
-        out,
-        samples=len(samples),
-        loss_curve=callback.curve,
-        validation_loss_before=loss_before,
-        validation_loss_after=loss_after,
-        device=str(device),
-    )
+    write_report(out, **report)

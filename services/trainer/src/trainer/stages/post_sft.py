@@ -7,17 +7,21 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from datasets import Dataset
 from transformers import Trainer
 
-from lanekit.conversations import encode_corpus
 from lanekit.modelfiles import WEIGHT_INDEX, carry_files, write_report
 from lanekit.params import PostSftParams
 from lanekit.progress import Progress
 from lanekit.safetensors_header import check_model_folder
 from trainer.models import choose_device, load_tokenizer
 from trainer.packed import compare_tensors, hash_tensors, load_as_dense, rewrite_tensors
-from trainer.training import PadCollator, ReportCallback, make_arguments
+from trainer.training import (
+    PadCollator,
+    ReportCallback,
+    load_datasets,
+    make_arguments,
+    train_measured,
+)
 
 TRAINED_SUFFIX = "norm.weight"
 
@@ -40,8 +44,7 @@ def run(spec: PostSftParams, inputs: Mapping[str, Path], out: Path, progress: Pr
     trained = {n for n, _ in model.named_parameters() if n.endswith(TRAINED_SUFFIX)}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
-    samples = encode_corpus(tokenizer, inputs["corpus"] / "train.jsonl", spec.max_length)
-    validation = encode_corpus(tokenizer, inputs["corpus"] / "validation.jsonl", spec.max_length)
+    train, validation = load_datasets(tokenizer, inputs["corpus"], spec.max_length)
     callback = ReportCallback(progress, "training the norms")
     with tempfile.TemporaryDirectory(dir=out.parent) as work:
         trainer = Trainer(
@@ -50,18 +53,14 @@ def run(spec: PostSftParams, inputs: Mapping[str, Path], out: Path, progress: Pr
                 spec,
                 Path(work),
                 device,
-                per_device_eval_batch_size=spec.batch_size,
                 prediction_loss_only=True,
             ),
-            train_dataset=Dataset.from_list(samples),
-            eval_dataset=Dataset.from_list(validation),
+            train_dataset=train,
+            eval_dataset=validation,
             data_collator=PadCollator(tokenizer.pad_token_id),
             callbacks=[callback],
         )
-        progress(0, spec.steps, "measuring the loss before training")
-        loss_before = trainer.evaluate()["eval_loss"]
-        trainer.train()
-        loss_after = trainer.evaluate()["eval_loss"]
+        report = train_measured(trainer, callback, spec)
     before = hash_tensors(source)
     rewrite_tensors(source, out, {n: p for n, p in model.named_parameters() if n in trained})
     changed = compare_tensors(before, hash_tensors(out), trained)
@@ -72,12 +71,8 @@ def run(spec: PostSftParams, inputs: Mapping[str, Path], out: Path, progress: Pr
     check_model_folder(out)
     write_report(
         out,
-        samples=len(samples),
-        loss_curve=callback.curve,
-        validation_loss_before=loss_before,
-        validation_loss_after=loss_after,
         norms=len(trained),
         norms_changed=len(changed),
         tensors_bit_identical=len(before) - len(changed),
-        device=str(device),
+        **report,
     )
