@@ -159,3 +159,15 @@ def test_a_damaged_input_fails_its_lanes_with_a_remedy(plan: Plan, tmp_path: Pat
     assert "truncated or changed" in state.explain_lane("one")
     assert "makes this artifact anew" in state.explain_lane("one")
     assert state.explain_lane("two") == ""
+
+
+def test_a_finished_lane_does_not_miss_an_input_that_fails_now(plan: Plan, tmp_path: Path) -> None:
+    run(plan, tmp_path, Stages())
+    store, base = FolderStore(tmp_path), next(iter(plan.runs))
+    (store.locate(plan.runs[base]) / "manifest.json").unlink()
+    (store.locate(plan.runs[plan.lanes["two"].model_key]) / "manifest.json").unlink()
+    stages = Stages()
+    stages.failures[base] = [InputError("gone")]
+    state = run(plan, tmp_path, stages)
+    assert state.explain_lane("one") == ""
+    assert "gone" in state.explain_lane("two")

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from lanekit.artifacts import FolderStore
-from lanekit.embedded import hold_store
+from lanekit.embedded import hold_store, is_committed
 from lanekit.errors import InputError, LanekitError
 from lanekit.experiment import Experiment, load_experiment_lanes
 from lanekit.lanefile import Lane
@@ -118,7 +118,7 @@ def open_session(args: argparse.Namespace, experiment: Experiment) -> Iterator[S
 
 def describe_plan(plan: Plan, session: Session) -> str:
     """Return the line that says what the lanes ask for and what there is to do."""
-    committed = sum(session.store.find_artifact(run) is not None for run in plan.runs.values())
+    committed = sum(is_committed(session.store, run) for run in plan.runs.values())
     return (
         f"{len(plan.lanes)} lanes ask for {plan.count_asked()} stage runs, {len(plan.runs)} of them "
         f"distinct; {committed} are committed already. Engine: {session.engine.engine}, "

@@ -63,7 +63,7 @@ def run_plan(plan: Plan, store: FolderStore, call: StageCaller, watcher: Watcher
     state = RunState(plan)
     attempts: dict[str, int] = {}
     for key, run in plan.runs.items():
-        if _is_committed(store, run):
+        if is_committed(store, run):
             state.mark(key, "reused")
             watcher.show_status(run, "reused")
     _skip_unneeded(plan, state)
@@ -125,7 +125,8 @@ def _settle(
     watcher.show_status(run, "failed", str(error))
 
 
-def _is_committed(store: FolderStore, run: StageRun) -> bool:
+def is_committed(store: FolderStore, run: StageRun) -> bool:
+    """Whether a run's artifact is there; an unreadable manifest is told in the log and counts as none."""
     try:
         return store.find_artifact(run) is not None
     except LanekitError as error:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lanekit.artifacts import FolderStore
 from lanekit.embedded import run_plan
-from lanekit.errors import InputError
+from lanekit.errors import InputError, LanekitError
 from lanekit.execute import StageCaller
 from lanekit.experiment import Experiment
 from lanekit.params import EngineParams, PackageParams, RankParams, VerifyPackageParams
@@ -94,7 +94,11 @@ def _package(
     experiment = session.experiment
     for lane in lanes:
         name = lane.record.lane
-        model_run = session.store.load_run(lane.record.model)
+        try:
+            model_run = session.store.load_run(lane.record.model)
+        except LanekitError as error:
+            outcome.refused[name] = str(error)
+            continue
         package = make_stage_run(
             "package",
             PackageParams(
@@ -116,8 +120,7 @@ def _package(
         plan.runs.update({run.key: run for run in (model_run, package, verify)})
         plan.lanes[name] = LanePlan(name, f"package {name}", "Package", (package.key,), verify.key)
     state = session.run(plan)
-    for lane in lanes:
-        name = lane.record.lane
+    for name in plan.lanes:
         reason = state.explain_lane(name)
         if reason:
             outcome.refused[name] = reason

@@ -141,6 +141,9 @@ class ChildPool:
         except BaseException:
             self._drop(child)  # its memory is in doubt: start the next job in a fresh one
             raise
+        if measured.peak_gpu_bytes:  # a warm process would keep its GPU memory from the next stage
+            self._drop(child)
+            return measured
         with self._lock:
             self._idle.append(child)
         return measured
