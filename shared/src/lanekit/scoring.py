@@ -68,12 +68,14 @@ def rank_lanes(
     obstacle = _find_obstacle(base, base_perf)
     if obstacle:
         notes.append(obstacle)
-    ranked = [_score_lane(r, base_perf, obstacle, used, quality_weight) for r in records if r is not base]
+    ranked = [
+        _score_lane(r, base, base_perf, obstacle, used, quality_weight) for r in records if r is not base
+    ]
     scored = sorted((x for x in ranked if x.score is not None), key=_order)
     for position, lane in enumerate(scored, start=1):
         lane.rank = position
     rest = sorted((x for x in ranked if x.score is None), key=lambda x: x.record.lane)
-    head = _score_lane(base, base_perf, obstacle, used, quality_weight)
+    head = _score_lane(base, base, base_perf, obstacle, used, quality_weight)
     notes += _note_devices(records)
     notes.append(TIE_RULE)
     return Ranking(experiment=experiment, lanes=[head, *scored, *rest], weights_used=used, notes=notes)
@@ -111,8 +113,15 @@ def _find_obstacle(base: LaneRecord, base_perf: float | None) -> str:
     return ""
 
 
+def _form(record: LaneRecord, benchmark: str) -> tuple[int, str, int] | None:
+    """What must be equal for two values of a benchmark to be comparable."""
+    result = record.benchmarks.get(benchmark)
+    return (result.version, result.metric, result.n_items) if result else None
+
+
 def _score_lane(
     record: LaneRecord,
+    base: LaneRecord,
     base_perf: float | None,
     obstacle: str,
     used: Mapping[str, float],
@@ -128,7 +137,12 @@ def _score_lane(
     if obstacle:
         record.status, record.reason = "unscored", record.reason or obstacle
         return lane
+    other = [n for n in used if _form(record, n) != _form(base, n)]
     missing = [n for n in used if _value(record, n) is None]
+    if other and not missing:
+        record.status = "incomplete"
+        record.reason = f"asked otherwise than the baseline (version, metric or items): {', '.join(other)}"
+        return lane
     if lane.speed_norm is None:
         missing.append("seconds per token")
     if missing or lane.perf is None or base_perf is None or lane.speed_norm is None:
