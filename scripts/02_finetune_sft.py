@@ -2,7 +2,8 @@
 
   sft       trl and peft; the adapters are merged into the weights
   post_sft  trains the norm weights of a quantized or dense model; every other tensor stays bit-identical
-  kd        prunes to --keep-layers (where given), then distils from --teacher (default: the input model)
+  kd        prunes to --keep-layers and distils from the input model; a model that is pruned already wants
+            --teacher
 
 Numbers come from the experiment file's stage_defaults; --set changes one for this run.
 
@@ -26,18 +27,25 @@ def main() -> int:
     parser = cli.make_parser(__doc__)
     parser.add_argument("--mode", required=True, choices=tuple(STAGES), help="what to do")
     parser.add_argument("--keep-layers", type=int, metavar="N", help="kd: prune to N layers first")
-    parser.add_argument("--teacher", metavar="MODEL", help="kd: the teacher (default: the input model)")
+    parser.add_argument(
+        "--teacher", metavar="MODEL", help="kd: the teacher (default with --keep-layers: the input model)"
+    )
     adhoc.add_model_options(parser)
     adhoc.add_source_option(parser)
     args = parser.parse_args()
-    if args.mode != "kd" and (args.keep_layers or args.teacher):
+    if args.mode != "kd" and (args.keep_layers is not None or args.teacher):
         raise InputError("--keep-layers and --teacher belong to --mode kd")
+    if args.mode == "kd" and args.keep_layers is None and not args.teacher:
+        raise InputError(
+            "--mode kd would distil a model from itself",
+            remedy="give --keep-layers N to prune first, or --teacher MODEL for a pruned model",
+        )
     base = () if args.input_model else ("base_model",)
     experiment, _ = cli.load_inputs(
         args, lambda e: adhoc.replace_sources(e, args.sources), parts=("manta", *base)
     )
     stages: list[tuple[str, Parameters]] = []
-    if args.keep_layers:
+    if args.keep_layers is not None:
         defaults = cli.read_stage_defaults(args, "prune")
         stages.append(("prune", adhoc.make_params("prune", defaults, [], keep_layers=args.keep_layers)))
     stage = STAGES[args.mode]

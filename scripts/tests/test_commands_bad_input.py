@@ -84,6 +84,11 @@ def test_an_unknown_parameter_is_named_with_the_closest(run_script: Runner, tmp_
     check_error(done.stderr, "unknown name 'stepps' (did you mean 'steps'?)")
 
 
+def test_a_model_is_not_distilled_from_itself(run_script: Runner, tmp_path: Path) -> None:
+    done = run_script("02_finetune_sft.py", "--mode", "kd", cwd=tmp_path, expect=BAD_INPUT)
+    check_error(done.stderr, "would distil a model from itself", "--keep-layers", "--teacher")
+
+
 def test_a_store_that_cannot_be_written_is_refused(run_script: Runner, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
     done = run_script("run_all.py", "--store", "file/store", cwd=tmp_path, expect=1)

@@ -43,6 +43,15 @@ def test_a_long_answer_is_cut_and_a_long_prompt_left_out(tiny_model: Path) -> No
     assert encode_conversation(tokenizer, TALK[:2], prompt_length) == []
 
 
+def test_an_unasked_or_empty_answer_is_no_sample(tiny_model: Path) -> None:
+    tokenizer = load_tokenizer(tiny_model)
+    greeting = {"role": "assistant", "content": "안녕"}
+    silent = {"role": "assistant", "content": " "}
+    assert encode_conversation(tokenizer, [greeting], 512) == []
+    samples = encode_conversation(tokenizer, [greeting, TALK[0], silent, *TALK[2:]], 512)
+    assert len(samples) == 1
+
+
 def test_a_corpus_without_a_fitting_sample_is_refused(tiny_model: Path, corpus: Path) -> None:
     with pytest.raises(InputError, match="max_length=3"):
         encode_corpus(load_tokenizer(tiny_model), corpus / "train.jsonl", 3)

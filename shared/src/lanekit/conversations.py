@@ -64,11 +64,13 @@ def encode_conversation(
 
     A sample is the prompt as the evaluator would send it (chat template, thinking off), then the answer
     and the end-of-turn token; `labels` are IGNORED_LABEL over the prompt. An answer is cut at
-    `max_length` tokens; a sample whose prompt alone fills it is left out.
+    `max_length` tokens; a sample whose prompt alone fills it is left out, and so is an answer that is
+    empty or that nobody asked for.
     """
     samples: list[dict[str, list[int]]] = []
     for index, message in enumerate(messages):
-        if message["role"] != "assistant":
+        asked = any(earlier["role"] == "user" for earlier in messages[:index])
+        if message["role"] != "assistant" or not asked or not message["content"].strip():
             continue
         prompt = tokenizer.apply_chat_template(
             messages[:index], add_generation_prompt=True, enable_thinking=False, tokenize=True
