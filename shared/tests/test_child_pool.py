@@ -206,23 +206,17 @@ pool(run, {}, out, ignore_progress)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
-def test_a_child_dies_when_its_parent_is_killed(out: Path) -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(out), "sleep"], env=make_environment())
+@pytest.mark.parametrize(
+    ("behaviour", "whose_pid"),
+    [("sleep", "pid"), ("spawn", "grandchild")],
+    ids=["the-child", "what-a-stage-spawned"],
+)
+def test_stage_processes_die_when_the_parent_is_killed(out: Path, behaviour: str, whose_pid: str) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(out), behaviour], env=make_environment())
     try:
-        pid = read_pid(out / "pid")
+        pid = read_pid(out / whose_pid)
         assert not is_dead(pid)
     finally:
         parent.kill()
         parent.wait()
-    wait_for(lambda: is_dead(pid), "the child outlived its parent")
-
-
-def test_what_a_stage_spawned_dies_when_the_parent_is_killed(out: Path) -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(out), "spawn"], env=make_environment())
-    try:
-        pid = read_pid(out / "grandchild")
-        assert not is_dead(pid)
-    finally:
-        parent.kill()
-        parent.wait()
-    wait_for(lambda: is_dead(pid), "the spawned process outlived the parent")
+    wait_for(lambda: is_dead(pid), "the process outlived the parent")

@@ -76,7 +76,6 @@ def run_plan(plan: Plan, store: FolderStore, call: StageCaller, watcher: Watcher
 
         execute_stage(run, plan, store, call, progress)
 
-    # The executor's threads live as long as the run: a child dies with the thread that started it.
     with ThreadPoolExecutor(max_workers=slots) as executor:
         futures: dict[Future[None], StageRun] = {}
         try:

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt
 from lanekit.benchmarks import REQUIRED_COLUMNS, Benchmark
 from lanekit.errors import did_you_mean
 from lanekit.lanefile import Lane, load_lanes, validate
-from lanekit.params import Device, Dtype, Parameters, Source
+from lanekit.params import CorpusSettings, Device, Dtype, Parameters, Source, SpeedSettings
 from lanekit.specs import LANE_STAGES, STAGE_TYPES
 from lanekit.yamlfile import InputProblems, KeyPath, Problem, YamlDocument, read_yaml
 
@@ -21,14 +21,6 @@ class BaseModelSource(Source):
     """The uncompressed model; `name` is what packages and folders are named after."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-
-
-class CorpusSettings(Parameters):
-    """How much of the instruction corpus is used, and for what."""
-
-    train_rows: PositiveInt
-    validation_rows: PositiveInt
-    calibration_rows: PositiveInt
 
 
 class EvaluationSettings(Parameters):
@@ -43,16 +35,6 @@ class EvaluationSettings(Parameters):
     batch_size: PositiveInt = 64
     limit_items: PositiveInt | None = None
     enable_thinking: bool = False
-
-
-class SpeedSettings(Parameters):
-    """The fixed-length decode that gives seconds per token."""
-
-    batch_size: PositiveInt = 8
-    prompt_tokens: PositiveInt = 128
-    decode_tokens: PositiveInt = 128
-    repeats: PositiveInt = 3
-    warmups: PositiveInt = 1
 
 
 class ScoringSettings(Parameters):

@@ -52,7 +52,16 @@ def carry_files(source: Path, out: Path) -> None:
             shutil.copy2(path, out / path.name)
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
 def write_report(out: Path, **report: Any) -> None:
     """Write a stage's own report into its output folder."""
-    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-    (out / "report.json").write_text(text + "\n", encoding="utf-8")
+    write_json(out / "report.json", report)

@@ -40,13 +40,18 @@ class FetchModelParams(Parameters):
     model: Source
 
 
-class PrepareCorpusParams(Parameters):
-    """Split the instruction corpus and draw the calibration set from the training part."""
+class CorpusSettings(Parameters):
+    """How much of the instruction corpus is used, and for what."""
 
-    corpus: Source
     train_rows: PositiveInt
     validation_rows: PositiveInt
     calibration_rows: PositiveInt
+
+
+class PrepareCorpusParams(CorpusSettings):
+    """Split the instruction corpus and draw the calibration set from the training part."""
+
+    corpus: Source
     seed: int = 42
 
 
@@ -156,15 +161,20 @@ class EvaluateParams(Parameters):
     enable_thinking: bool = False
 
 
-class MeasureSpeedParams(Parameters):
-    """Fixed-length decode; candidate and baseline are both loaded and measured in turn."""
+class SpeedSettings(Parameters):
+    """The fixed-length decode that gives seconds per token."""
 
-    engine: EngineParams
     batch_size: PositiveInt = 8
     prompt_tokens: PositiveInt = 128
     decode_tokens: PositiveInt = 128
     repeats: PositiveInt = 3
     warmups: PositiveInt = 1
+
+
+class MeasureSpeedParams(SpeedSettings):
+    """Fixed-length decode; candidate and baseline are both loaded and measured in turn."""
+
+    engine: EngineParams
 
 
 class PackageParams(Parameters):

@@ -43,6 +43,11 @@ class SpeedResult(_Schema):
     device: str
     versions: dict[str, str] = {}
 
+    @property
+    def is_cpu(self) -> bool:
+        """Whether it was measured on a CPU, so that a table must say so."""
+        return self.device.lower().startswith("cpu")
+
 
 class LaneRecord(_Schema):
     """All that ranking and packaging need to know of one lane."""

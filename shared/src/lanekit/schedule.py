@@ -28,16 +28,14 @@ class RunState:
         if reason:
             self.reasons[key] = reason
         if status == "failed":
-            for other, run in self.plan.runs.items():
-                if key in run.inputs.values() and self.status[other] == "waiting":
-                    self._block(other, key)
+            self._block_users(key)
 
-    def _block(self, key: str, cause: str) -> None:
-        self.status[key] = "blocked"
-        self.reasons[key] = self.reasons.get(cause, "")
+    def _block_users(self, key: str) -> None:
         for other, run in self.plan.runs.items():
             if key in run.inputs.values() and self.status[other] == "waiting":
-                self._block(other, key)
+                self.status[other] = "blocked"
+                self.reasons[other] = self.reasons.get(key, "")
+                self._block_users(other)
 
     def list_ready(self) -> list[StageRun]:
         """Return the waiting runs whose inputs are all committed, in plan order."""
@@ -78,5 +76,4 @@ class RunState:
             if key in needed and self.status[key] == "failed":
                 where = f"stage {self.plan.runs[key].type.name}"
                 return f"{where}: {self.reasons.get(key, 'failed')}"
-        unfinished = any(self.status[key] not in ("done", "reused") for key in plan.target_keys)
-        return "not finished" if unfinished else ""
+        return "not finished"

@@ -141,7 +141,7 @@ class RunView:
 
 def show_outcome(console: Console, ranking: Ranking, packages: list[str], refused: dict[str, str]) -> None:
     """Print the final table, the notes and the packages."""
-    on_cpu = any(lane.record.speed and "cpu" in lane.record.speed.device.lower() for lane in ranking.lanes)
+    on_cpu = any(lane.record.speed and lane.record.speed.is_cpu for lane in ranking.lanes)
     table = Table(title=f"{ranking.experiment}: {len(ranking.lanes) - 1} lanes and the baseline")
     seconds = "ms/token (cpu)" if on_cpu else "ms/token"
     for name in ("rank", "lane", "score", "Perf", "Perf/base", seconds, "speed norm", "MB", "package"):

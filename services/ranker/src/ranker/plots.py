@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from lanekit.results import RankedLane, Ranking
-from ranker.tables import is_cpu
 
 PALETTE = ("#3366a3", "#d9822b", "#3d8f5f", "#b0413e", "#7a5ba6", "#5f6b73", "#b5a12c", "#2a9d9a")
 INK = "#22262a"
@@ -52,7 +51,7 @@ def choose_colours(ranking: Ranking) -> dict[str, str]:
 def describe_place(ranking: Ranking) -> str:
     """Return where speed was measured, "cpu" for every CPU."""
     speeds = [lane.record.speed for lane in ranking.lanes if lane.record.speed]
-    places = sorted({f"{'cpu' if is_cpu(s) else s.device}, {s.engine}" for s in speeds})
+    places = sorted({f"{'cpu' if s.is_cpu else s.device}, {s.engine}" for s in speeds})
     return "; ".join(places) or "not measured"
 
 

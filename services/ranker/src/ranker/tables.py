@@ -31,11 +31,6 @@ def compute_spread(speed: SpeedResult) -> float:
     return (max(repeats) - min(repeats)) / statistics.median(repeats)
 
 
-def is_cpu(speed: SpeedResult) -> bool:
-    """Whether a speed was measured on a CPU, so that the table must say so."""
-    return speed.device.lower().startswith("cpu")
-
-
 def render_csv(ranking: Ranking, benchmarks: Sequence[str]) -> str:
     """Return summary.csv: one line a lane, numbers as Python's repr, empty where there is none."""
     stream = io.StringIO()
@@ -139,7 +134,7 @@ def _draw_row(lane: RankedLane, benchmarks: Sequence[str]) -> list[str]:
     seconds = EMPTY
     gain = EMPTY
     if speed:
-        where = " cpu" if is_cpu(speed) else ""
+        where = " cpu" if speed.is_cpu else ""
         seconds = f"{speed.s_per_token:.5f}{where}"
         gain = EMPTY if lane.speed_norm is None else f"{100 * lane.speed_norm:+.1f} %{where}"
     score = _round(lane.score)
@@ -198,6 +193,6 @@ def _describe_sittings(speeds: Sequence[SpeedResult]) -> list[str]:
         )
         if note not in notes:
             notes.append(note)
-    if any(is_cpu(speed) for speed in speeds):
+    if any(speed.is_cpu for speed in speeds):
         notes.append("Speed on a cpu says nothing about speed on a GPU: do not choose a submission by it.")
     return notes

@@ -17,6 +17,7 @@ from evaluator.judge import Judged, judge_reply, omit_benchmark, summarize_bench
 from evaluator.prompts import Prompt, render_choice, render_document
 from lanekit.benchmarks import Benchmark
 from lanekit.child import list_versions
+from lanekit.modelfiles import measure_weights, write_json
 from lanekit.params import EvaluateParams
 from lanekit.progress import Progress
 from lanekit.results import BenchmarkResult
@@ -63,7 +64,7 @@ def run(spec: EvaluateParams, inputs: Mapping[str, Path], out: Path, progress: P
         "benchmarks": {name: result.model_dump() for name, result in results.items()},
         "size_bytes": measure_weights(model),
     }
-    _write_json(out / "metrics.json", metrics)
+    write_json(out / "metrics.json", metrics)
     with (out / "items.jsonl").open("w", encoding="utf-8") as stream:
         for line in lines:
             stream.write(json.dumps(asdict(line), ensure_ascii=False) + "\n")
@@ -75,7 +76,7 @@ def run(spec: EvaluateParams, inputs: Mapping[str, Path], out: Path, progress: P
         "device": engine.device,
         "versions": list_versions(),
     }
-    _write_json(out / "report.json", report)
+    write_json(out / "report.json", report)
 
 
 def _render(
@@ -138,12 +139,3 @@ def summarize_time(judged: Sequence[Judged], seconds: float) -> dict[str, Any]:
         "s_per_token": seconds / new_tokens if new_tokens else None,
         "unfinished": sum(not item.finished for item in judged),
     }
-
-
-def measure_weights(model: Path) -> int:
-    """Return the bytes of the model's weight files."""
-    return sum(path.stat().st_size for path in model.glob("*.safetensors"))
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from evaluator.engines.base import Engine
 from evaluator.speed import alternate, draw_prompts, is_same_model, summarize_series
 from lanekit.child import list_versions
 from lanekit.errors import InputError
+from lanekit.modelfiles import write_json
 from lanekit.params import EngineParams, MeasureSpeedParams
 from lanekit.progress import Progress
 from lanekit.results import SpeedResult
@@ -69,8 +69,8 @@ def run(spec: MeasureSpeedParams, inputs: Mapping[str, Path], out: Path, progres
         "engine_parameters": params.model_dump(mode="json"),
         "versions": versions,
     }
-    _write_json(out / "metrics.json", result.model_dump())
-    _write_json(out / "report.json", report)
+    write_json(out / "metrics.json", result.model_dump())
+    write_json(out / "report.json", report)
 
 
 def fit_engine(spec: MeasureSpeedParams, residents: int) -> EngineParams:
@@ -90,7 +90,3 @@ def fit_engine(spec: MeasureSpeedParams, residents: int) -> EngineParams:
         )
     share = spec.engine.gpu_memory_utilization / residents
     return spec.engine.model_copy(update={"batch_size": spec.batch_size, "gpu_memory_utilization": share})
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
