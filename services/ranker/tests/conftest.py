@@ -70,6 +70,8 @@ def records(make_record: Callable[..., LaneRecord]) -> list[LaneRecord]:
     failed = LaneRecord(
         lane="lane05_sft", title="LoRA SFT", group="SFT", status="failed",
         reason="stage sft: out of memory\n  remedy: lower batch_size | or rows", stage_seconds={},
+        log_tail=["loading", "step 1\r\x1b[32mstep 2\x1b[0m", "", "Traceback:", '  File "sft.py", line 9',
+                  "    ```loss```", "RuntimeError: no memory for <b>rows</b>"],
     )  # fmt: skip
     return [
         make_record("lane01_w4", pro=0.3, seconds=0.04, n_unparsed=3),

@@ -95,7 +95,8 @@ def test_the_stage_writes_the_same_bytes_twice(records: list[LaneRecord], tmp_pa
     first, second = (rank(records, tmp_path / name) for name in ("one", "two"))
     names = sorted(p.relative_to(first).as_posix() for p in first.rglob("*") if p.is_file())
     assert names == sorted(
-        ["baseline.json", "ranking.json", "summary.csv", "summary.md", "summary.png"]
+        ["baseline.json", "ranking.json"]
+        + [f"summary.{suffix}" for suffix in ("csv", "html", "md", "png")]
         + [f"lanes/{record.lane}/metrics.json" for record in records]
     )
     for name in names:

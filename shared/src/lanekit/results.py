@@ -63,6 +63,7 @@ class LaneRecord(_Schema):
     model: str = ""
     stages: list[str] = []
     stage_seconds: dict[str, float] = {}
+    log_tail: list[str] = []
 
 
 class RankedLane(_Schema):

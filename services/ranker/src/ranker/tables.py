@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import statistics
 from collections.abc import Sequence
 
@@ -17,6 +18,11 @@ TRAILING_COLUMNS = (
     "s_per_token_base", "speed_spread", "n_unparsed", "n_cut", "seconds", "device", "engine", "title",
 )  # fmt: skip
 EMPTY = "–"
+TIME_TERM = "`time` is the sum of the lane's stages, shared ones included."
+NO_REASON = "no reason given"
+LOG_LINES, LOG_LINE_CHARACTERS = 5, 400
+ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def list_benchmarks(ranking: Ranking, weighted: Sequence[str]) -> list[str]:
@@ -54,19 +60,39 @@ def render_markdown(ranking: Ranking, benchmarks: Sequence[str], quality_weight:
     lines.append(_join_cells(head))
     lines.append(_join_cells(["---:" if name in right else ":---" for name in head]))
     lines += [_join_cells(row) for row in rows]
-    lines += ["", "## How the score is made", "", _explain_formula(ranking, quality_weight), ""]
+    formula, terms = explain_formula(ranking, quality_weight)
+    lines += ["", "## How the score is made", "", f"`{formula}`. {terms} {TIME_TERM}", ""]
     lines += ["## Notes", ""]
     lines += [f"- {_on_one_line(note)}" for note in collect_notes(ranking)]
+    lines += _draw_log_tails(ranking)
     return "\n".join(lines) + "\n"
 
 
 def collect_notes(ranking: Ranking) -> list[str]:
     """Return the ranking's notes and those on failures, unparsed answers, cut prompts and the device."""
-    notes = list(ranking.notes)
+    failures = [
+        f"`{lane.record.lane}` is {lane.record.status}: {lane.record.reason or NO_REASON}"
+        for lane in list_unranked(ranking)
+    ]
+    return [*ranking.notes, *failures, *collect_remarks(ranking), *warn_of_cpu(ranking)]
+
+
+def list_unranked(ranking: Ranking) -> list[RankedLane]:
+    """Return the lanes, and the baseline, that failed or could not be scored."""
+    return [lane for lane in ranking.lanes if lane.record.status != "ok"]
+
+
+def warn_of_cpu(ranking: Ranking) -> list[str]:
+    """Return the warning that a speed on a CPU calls for, or nothing."""
+    if any(lane.record.speed and lane.record.speed.is_cpu for lane in ranking.lanes):
+        return ["Speed on a cpu says nothing about speed on a GPU: do not choose a submission by it."]
+    return []
+
+
+def collect_remarks(ranking: Ranking) -> list[str]:
+    """Return what to know of answers, prompts and how speed was measured."""
+    notes = []
     records = [lane.record for lane in ranking.lanes]
-    for record in records:
-        if record.status != "ok":
-            notes.append(f"`{record.lane}` is {record.status}: {record.reason or 'no reason given'}")
     unparsed = [f"`{r.lane}` {count}" for r in records if (count := _count(r, "n_unparsed"))]
     if unparsed:
         notes.append("Answers that could not be parsed and counted as wrong: " + ", ".join(unparsed) + ".")
@@ -84,6 +110,46 @@ def format_size(size_bytes: int | None) -> str:
     if size_bytes is None:
         return EMPTY
     return f"{size_bytes / 1e9:.2f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
+
+
+def round_number(value: object) -> str:
+    """Return four decimals, or a dash where there is no number."""
+    return f"{value:.4f}" if isinstance(value, (float, int)) else EMPTY
+
+
+def explain_formula(ranking: Ranking, quality_weight: float) -> tuple[str, str]:
+    """Return the score's formula, and what stands in it."""
+    total = sum(ranking.weights_used.values())
+    shares = (
+        ", ".join(f"{n} {100 * w / total:.3g} %" for n, w in ranking.weights_used.items()) if total else ""
+    )
+    formula = (
+        f"score = max({quality_weight:g} × Perf/Perf_base + {1 - quality_weight:g} × "
+        "(1 − s_per_token/s_per_token_base), 0)"
+    )
+    return formula, (
+        f"Perf is the weighted mean of the benchmarks ({shares or 'none could be used'}). The speed gain is "
+        "1 − s_per_token/s_per_token_base: fixed-length decode, base and candidate measured in turn in one "
+        "sitting."
+    )
+
+
+def clean_log(lines: Sequence[str], limit: int) -> list[str]:
+    """Return the last `limit` lines as plain text: no colours, no control characters, progress bars' ends."""
+    text = "\n".join(line.rstrip().rpartition("\r")[2] for line in lines)
+    plain = CONTROL.sub("", ESCAPES.sub("", text.expandtabs(4))).splitlines()
+    shown = [line.rstrip() for line in plain if line.strip()][-limit:]
+    return [x if len(x) <= LOG_LINE_CHARACTERS else x[:LOG_LINE_CHARACTERS] + " …" for x in shown]
+
+
+def _draw_log_tails(ranking: Ranking) -> list[str]:
+    lines: list[str] = []
+    for lane in list_unranked(ranking):
+        shown = clean_log(lane.record.log_tail, LOG_LINES)
+        if shown:
+            fence = "`" * max(3, 1 + max(len(run) for run in re.findall("`+", "".join(shown)) or [""]))
+            lines += ["", f"`{lane.record.lane}`:", "", f"{fence}text", *shown, fence]
+    return ["", "## Last lines of failed lanes' logs", *lines] if lines else []
 
 
 def _collect_cells(lane: RankedLane) -> dict[str, object]:
@@ -137,26 +203,22 @@ def _draw_row(lane: RankedLane, benchmarks: Sequence[str]) -> list[str]:
         where = " cpu" if speed.is_cpu else ""
         seconds = f"{speed.s_per_token:.5f}{where}"
         gain = EMPTY if lane.speed_norm is None else f"{100 * lane.speed_norm:+.1f} %{where}"
-    score = _round(lane.score)
+    score = round_number(lane.score)
     values = _collect_values(record, benchmarks)
     return [
         str(lane.rank) if lane.rank is not None else EMPTY,
         f"`{record.lane}`",
         record.group,
         f"**{score}**" if lane.rank is not None and lane.rank <= 3 else score,
-        _round(lane.perf),
-        _round(lane.perf_norm),
+        round_number(lane.perf),
+        round_number(lane.perf_norm),
         seconds,
         gain,
-        *(_round(values[name]) for name in benchmarks),
+        *(round_number(values[name]) for name in benchmarks),
         format_size(record.size_bytes),
         f"{sum(record.stage_seconds.values()):.0f} s" if record.stage_seconds else EMPTY,
         record.status,
     ]
-
-
-def _round(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, (float, int)) else EMPTY
 
 
 def _join_cells(cells: Sequence[str]) -> str:
@@ -165,20 +227,6 @@ def _join_cells(cells: Sequence[str]) -> str:
 
 def _on_one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _explain_formula(ranking: Ranking, quality_weight: float) -> str:
-    total = sum(ranking.weights_used.values())
-    shares = (
-        ", ".join(f"{n} {100 * w / total:.3g} %" for n, w in ranking.weights_used.items()) if total else ""
-    )
-    return (
-        f"`score = max({quality_weight:g} × Perf/Perf_base + {1 - quality_weight:g} × "
-        "(1 − s_per_token/s_per_token_base), 0)`. "
-        f"Perf is the weighted mean of the benchmarks ({shares or 'none could be used'}). The speed gain is "
-        "1 − s_per_token/s_per_token_base: fixed-length decode, base and candidate measured in turn in one "
-        "sitting. `time` is the sum of the lane's stages, shared ones included."
-    )
 
 
 def _describe_sittings(speeds: Sequence[SpeedResult]) -> list[str]:
@@ -193,6 +241,4 @@ def _describe_sittings(speeds: Sequence[SpeedResult]) -> list[str]:
         )
         if note not in notes:
             notes.append(note)
-    if any(speed.is_cpu for speed in speeds):
-        notes.append("Speed on a cpu says nothing about speed on a GPU: do not choose a submission by it.")
     return notes

@@ -1,4 +1,4 @@
-"""Score and rank the lanes' records; write the tables, the picture and one metrics file a lane."""
+"""Score and rank the lanes' records; write the tables, the page, the picture and one metrics file a lane."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from lanekit.params import RankParams
 from lanekit.progress import Progress
 from lanekit.results import LaneRecord, RankedLane
 from lanekit.scoring import rank_lanes
+from ranker.html import render_html
 from ranker.plots import draw_summary
 from ranker.tables import list_benchmarks, render_csv, render_markdown
 
 
 def run(spec: RankParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
-    """Write summary.csv, summary.md, summary.png, baseline.json, ranking.json and lanes/<lane>/metrics.json.
+    """Write summary.csv, .md, .html and .png, baseline.json, ranking.json and lanes/<lane>/metrics.json.
 
     Raises:
         InputError: a record is malformed, two are of one lane, or the baseline's is missing.
@@ -43,7 +44,8 @@ def run(spec: RankParams, inputs: Mapping[str, Path], out: Path, progress: Progr
         folder = out / "lanes" / lane.record.lane
         folder.mkdir(parents=True)
         _write(folder / "metrics.json", render_metrics(lane))
-    progress(2, 3, "picture")
+    progress(2, 3, "page and picture")
+    _write(out / "summary.html", render_html(ranking, benchmarks, spec.quality_weight))
     draw_summary(ranking, out / "summary.png")
     progress(3, 3, "ranked")
 
