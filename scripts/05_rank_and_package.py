@@ -12,9 +12,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from lanekit import cli
+from lanekit.direct import direct_ranking
 from lanekit.experiment import load_experiment
-from lanekit.pipeline import rank_and_package
+from lanekit.pipeline import export_outcome
 from lanekit.records import read_records
+from lanekit.runspec import describe_ranking
 from lanekit.settings import Settings
 from lanekit.view import show_outcome
 
@@ -30,8 +32,12 @@ def main() -> int:
     experiment = load_experiment(args.experiment)
     records = read_records(args.results)
     with cli.open_session(args, experiment) as session:
-        outcome = rank_and_package(session, records, args.results, args.submissions)
-        show_outcome(session.console, outcome.ranking, outcome.packages, outcome.refused)
+        director = direct_ranking(
+            records, describe_ranking(experiment), session.engine, session.environments, session.store
+        )
+        outcome = session.follow(director)
+        export_outcome(session.store, outcome, args.results, args.submissions)
+        show_outcome(session.console, outcome)
     return 0
 
 

@@ -15,11 +15,12 @@ import argparse
 from pathlib import Path
 
 from lanekit import cli
+from lanekit.direct import direct_run
 from lanekit.lanefile import select_lanes
-from lanekit.pipeline import rank_and_package
+from lanekit.pipeline import export_outcome
 from lanekit.plan import plan_lanes
 from lanekit.preflight import check_lanes
-from lanekit.records import collect_record
+from lanekit.runspec import describe_run
 from lanekit.settings import Settings
 from lanekit.view import show_outcome
 
@@ -38,7 +39,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Run the job; the exit code is 1 if a lane failed."""
+    """Run the job; the exit code is 1 if a lane failed, a package was refused or nothing was ranked."""
     args = parse_arguments()
     experiment, lanes = cli.load_inputs(args)
     lanes = select_lanes(
@@ -46,18 +47,20 @@ def main() -> int:
     )
     check_lanes(experiment, lanes)
     with cli.open_session(args, experiment) as session:
-        plan = plan_lanes(experiment, lanes, session.engine, session.environments)
-        session.console.print(cli.describe_plan(plan, session), soft_wrap=True, highlight=False)
+        plan = plan_lanes(experiment, lanes, session.engine, session.environments, session.hardware)
+        spec = describe_run(experiment, plan, session.engine, session.environments, session.hardware)
+        session.console.print(
+            f"run {spec.run_id}: {cli.describe_plan(plan, session)}", soft_wrap=True, highlight=False
+        )
         if args.plan:
             for run in plan.runs.values():
                 session.console.print(f"  {run.path}", highlight=False)
             return 0
-        state = session.run(plan)
-        records = [collect_record(plan, state, session.store, lane) for lane in plan.lanes]
-        outcome = rank_and_package(session, records, args.results, args.submissions)
-        show_outcome(session.console, outcome.ranking, outcome.packages, outcome.refused)
+        outcome = session.follow(direct_run(spec, plan, session.store))
+        export_outcome(session.store, outcome, args.results, args.submissions)
+        show_outcome(session.console, outcome)
         session.console.print(f"tables: {args.results}/, packages: {args.submissions}/", highlight=False)
-    return cli.EXIT_FAILED if any(record.status == "failed" for record in records) else 0
+    return 0 if outcome.is_complete else cli.EXIT_FAILED
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from lanekit.experiment import load_experiment_lanes
 from lanekit.resolve import find_project_root
 from lanekit.setup_report import check_setup
 
-GPU = probe.Gpu("NVIDIA L4", "570.86.15", 23034 << 20, "12.8")
+GPU = probe.Gpu("GPU-1", "NVIDIA L4", "570.86.15", 23034 << 20, "12.8")
 PINNED = {**check.PINS, "vllm": check.VLLM_PIN}
 
 
@@ -52,15 +52,15 @@ def test_gpus() -> None:
     ]
     levels = []
     for driver in ("535.183.01", "470.1", "unknown"):
-        old = probe.Gpu("x", driver, 0, "")
+        old = probe.Gpu("GPU-2", "x", driver, 0, "")
         levels.append(check.judge_gpus([old])[1].level)
     assert levels == ["warning", "fault", "fault"]
 
 
 def test_nvidia_smi_output_is_parsed() -> None:
-    listing = "NVIDIA L4, 570.86.15, 23034\nNVIDIA H100, PCIe, 570.86.15, [N/A]\n"
+    listing = "GPU-1, NVIDIA L4, 570.86.15, 23034\nGPU-3, NVIDIA H100, PCIe, 570.86.15, [N/A]\n"
     banner = "| NVIDIA-SMI 570.86.15   Driver Version: 570.86.15   CUDA Version: 12.8  |"
-    second = probe.Gpu("NVIDIA H100, PCIe", "570.86.15", 0, "12.8")
+    second = probe.Gpu("GPU-3", "NVIDIA H100, PCIe", "570.86.15", 0, "12.8")
     assert probe.parse_gpus(listing, banner) == [GPU, second]
     assert probe.parse_gpus("", "") == probe.parse_gpus("No devices were found\n", "") == []
 

@@ -6,27 +6,41 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from lanekit.errors import StoreError
 from lanekit.manifest import MANIFEST_NAME, Manifest, check_files, parse_manifest
-from lanekit.plan import StageRun
+from lanekit.params import Parameters
+from lanekit.plan import Locator, StageRun
 
 
 class ArtifactStore(Protocol):
-    """Where artifacts live. A folder now; MinIO keeps the same promises."""
+    """Where artifacts live: a folder, or MinIO. Both keep the same promises."""
 
-    def find_artifact(self, run: StageRun) -> Manifest | None:
-        """Return the manifest of a committed artifact, None where there is none."""
+    def find_artifact(self, locator: Locator) -> Manifest | None:
+        """Return the manifest of a committed artifact, None where there is none.
 
-    def fetch_artifact(self, run: StageRun) -> Path:
-        """Return a local, verified, read-only folder with the artifact's files."""
+        Raises:
+            CorruptArtifactError: there is a manifest, but not a readable one.
+        """
 
-    def publish_artifact(self, run: StageRun, folder: Path, manifest: Manifest) -> None:
-        """Commit a folder's files; the manifest goes last."""
+    def read_file(self, locator: Locator, name: str) -> bytes:
+        """Return one small file of a committed artifact, checked against its manifest."""
+
+    def load_run(self, path: str) -> StageRun:
+        """Return the run behind a committed artifact named "bucket/name", read from its manifest."""
+
+    def open_artifacts(self, locators: Mapping[str, Locator]) -> AbstractContextManager[dict[str, Path]]:
+        """Give local, verified, read-only folders of artifacts for as long as they are used."""
+
+    def open_sources(self, params: Parameters) -> AbstractContextManager[Parameters]:
+        """Give parameters whose local sources are readable on this host."""
+
+    def publish_artifact(self, locator: Locator, folder: Path, manifest: Manifest) -> None:
+        """Commit a folder's files; the manifest goes last. The folder is the store's from then on."""
 
     def make_scratch(self, name: str) -> Path:
         """Return a new empty folder for a stage's output."""
@@ -74,35 +88,50 @@ class FolderStore:
         """Where unfinished outputs stand."""
         return self.root / "scratch"
 
-    def locate(self, run: StageRun) -> Path:
-        """Return the folder of a run's artifact, whether it exists or not."""
-        return self.root / run.type.bucket / run.name
+    def locate(self, locator: Locator) -> Path:
+        """Return the folder of an artifact, whether it exists or not."""
+        return self.root / locator.bucket / locator.name
 
-    def find_artifact(self, run: StageRun) -> Manifest | None:
+    def find_artifact(self, locator: Locator) -> Manifest | None:
         """See ArtifactStore."""
-        path = self.locate(run) / MANIFEST_NAME
+        path = self.locate(locator) / MANIFEST_NAME
         if not path.is_file():
             return None
         with explain_os_errors(f"reading {path}"):
             content = path.read_bytes()
         manifest = parse_manifest(content, str(path))
-        return manifest if manifest.key == run.key else None
+        return manifest if manifest.key == locator.key else None
 
-    def fetch_artifact(self, run: StageRun) -> Path:
-        """See ArtifactStore. Content is hashed once per store object, sizes are checked always.
+    def fetch_artifact(self, locator: Locator) -> Path:
+        """Return an artifact's verified folder. Content is hashed once per store object, sizes always.
 
         Raises:
             StoreError: the artifact is not there.
             CorruptArtifactError: it differs from its manifest.
         """
-        manifest = self.find_artifact(run)
+        manifest = self.find_artifact(locator)
+        folder = self.locate(locator)
         if manifest is None:
-            raise StoreError(
-                f"{self.locate(run)}: no such artifact", remedy="run the lanes that make it first"
-            )
-        check_files(manifest, self.locate(run), hashes=run.key not in self._verified)
-        self._verified.add(run.key)
-        return self.locate(run)
+            raise StoreError(f"{folder}: no such artifact", remedy="run the lanes that make it first")
+        check_files(manifest, folder, hashes=locator.key not in self._verified)
+        self._verified.add(locator.key)
+        return folder
+
+    def read_file(self, locator: Locator, name: str) -> bytes:
+        """See ArtifactStore."""
+        path = self.fetch_artifact(locator) / name
+        with explain_os_errors(f"reading {path}"):
+            return path.read_bytes()
+
+    @contextmanager
+    def open_artifacts(self, locators: Mapping[str, Locator]) -> Iterator[dict[str, Path]]:
+        """See ArtifactStore."""
+        yield {role: self.fetch_artifact(locator) for role, locator in locators.items()}
+
+    @contextmanager
+    def open_sources(self, params: Parameters) -> Iterator[Parameters]:
+        """See ArtifactStore. Local sources stand on this host already."""
+        yield params
 
     def load_run(self, path: str) -> StageRun:
         """Return the run behind a committed artifact named "bucket/name", read from its manifest.
@@ -117,11 +146,11 @@ class FolderStore:
             )
         return parse_manifest(manifest_path.read_text(encoding="utf-8"), str(manifest_path)).make_run()
 
-    def publish_artifact(self, run: StageRun, folder: Path, manifest: Manifest) -> None:
+    def publish_artifact(self, locator: Locator, folder: Path, manifest: Manifest) -> None:
         """See ArtifactStore. The folder is moved; an unfinished leftover in its place is replaced."""
-        target = self.locate(run)
-        with explain_os_errors(f"publishing {run.name} to {self.root}"):
-            if self.find_artifact(run) is not None:  # another run was faster: the content is equal
+        target = self.locate(locator)
+        with explain_os_errors(f"publishing {locator.name} to {self.root}"):
+            if self.find_artifact(locator) is not None:  # another run was faster: the content is equal
                 shutil.rmtree(folder)
                 return
             for path in sorted(p for p in folder.rglob("*") if p.is_file()):
@@ -135,7 +164,7 @@ class FolderStore:
             _sync(partial)
             partial.rename(target / MANIFEST_NAME)
             _sync(target)
-        self._verified.add(run.key)
+        self._verified.add(locator.key)
 
     def make_scratch(self, name: str) -> Path:
         """See ArtifactStore."""

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from lanekit.artifacts import FolderStore
+from lanekit.devices import list_devices, name_hardware
 from lanekit.embedded import hold_store, is_committed
 from lanekit.errors import InputError, LanekitError
 from lanekit.experiment import Experiment, load_experiment_lanes
@@ -111,6 +112,7 @@ def open_session(args: argparse.Namespace, experiment: Experiment) -> Iterator[S
                 environments=load_environments(find_project_root()),
                 console=make_console(),
                 slots=settings.count_slots(),
+                hardware=name_hardware(list_devices()),
             )
         finally:
             pool.close()

@@ -66,7 +66,7 @@ def run_plan(plan: Plan, store: FolderStore, call: StageCaller, watcher: Watcher
         if is_committed(store, run):
             state.mark(key, "reused")
             watcher.show_status(run, "reused")
-    _skip_unneeded(plan, state)
+    state.skip_unneeded()
     stop = threading.Event()
 
     def work(run: StageRun) -> None:
@@ -74,7 +74,7 @@ def run_plan(plan: Plan, store: FolderStore, call: StageCaller, watcher: Watcher
             if not stop.is_set():
                 watcher.show_progress(ProgressEvent(run.key, step, total, message))
 
-        execute_stage(run, plan, store, call, progress)
+        execute_stage(run, plan.list_inputs(run), store, call, progress)
 
     with ThreadPoolExecutor(max_workers=slots) as executor:
         futures: dict[Future[None], StageRun] = {}
@@ -120,7 +120,7 @@ def _settle(
         state.mark(run.key, "waiting")
         watcher.show_status(run, "waiting", f"trying once more: {error.message}")
         return
-    state.mark(run.key, "failed", str(error))
+    state.mark(run.key, "failed", str(error), error.log_tail)
     watcher.show_status(run, "failed", str(error))
 
 
@@ -131,25 +131,6 @@ def is_committed(store: FolderStore, run: StageRun) -> bool:
     except LanekitError as error:
         log.warning("%s", error)
         return False
-
-
-def _skip_unneeded(plan: Plan, state: RunState) -> None:
-    """Inputs of reused runs alone need not be made again, even if they were deleted."""
-    needed: set[str] = set()
-
-    def visit(key: str) -> None:
-        if key in needed or state.status[key] == "reused":
-            return
-        needed.add(key)
-        for parent in plan.runs[key].inputs.values():
-            visit(parent)
-
-    for lane in plan.lanes.values():
-        for key in lane.target_keys:
-            visit(key)
-    for key, status in state.status.items():
-        if status == "waiting" and key not in needed:
-            state.mark(key, "reused")
 
 
 def _close(call: StageCaller) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class LanekitError(Exception):
@@ -12,13 +12,15 @@ class LanekitError(Exception):
     Args:
         message: what is wrong, naming the file, the key or the value.
         remedy: what the user can do about it.
+        log_tail: the last lines of the log of the stage that failed.
     """
 
     transient = False
 
-    def __init__(self, message: str, *, remedy: str = "") -> None:
+    def __init__(self, message: str, *, remedy: str = "", log_tail: Sequence[str] = ()) -> None:
         self.message = message
         self.remedy = remedy
+        self.log_tail = list(log_tail)
         super().__init__(f"{message}\n  remedy: {remedy}" if remedy else message)
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Protocol
 
+from lanekit.artifact_card import CARD_NAME, render_card
 from lanekit.artifacts import ArtifactStore, explain_os_errors
+from lanekit.keys import list_files
 from lanekit.manifest import Manifest, make_manifest
-from lanekit.plan import Plan, StageRun
+from lanekit.plan import Locator, StageRun
 from lanekit.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -36,9 +38,13 @@ class StageCaller(Protocol):
 
 
 def execute_stage(
-    run: StageRun, plan: Plan, store: ArtifactStore, call: StageCaller, progress: Progress
+    run: StageRun,
+    inputs: Mapping[str, Locator],
+    store: ArtifactStore,
+    call: StageCaller,
+    progress: Progress,
 ) -> Manifest:
-    """Run a stage and commit its artifact, unless it is committed already.
+    """Run a stage on its committed inputs and commit its artifact, unless it is committed already.
 
     Raises:
         LanekitError: an input is corrupt, the stage fails, or the result cannot be written. Nothing
@@ -47,12 +53,13 @@ def execute_stage(
     existing = store.find_artifact(run)
     if existing is not None:
         return existing
-    inputs = {role: store.fetch_artifact(plan.runs[key]) for role, key in run.inputs.items()}
     scratch = store.make_scratch(run.name)
     try:
         started_at = datetime.now(timezone.utc)
-        measured = call(run, inputs, scratch, progress)
+        with store.open_artifacts(inputs) as folders, store.open_sources(run.params) as params:
+            measured = call(replace(run, params=params), folders, scratch, progress)
         with explain_os_errors(f"reading the result of {run.name}"):
+            write_card(run, inputs, scratch)
             manifest = make_manifest(
                 run,
                 scratch,
@@ -66,3 +73,10 @@ def execute_stage(
         return manifest
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_card(run: StageRun, inputs: Mapping[str, Locator], folder: Path) -> None:
+    """Write an artifact's README.md, the model card that people read in the store's browser."""
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in list_files(folder)}
+    places = {role: f"{locator.bucket}/{locator.name}" for role, locator in inputs.items()}
+    (folder / CARD_NAME).write_text(render_card(run, places, sizes), encoding="utf-8")

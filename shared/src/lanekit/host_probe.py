@@ -26,6 +26,7 @@ CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 class Gpu:
     """One GPU as nvidia-smi tells it; `cuda` is the newest CUDA version that its driver serves."""
 
+    uuid: str
     name: str
     driver: str
     memory_bytes: int
@@ -43,7 +44,7 @@ def run_command(command: list[str]) -> str | None:
 
 def query_gpus() -> list[Gpu]:
     """Return the host's NVIDIA GPUs, none where nvidia-smi is not there or sees none."""
-    fields = "name,driver_version,memory.total"
+    fields = "uuid,name,driver_version,memory.total"
     listing = run_command(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"])
     return parse_gpus(listing or "", run_command(["nvidia-smi"]) or "" if listing else "")
 
@@ -53,10 +54,12 @@ def parse_gpus(listing: str, banner: str) -> list[Gpu]:
     found = re.search(r"CUDA Version:\s*([\d.]+)", banner)
     gpus: list[Gpu] = []
     for line in listing.splitlines():
-        parts = [part.strip() for part in line.rsplit(",", 2)]
+        uuid, _, rest = line.partition(",")
+        parts = [part.strip() for part in rest.rsplit(",", 2)]
         if len(parts) == 3:
             mebibytes = int(parts[2]) if parts[2].isdigit() else 0
-            gpus.append(Gpu(parts[0], parts[1], mebibytes << 20, found.group(1) if found else ""))
+            cuda = found.group(1) if found else ""
+            gpus.append(Gpu(uuid.strip(), parts[0], parts[1], mebibytes << 20, cuda))
     return gpus
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lanekit.errors import CorruptArtifactError
 from lanekit.keys import hash_file, list_files
-from lanekit.plan import StageRun
+from lanekit.plan import StageRun, drop_paths
 from lanekit.specs import STAGE_TYPES
 
 MANIFEST_NAME = "manifest.json"
@@ -73,7 +73,7 @@ def make_manifest(run: StageRun, folder: Path, **measured: Any) -> Manifest:
         stage=run.type.name,
         stage_version=run.type.version,
         bucket=run.type.bucket,
-        parameters=run.params.model_dump(mode="json"),
+        parameters=drop_paths(run.params.model_dump(mode="json")),
         inputs=dict(run.inputs),
         files=describe_files(folder),
         **measured,

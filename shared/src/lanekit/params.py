@@ -172,9 +172,13 @@ class SpeedSettings(Parameters):
 
 
 class MeasureSpeedParams(SpeedSettings):
-    """Fixed-length decode; candidate and baseline are both loaded and measured in turn."""
+    """Fixed-length decode; candidate and baseline are both loaded and measured in turn.
+
+    `hardware` names the device that it is asked of (see `lanekit.devices`): a speed belongs to one device.
+    """
 
     engine: EngineParams
+    hardware: str = ""
 
 
 class PackageParams(Parameters):

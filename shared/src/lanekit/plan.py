@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from lanekit.experiment import Experiment, is_local
 from lanekit.keys import SHORT_KEY_CHARACTERS, compute_stage_key
@@ -24,6 +24,40 @@ from lanekit.specs import STAGE_TYPES, StageType
 BASELINE = "baseline"
 
 
+class Locator(Protocol):
+    """What a store needs to find an artifact: the full key, and its place, `bucket/name`."""
+
+    @property
+    def key(self) -> str:
+        """The stage key, 64 hex digits."""
+
+    @property
+    def bucket(self) -> str:
+        """The bucket."""
+
+    @property
+    def name(self) -> str:
+        """The readable name with the short key; the prefix of the files in the bucket."""
+
+
+@dataclass(frozen=True)
+class ArtifactRef:
+    """An artifact without the run that makes it; `path` is "bucket/name"."""
+
+    key: str
+    path: str
+
+    @property
+    def bucket(self) -> str:
+        """See Locator."""
+        return self.path.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """See Locator."""
+        return self.path.partition("/")[2]
+
+
 @dataclass(frozen=True)
 class StageRun:
     """One distinct stage run. `inputs` maps the input's role to the key of the run that makes it."""
@@ -39,9 +73,19 @@ class StageRun:
         return f"{self.type.label(self.params)}-{self.key[:SHORT_KEY_CHARACTERS]}"
 
     @property
+    def bucket(self) -> str:
+        """The store's bucket for its artifact."""
+        return self.type.bucket
+
+    @property
     def path(self) -> str:
         """The artifact's place in a store: bucket and name."""
-        return f"{self.type.bucket}/{self.name}"
+        return f"{self.bucket}/{self.name}"
+
+    @property
+    def ref(self) -> ArtifactRef:
+        """The artifact alone."""
+        return ArtifactRef(self.key, self.path)
 
 
 @dataclass(frozen=True)
@@ -71,6 +115,10 @@ class Plan:
 
     runs: dict[str, StageRun] = field(default_factory=dict)
     lanes: dict[str, LanePlan] = field(default_factory=dict)
+
+    def list_inputs(self, run: StageRun) -> dict[str, ArtifactRef]:
+        """Return a run's input artifacts by role."""
+        return {role: self.runs[key].ref for role, key in run.inputs.items()}
 
     def collect_needed(self, key: str) -> set[str]:
         """Return the run `key` and all that it needs, directly or not."""
@@ -103,7 +151,7 @@ def make_stage_run(
     key = compute_stage_key(
         stage,
         stage_type.version,
-        _drop_paths(params.model_dump(mode="json")),
+        drop_paths(params.model_dump(mode="json")),
         inputs,
         environments[stage_type.service],
     )
@@ -113,10 +161,17 @@ def make_stage_run(
 class Planner:
     """Adds runs to a plan for one experiment, whose sources carry digests."""
 
-    def __init__(self, experiment: Experiment, engine: EngineParams, environments: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        engine: EngineParams,
+        environments: Mapping[str, str],
+        hardware: str = "",
+    ) -> None:
         self.experiment = experiment
         self.engine = engine
         self.environments = environments
+        self.hardware = hardware
         self.plan = Plan()
 
     def add_run(self, stage: str, params: Parameters, inputs: Mapping[str, str]) -> str:
@@ -168,7 +223,7 @@ class Planner:
             suite = self.add_run("prepare_benchmarks", plan_suite(self.experiment), {})
             quality = plan_evaluation(self.experiment, self.engine)
             evaluate = self.add_run("evaluate", quality, {"model": model, "suite": suite})
-            timing = plan_speed(self.experiment, self.engine)
+            timing = plan_speed(self.experiment, self.engine, self.hardware)
             speed = self.add_run("measure_speed", timing, {"model": model, "baseline": baseline})
         self.plan.lanes[name] = LanePlan(name, title, group, chain, model, evaluate, speed)
 
@@ -178,12 +233,14 @@ def plan_lanes(
     lanes: list[Lane],
     engine: EngineParams,
     environments: Mapping[str, str],
+    hardware: str = "",
 ) -> Plan:
     """Plan an experiment whose sources carry digests (see `resolve.resolve_sources`).
 
-    The baseline is planned as the lane `baseline`, first.
+    The baseline is planned as the lane `baseline`, first. `hardware` names the device on which speed is
+    measured: speeds of two devices are two artifacts.
     """
-    planner = Planner(experiment, engine, environments)
+    planner = Planner(experiment, engine, environments, hardware)
     base = planner.add_base()
     title = f"{experiment.base_model.name}, uncompressed"
     planner.add_lane(BASELINE, title, "Baseline", base, (), base)
@@ -210,9 +267,9 @@ def plan_evaluation(experiment: Experiment, engine: EngineParams) -> EvaluatePar
     )
 
 
-def plan_speed(experiment: Experiment, engine: EngineParams) -> MeasureSpeedParams:
+def plan_speed(experiment: Experiment, engine: EngineParams, hardware: str) -> MeasureSpeedParams:
     """Return the speed measurement's parameters."""
-    return MeasureSpeedParams(engine=engine, **experiment.speed.model_dump())
+    return MeasureSpeedParams(engine=engine, hardware=hardware, **experiment.speed.model_dump())
 
 
 def plan_engine(
@@ -227,14 +284,14 @@ def plan_engine(
     return EngineParams.model_validate({"engine": name, "seed": experiment.seed, **fields})
 
 
-def _drop_paths(value: Any) -> Any:
+def drop_paths(value: Any) -> Any:
     """Local paths do not enter a key: the content's digest does."""
     if isinstance(value, dict):
         if "digest" in value and is_local(str(value.get("source", ""))):
             if not value["digest"]:
                 raise ValueError(f"{value['source']}: no digest yet (see resolve.resolve_sources)")
-            return {**{k: _drop_paths(v) for k, v in value.items()}, "source": "local"}
-        return {k: _drop_paths(v) for k, v in value.items()}
+            return {**{k: drop_paths(v) for k, v in value.items()}, "source": "local"}
+        return {k: drop_paths(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_drop_paths(item) for item in value]
+        return [drop_paths(item) for item in value]
     return value

@@ -5,21 +5,37 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
 
-from lanekit.artifacts import FolderStore, explain_os_errors
+from lanekit.artifacts import explain_os_errors
 from lanekit.errors import InputError, LanekitError
 from lanekit.manifest import Manifest
-from lanekit.plan import BASELINE, Plan
+from lanekit.plan import BASELINE, Locator, Plan
 from lanekit.results import BenchmarkResult, LaneRecord, SpeedResult
 from lanekit.schedule import RunState
 
 METRICS_NAME = "metrics.json"
+OWN_NAMES = ("manifest.json", "report.json", "README.md")  # of the artifact itself
 
 
-def collect_record(plan: Plan, state: RunState, store: FolderStore, lane: str) -> LaneRecord:
-    """Return what is known of a lane after a run; a failed lane carries its reason."""
+class ResultReader(Protocol):
+    """What records are read from; see artifacts.ArtifactStore."""
+
+    def find_artifact(self, locator: Locator) -> Manifest | None:
+        """Return a committed artifact's manifest."""
+
+    def read_file(self, locator: Locator, name: str) -> bytes:
+        """Return one small file of an artifact."""
+
+
+def collect_record(plan: Plan, state: RunState, store: ResultReader, lane: str) -> LaneRecord:
+    """Return what is known of a lane after a run; a failed lane carries its reason and its log's tail.
+
+    Raises:
+        TransientError: the store could not be reached.
+    """
     lane_plan = plan.lanes[lane]
     record = LaneRecord(lane=lane, title=lane_plan.title, group=lane_plan.group)
     manifests = {key: _find(store, plan, key) for key in _list_lane_keys(plan, lane)}
@@ -31,18 +47,20 @@ def collect_record(plan: Plan, state: RunState, store: FolderStore, lane: str) -
     reason = state.explain_lane(lane)
     if reason:
         record.status, record.reason = "failed", reason
+        record.log_tail = state.show_log_tail(lane)
         return record
     assert lane_plan.evaluate_key and lane_plan.speed_key
     try:
-        quality_folder = store.fetch_artifact(plan.runs[lane_plan.evaluate_key])
-        speed_folder = store.fetch_artifact(plan.runs[lane_plan.speed_key])
-        quality = json.loads((quality_folder / METRICS_NAME).read_text(encoding="utf-8"))
+        quality = json.loads(store.read_file(plan.runs[lane_plan.evaluate_key], METRICS_NAME))
+        timing = store.read_file(plan.runs[lane_plan.speed_key], METRICS_NAME)
         benchmarks = {
             name: BenchmarkResult.model_validate(result) for name, result in quality["benchmarks"].items()
         }
         size_bytes = int(quality["size_bytes"])
-        speed = SpeedResult.model_validate_json((speed_folder / METRICS_NAME).read_text(encoding="utf-8"))
+        speed = SpeedResult.model_validate_json(timing)
     except LanekitError as error:
+        if error.transient:
+            raise
         record.status, record.reason = "failed", str(error)
         return record
     except (OSError, ValueError, KeyError, TypeError) as error:  # a result of another version of the code
@@ -98,7 +116,7 @@ def export_ranking(folder: Path, results: Path) -> None:
     with explain_os_errors(f"writing {results}"):
         results.mkdir(parents=True, exist_ok=True)
         for path in sorted(folder.iterdir()):
-            if path.is_file() and path.name not in ("manifest.json", "report.json"):
+            if path.is_file() and path.name not in OWN_NAMES:
                 shutil.copyfile(path, results / path.name)
         for path in sorted((folder / "lanes").glob(f"*/{METRICS_NAME}")):
             target = results / path.parent.name / METRICS_NAME
@@ -130,8 +148,10 @@ def _list_lane_keys(plan: Plan, lane: str) -> list[str]:
     return [key for key in plan.runs if key in needed]
 
 
-def _find(store: FolderStore, plan: Plan, key: str) -> Manifest | None:
+def _find(store: ResultReader, plan: Plan, key: str) -> Manifest | None:
     try:
         return store.find_artifact(plan.runs[key])
-    except LanekitError:
+    except LanekitError as error:
+        if error.transient:
+            raise
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,14 +18,17 @@ class RunState:
     plan: Plan
     status: dict[str, RunStatus] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    log_tails: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key in self.plan.runs:
             self.status.setdefault(key, "waiting")
 
-    def mark(self, key: str, status: RunStatus, reason: str = "") -> None:
+    def mark(self, key: str, status: RunStatus, reason: str = "", log_tail: Sequence[str] = ()) -> None:
         """Record a run's new status; a failure blocks all that need the run."""
         self.status[key] = status
+        if log_tail:
+            self.log_tails[key] = list(log_tail)
         if reason:
             self.reasons[key] = reason
         if status == "failed":
@@ -66,14 +70,41 @@ class RunState:
         """Whether nothing waits and nothing runs."""
         return not any(s in ("waiting", "running") for s in self.status.values())
 
+    def skip_unneeded(self) -> None:
+        """Mark as reused what only reused runs need: it need not be made again, even if it was deleted."""
+        needed: set[str] = set()
+
+        def visit(key: str) -> None:
+            if key in needed or self.status[key] == "reused":
+                return
+            needed.add(key)
+            for parent in self.plan.runs[key].inputs.values():
+                visit(parent)
+
+        for lane in self.plan.lanes.values():
+            for key in lane.target_keys:
+                visit(key)
+        for key, status in self.status.items():
+            if status == "waiting" and key not in needed:
+                self.mark(key, "reused")
+
     def explain_lane(self, lane: str) -> str:
         """Return why a lane failed, or an empty string."""
         plan = self.plan.lanes[lane]
         if all(self.status[key] in ("done", "reused") for key in plan.target_keys):
             return ""  # an input that failed now is not missed: what was made from it is committed
+        cause = self._find_cause(lane)
+        if cause is None:
+            return "not finished"
+        return f"stage {self.plan.runs[cause].type.name}: {self.reasons.get(cause, 'failed')}"
+
+    def show_log_tail(self, lane: str) -> list[str]:
+        """Return the last lines of the log of the stage that a lane failed at, where there is one."""
+        return self.log_tails.get(self._find_cause(lane) or "", [])
+
+    def _find_cause(self, lane: str) -> str | None:
         needed = self.plan.collect_lane_runs(lane)
         for key in self.plan.runs:  # plan order: the first cause
             if key in needed and self.status[key] == "failed":
-                where = f"stage {self.plan.runs[key].type.name}"
-                return f"{where}: {self.reasons.get(key, 'failed')}"
-        return "not finished"
+                return key
+        return None

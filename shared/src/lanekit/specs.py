@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lanekit import params as p
 
 Service = Literal["trainer", "quantizer", "evaluator", "ranker"]
 ModelForm = Literal["dense", "packed"]
+Bucket = Literal["data", "checkpoints", "models", "results", "submissions"]
+
+BUCKETS: tuple[Bucket, ...] = get_args(Bucket)
+HOUR_S = 3600
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,9 @@ class StageType:
         gives: the form of model that it returns; None where the form stays as it came.
         needs_corpus: whether, with these parameters, it reads the corpus artifact.
         needs_teacher: it reads the base model beside the lane's own.
-        exclusive: it must have the device to itself.
+        needs_device: it computes on the device, which it has to itself where there is a lease.
+        exclusive: nothing else may run on its host meanwhile.
+        timeout_s: how long it may run, in seconds, once it has its device.
     """
 
     name: str
@@ -36,13 +42,15 @@ class StageType:
     service: Service
     function: str
     params: type[p.Parameters]
-    bucket: Literal["data", "checkpoints", "models", "results", "submissions"]
+    bucket: Bucket
     label: Callable[[Any], str]
     takes: tuple[ModelForm, ...] = ()
     gives: ModelForm | None = None
     needs_corpus: Callable[[Any], bool] = lambda _params: False
     needs_teacher: bool = False
+    needs_device: bool = False
     exclusive: bool = False
+    timeout_s: int = 6 * HOUR_S
 
     @property
     def is_lane_stage(self) -> bool:
@@ -70,30 +78,34 @@ _TYPES = [
     StageType("prepare_benchmarks", 1, "trainer", "trainer.stages.prepare_benchmarks:run",
               p.PrepareBenchmarksParams, "data", _named("benchmarks")),
     StageType("sft", 1, "trainer", "trainer.stages.sft:run", p.SftParams, "checkpoints",
-              _named("sft"), takes=("dense",), gives="dense", needs_corpus=_always),
+              _named("sft"), takes=("dense",), gives="dense", needs_corpus=_always, needs_device=True,
+              timeout_s=24 * HOUR_S),
     StageType("prune", 1, "trainer", "trainer.stages.prune:run", p.PruneParams, "checkpoints",
               lambda q: f"prune{q.keep_layers}", takes=("dense",), gives="dense",
-              needs_corpus=lambda q: q.selection == "block_influence"),
+              needs_corpus=lambda q: q.selection == "block_influence", needs_device=True),
     StageType("distill", 1, "trainer", "trainer.stages.distill:run", p.DistillParams,
               "checkpoints", _named("distill"), takes=("dense",), gives="dense",
-              needs_corpus=_always, needs_teacher=True),
+              needs_corpus=_always, needs_teacher=True, needs_device=True, timeout_s=48 * HOUR_S),
     StageType("post_sft", 1, "trainer", "trainer.stages.post_sft:run", p.PostSftParams, "models",
-              _named("post_sft"), takes=("dense", "packed"), needs_corpus=_always),
+              _named("post_sft"), takes=("dense", "packed"), needs_corpus=_always, needs_device=True,
+              timeout_s=24 * HOUR_S),
     StageType("gptq", 1, "quantizer", "quantizer.stages.gptq:run", p.GptqParams, "models",
-              _scheme("gptq"), takes=("dense",), gives="packed", needs_corpus=_always),
+              _scheme("gptq"), takes=("dense",), gives="packed", needs_corpus=_always, needs_device=True),
     StageType("fp8", 1, "quantizer", "quantizer.stages.fp8:run", p.Fp8Params, "models",
               _scheme("fp8"), takes=("dense",), gives="packed",
-              needs_corpus=lambda q: q.scheme == "FP8"),
+              needs_corpus=lambda q: q.scheme == "FP8", needs_device=True),
     StageType("evaluate", 1, "evaluator", "evaluator.stages.evaluate:run", p.EvaluateParams,
-              "results", _named("evaluate")),
+              "results", _named("evaluate"), needs_device=True, timeout_s=12 * HOUR_S),
     StageType("measure_speed", 1, "evaluator", "evaluator.stages.measure_speed:run",
-              p.MeasureSpeedParams, "results", _named("speed"), exclusive=True),
-    StageType("rank", 1, "ranker", "ranker.stages.rank:run", p.RankParams, "results",
-              _named("summary")),
+              p.MeasureSpeedParams, "results", _named("speed"), needs_device=True, exclusive=True,
+              timeout_s=2 * HOUR_S),
+    StageType("rank", 2, "ranker", "ranker.stages.rank:run", p.RankParams, "results",
+              _named("summary"), timeout_s=HOUR_S),
     StageType("package", 1, "ranker", "ranker.stages.package:run", p.PackageParams, "submissions",
               lambda q: q.lane),
     StageType("verify_package", 1, "evaluator", "evaluator.stages.verify_package:run",
-              p.VerifyPackageParams, "results", _named("verify")),
+              p.VerifyPackageParams, "results", _named("verify"), needs_device=True,
+              timeout_s=HOUR_S),
 ]  # fmt: skip
 
 STAGE_TYPES: dict[str, StageType] = {t.name: t for t in _TYPES}

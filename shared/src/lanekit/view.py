@@ -11,9 +11,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lanekit.direct import Outcome
 from lanekit.plan import Plan, StageRun
 from lanekit.progress import ProgressEvent
-from lanekit.results import LaneRecord, Ranking
+from lanekit.results import LaneRecord
 from lanekit.schedule import RunStatus
 
 MARKS: dict[RunStatus, tuple[str, str]] = {
@@ -139,8 +140,9 @@ class RunView:
         return table
 
 
-def show_outcome(console: Console, ranking: Ranking, packages: list[str], refused: dict[str, str]) -> None:
+def show_outcome(console: Console, outcome: Outcome) -> None:
     """Print the final table, the notes and the packages."""
+    ranking, packages, refused = outcome.ranking, list(outcome.packages), outcome.refused
     on_cpu = any(lane.record.speed and lane.record.speed.is_cpu for lane in ranking.lanes)
     table = Table(title=f"{ranking.experiment}: {len(ranking.lanes) - 1} lanes and the baseline")
     seconds = "ms/token (cpu)" if on_cpu else "ms/token"

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 import subprocess
-from pathlib import Path
+
+from lanekit.devices import read_cpu_model
 
 
 def describe_cpu(threads: int) -> str:
     """Return e.g. "cpu: Intel(R) Xeon(R) Processor, 1 thread"."""
     return f"cpu: {read_cpu_model()}, {threads} thread{'' if threads == 1 else 's'}"
-
-
-def read_cpu_model() -> str:
-    """Return the processor's name, or its architecture where the system does not tell."""
-    listing = Path("/proc/cpuinfo")
-    if listing.is_file():
-        for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
 
 
 def query_gpu() -> dict[str, str]:

@@ -1,0 +1,47 @@
+"""The devices that stages run on: each GPU by its UUID; on a host without one, its processor."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lanekit.host_probe import query_gpus
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # the same in every container of one host
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device; `id` is the same for every process and container of its host."""
+
+    id: str
+    name: str
+    kind: Literal["cuda", "cpu"]
+
+
+def list_devices() -> list[Device]:
+    """Return the host's GPUs, or its processor as the one device; nothing imports torch."""
+    gpus = [Device(gpu.uuid, gpu.name, "cuda") for gpu in query_gpus()]
+    return gpus or [Device(f"cpu-{_identify_host()}", f"cpu: {read_cpu_model()}", "cpu")]
+
+
+def name_hardware(devices: list[Device]) -> str:
+    """Return the name by which speeds of these devices are kept apart from others'."""
+    return devices[0].name
+
+
+def read_cpu_model() -> str:
+    """Return the processor's name, or its architecture where the system does not tell."""
+    listing = Path("/proc/cpuinfo")
+    if listing.is_file():
+        for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _identify_host() -> str:
+    return BOOT_ID.read_text(encoding="ascii").strip() if BOOT_ID.is_file() else platform.node()

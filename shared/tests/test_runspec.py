@@ -1,0 +1,120 @@
+"""A run as data: one request is one run, wherever it is made; what was tampered with is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lanekit.errors import InputError
+from lanekit.experiment import Experiment, load_experiment_lanes
+from lanekit.plan import Plan, plan_engine, plan_lanes
+from lanekit.runspec import RUN_ID, RunSpec, describe_run, parse_run
+from lanekit.wire import make_job_id, make_stage_job, name_queue, parse_stage_job
+
+HARDWARE = "NVIDIA L4"
+
+
+def load(lanes_folder: Path, home: str) -> Experiment:
+    experiment, _ = load_experiment_lanes(lanes_folder / "experiment.demo.yaml")
+    base = experiment.base_model.model_copy(update={"source": f"{home}/model", "digest": "b" * 64})
+    data = {
+        name: source.model_copy(update={"source": f"{home}/{name}.jsonl", "digest": "d" * 64})
+        for name, source in experiment.data.items()
+    }
+    return experiment.model_copy(update={"base_model": base, "data": data})
+
+
+def make_spec(
+    lanes_folder: Path, environments: Mapping[str, str], home: str = "/home/one", hardware: str = HARDWARE
+) -> tuple[RunSpec, Plan]:
+    experiment = load(lanes_folder, home)
+    _, lanes = load_experiment_lanes(lanes_folder / "experiment.demo.yaml")
+    engine = plan_engine(experiment, lambda: True)
+    plan = plan_lanes(experiment, lanes, engine, environments, hardware)
+    return describe_run(experiment, plan, engine, environments, hardware), plan
+
+
+def test_the_same_request_is_the_same_run_on_every_host(
+    lanes_folder: Path, environments: Mapping[str, str]
+) -> None:
+    spec, plan = make_spec(lanes_folder, environments)
+    other, other_plan = make_spec(lanes_folder, environments, home="/srv/elsewhere")
+    assert RUN_ID.match(spec.run_id)
+    assert spec == other
+    assert list(plan.runs) == list(other_plan.runs)
+    assert "/home/one" not in spec.model_dump_json()
+
+
+def test_another_device_is_another_run_but_shares_all_but_the_speeds(
+    lanes_folder: Path, environments: Mapping[str, str]
+) -> None:
+    spec, plan = make_spec(lanes_folder, environments)
+    other, other_plan = make_spec(lanes_folder, environments, hardware="NVIDIA H100")
+    assert spec.run_id != other.run_id
+    own = set(plan.runs) - set(other_plan.runs)
+    assert {plan.runs[key].type.name for key in own} == {"measure_speed"}
+    assert len(own) == len(plan.lanes)
+
+
+def test_a_stored_run_gives_the_plan_back(lanes_folder: Path, environments: Mapping[str, str]) -> None:
+    spec, plan = make_spec(lanes_folder, environments)
+    again = parse_run(spec.model_dump_json().encode(), "run.json").make_plan()
+    assert list(again.runs) == list(plan.runs)
+    assert {key: run.name for key, run in again.runs.items()} == {k: r.name for k, r in plan.runs.items()}
+    assert again.lanes == plan.lanes
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["runs"][0]["params"].update(name="other"), "its key .* is not that of its contents"),
+        (lambda d: d["runs"][0].update(stage="ftech_model"), "unknown stage 'ftech_model'"),
+        (lambda d: d["environments"].update(trainer="another lock"), "another version of the code"),
+        (lambda d: d["runs"][0]["params"].update(surprise=1), "surprise: Extra inputs"),
+    ],
+)
+def test_a_run_that_was_changed_is_refused(
+    lanes_folder: Path, environments: Mapping[str, str], change: Any, message: str
+) -> None:
+    spec, _ = make_spec(lanes_folder, environments)
+    data = json.loads(spec.model_dump_json())
+    change(data)
+    with pytest.raises(InputError, match=message):
+        parse_run(json.dumps(data).encode(), "run.json").make_plan()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"format_version": 2}'])
+def test_what_is_no_run_is_refused_by_name(content: bytes) -> None:
+    with pytest.raises(InputError, match=r"runs/x/run\.json: not a readable run"):
+        parse_run(content, "runs/x/run.json")
+
+
+def test_a_job_carries_its_run(lanes_folder: Path, environments: Mapping[str, str]) -> None:
+    _, plan = make_spec(lanes_folder, environments)
+    for run in plan.runs.values():
+        payload = json.loads(make_stage_job(plan, run).model_dump_json())
+        job = parse_stage_job(payload)
+        assert job.make_run(environments).key == run.key
+        assert job.list_inputs() == plan.list_inputs(run)
+        assert make_job_id(run) == f"{run.type.name}-{run.key}"
+        with pytest.raises(InputError, match="another version of the code"):
+            job.make_run(dict.fromkeys(environments, "other"))
+
+
+def test_speed_has_a_queue_for_each_device(lanes_folder: Path, environments: Mapping[str, str]) -> None:
+    _, plan = make_spec(lanes_folder, environments)
+    queues = {run.type.name: name_queue(run) for run in plan.runs.values()}
+    assert queues["measure_speed"] == "speed-nvidia-l4"
+    assert queues["evaluate"] == "evaluator"
+    assert queues["gptq"] == "quantizer"
+    assert queues["sft"] == "trainer"
+
+
+@pytest.mark.parametrize("payload", [{}, {"stage": "sft"}, {"stage": "sft", "key": "x", "params": {}}])
+def test_a_payload_that_is_no_job_is_refused(payload: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="the queue holds a job that is none"):
+        parse_stage_job(payload)
