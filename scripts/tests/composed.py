@@ -67,8 +67,9 @@ class Stack:
         self, script: str, *arguments: str, expect: int = 0, timeout_s: float = 1200
     ) -> subprocess.CompletedProcess[str]:
         """Run one of scripts/ as a person does, in this stack's folder."""
+        own = () if "--env-file" in arguments else ("--env-file", str(self.env_file))
         done = subprocess.run(
-            [sys.executable, str(ROOT / "scripts" / script), *arguments],
+            [sys.executable, str(ROOT / "scripts" / script), *arguments, *own],
             cwd=self.folder, env=make_environment(), capture_output=True, text=True,
             timeout=timeout_s, check=False,
         )  # fmt: skip

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from commands import ROOT, Runner, make_environment
+from composed import Stack, run_stack
 
 from tiny.datasets import build_datasets, write_datasets
 
@@ -61,3 +64,19 @@ def run_script(experiment: Path) -> Runner:
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A Docker engine with the images of this code; asked for by LANEKIT_STACK_TESTS=1."""
+    if os.environ.get("LANEKIT_STACK_TESTS") != "1":
+        pytest.skip("the composed stack's tests want an engine: see README, and set LANEKIT_STACK_TESTS=1")
+    builder = Stack("lanes-build", tmp_path_factory.mktemp("build"))
+    builder.prepare()
+    builder.compose("build", "--quiet", timeout_s=1800)
+
+
+@pytest.fixture(scope="session")
+def stack(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The composed stack, for the whole session."""
+    yield from run_stack(Stack("lanes-test", tmp_path_factory.mktemp("stack")))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from real_services import minio_server, redis_server  # noqa: F401  fixtures
 
 from lanekit.params import FetchModelParams, Parameters, Source
 from lanekit.plan import StageRun, make_stage_run

@@ -220,3 +220,31 @@ def test_stage_processes_die_when_the_parent_is_killed(out: Path, behaviour: str
         parent.kill()
         parent.wait()
     wait_for(lambda: is_dead(pid), "the process outlived the parent")
+
+
+def test_a_childs_own_variables_are_its_own(pool: ChildPool, make_fetch: MakeFetch, out: Path) -> None:
+    pids = set()
+    for overrides in ({"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}, None):
+        pool(make_fetch("write"), {}, out, ignore_progress, overrides)
+        pid = read_pid(out / "pid")
+        pids.add(pid)
+        found = psutil.Process(pid).environ().get("CUDA_VISIBLE_DEVICES")
+        assert found == (overrides or os.environ).get("CUDA_VISIBLE_DEVICES")
+        pool(make_fetch("write"), {}, out, ignore_progress, overrides)
+        assert read_pid(out / "pid") == pid  # warm for the same variables
+    assert len(pids) == 3
+
+
+def test_interrupting_stops_what_runs_and_keeps_the_pool(
+    pool: ChildPool, make_fetch: MakeFetch, out: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "idle").mkdir()
+    job = Job(pool, make_fetch("sleep"), out)
+    pid = read_pid(out / "pid")
+    pool(make_fetch("write"), {}, tmp_path / "idle", ignore_progress)
+    idle = read_pid(tmp_path / "idle" / "pid")
+    pool.interrupt()
+    assert isinstance(job.finish(), TransientError)
+    assert is_dead(pid)
+    pool(make_fetch("write"), {}, tmp_path / "idle", ignore_progress)
+    assert read_pid(tmp_path / "idle" / "pid") == idle

@@ -33,8 +33,11 @@ class ChildProcess:
     The child lives as long as the *thread* that makes it (Linux's parent-death signal counts threads).
     """
 
-    def __init__(self, service: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, service: str, environment: Mapping[str, str], overrides: Mapping[str, str] | None = None
+    ) -> None:
         self.service = service
+        self.overrides = dict(overrides or {})
         read_end, write_end = os.pipe()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lanekit.child"],
@@ -42,6 +45,7 @@ class ChildProcess:
             stdout=subprocess.DEVNULL,
             env={
                 **environment,
+                **self.overrides,
                 EVENTS_FD_VARIABLE: str(write_end),
                 PARENT_PID_VARIABLE: str(os.getpid()),
             },
@@ -73,14 +77,17 @@ class ChildProcess:
                 return Measured(**event)
             else:
                 kinds = TransientError if event["transient"] else StageFailedError
-                raise kinds(event["message"], remedy=f"{event['remedy']} ({job['log']})")
+                tail = read_tail(Path(job["log"]))
+                raise kinds(event["message"], remedy=f"{event['remedy']} ({job['log']})", log_tail=tail)
         code = self.process.wait()
         died = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        tail = " | ".join(read_tail(Path(job["log"]), 3))
+        tail = read_tail(Path(job["log"]))
+        last = " | ".join(tail[-3:])
         raise TransientError(
-            f"the worker process died ({died}) {('after: ' + tail) if tail else ''}".strip(),
+            f"the worker process died ({died}) {('after: ' + last) if last else ''}".strip(),
             remedy="SIGKILL often means that memory ran out: lower batch_size or calibration_rows "
             f"({job['log']})",
+            log_tail=tail,
         )
 
     @property
@@ -126,27 +133,53 @@ class ChildPool:
         self._maker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lanekit-children")
         log_folder.mkdir(parents=True, exist_ok=True)
 
-    def __call__(self, run: StageRun, inputs: Mapping[str, Path], out: Path, progress: Progress) -> Measured:
-        """Run one stage; see execute.StageCaller."""
+    def __call__(
+        self,
+        run: StageRun,
+        inputs: Mapping[str, Path],
+        out: Path,
+        progress: Progress,
+        overrides: Mapping[str, str] | None = None,
+        keep_warm: bool = True,
+    ) -> Measured:
+        """Run one stage; see execute.StageCaller.
+
+        Args:
+            overrides: environment variables of this call's child.
+            keep_warm: False stops the child after the stage, with whatever the stage left running in it.
+        """
         job = {
             "stage": run.type.name,
             "params": run.params.model_dump(mode="json"),
             "inputs": {role: str(path) for role, path in inputs.items()},
             "out": str(out),
-            "log": str(self.log_folder / f"{run.name}.log"),
+            "log": str(self.locate_log(run)),
         }
-        child = self._take(run.type.service)
+        child = self._take(run.type.service, dict(overrides or {}))
         try:
             measured = child.run(job, progress)
         except BaseException:
             self._drop(child)  # its memory is in doubt: start the next job in a fresh one
             raise
-        if measured.peak_gpu_bytes:  # a warm process would keep its GPU memory from the next stage
+        if (
+            measured.peak_gpu_bytes or not keep_warm
+        ):  # a warm process would keep its GPU memory from the next stage
             self._drop(child)
             return measured
         with self._lock:
             self._idle.append(child)
         return measured
+
+    def locate_log(self, run: StageRun) -> Path:
+        """Return where a run's log stands."""
+        return self.log_folder / f"{run.name}.log"
+
+    def interrupt(self) -> None:
+        """Stop the children that run a stage; idle ones stay, and the pool stays open."""
+        with self._lock:
+            busy = self._all - set(self._idle)
+        for child in busy:
+            child.stop()
 
     def close(self) -> None:
         """Stop all children."""
@@ -160,17 +193,17 @@ class ChildPool:
             child.release()
         self._maker.shutdown()
 
-    def _take(self, service: str) -> ChildProcess:
+    def _take(self, service: str, overrides: Mapping[str, str]) -> ChildProcess:
         with self._lock:
             if self._closed:
                 raise InputError("the run was stopped")
-            for child in [c for c in self._idle if c.service == service]:
+            for child in [c for c in self._idle if (c.service, c.overrides) == (service, overrides)]:
                 self._idle.remove(child)
                 if child.is_alive:
                     return child
                 self._all.discard(child)
                 child.release()
-            child = self._maker.submit(ChildProcess, service, self.environment).result()
+            child = self._maker.submit(ChildProcess, service, self.environment, overrides).result()
             self._all.add(child)
             return child
 

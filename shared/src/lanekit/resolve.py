@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,9 +22,9 @@ def find_project_root() -> Path:
     return Path(__file__).resolve().parents[3]
 
 
-def load_environments(root: Path) -> dict[str, str]:
-    """Return each service's lock digest."""
-    return {s: hash_environment(root / "services" / s / "requirements.lock") for s in SERVICES}
+def load_environments(root: Path, services: Iterable[str] = SERVICES) -> dict[str, str]:
+    """Return the services' lock digests; an image holds its own service's lock alone."""
+    return {s: hash_environment(root / "services" / s / "requirements.lock") for s in services}
 
 
 def detect_cuda() -> bool:

@@ -99,6 +99,8 @@ def check_stage_run(
     stage_type = STAGE_TYPES.get(stage)
     if stage_type is None:
         raise InputError(f"unknown stage '{stage}'", remedy="known stages: " + ", ".join(STAGE_TYPES))
+    if stage_type.service not in environments:
+        raise InputError(f"stage {stage}: it is the {stage_type.service}'s, which is not at work here")
     try:
         checked = stage_type.params.model_validate(params)
         run = make_stage_run(stage, checked, inputs, environments)

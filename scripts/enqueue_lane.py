@@ -1,0 +1,119 @@
+"""Run lanes on the Docker Compose stack: plan them here, hand the run to the controller.
+
+Say which lanes: by name or number, all of them, or the first N. What the run needs that stands on this
+host alone (a local model, data files) is uploaded. The engine and the hardware are those of the stack's
+evaluators. The same request is the same run: enqueued again, a run that failed or was cancelled goes on
+from what is committed, and one that is complete stays as it is.
+
+  python scripts/enqueue_lane.py --all --watch
+  python scripts/enqueue_lane.py lane01 lane04_fp8_dynamic
+  python scripts/enqueue_lane.py --only lane01,lane04
+  python scripts/enqueue_lane.py --max-lanes 3 --experiment lanes/experiment.demo.yaml
+
+Exit codes: 0 enqueued (with --watch: complete, no lane failed), 1 a lane failed, 2 the input or the stack
+is at fault and nothing was queued, 130 Ctrl-C; with --watch the run goes on then.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lanekit import cli
+from lanekit.errors import InputError
+from lanekit.experiment import load_experiment_lanes
+from lanekit.follow import follow_run
+from lanekit.lanefile import Lane, select_lanes
+from lanekit.plan import plan_engine, plan_lanes
+from lanekit.preflight import check_lanes
+from lanekit.resolve import find_project_root, load_environments, resolve_sources
+from lanekit.runspec import describe_run
+from lanekit.settings import Settings
+from lanekit.stack_cli import make_stack_parser, open_stack
+from lanekit.stack_health import read_workers
+from lanekit.submit import (
+    check_environments,
+    choose_hardware,
+    count_committed,
+    describe_next,
+    hand_over,
+    is_cuda,
+    list_needed_services,
+    list_sources,
+    upload_sources,
+)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the command line's options."""
+    parser = make_stack_parser(__doc__)
+    parser.add_argument("lanes", nargs="*", metavar="LANE", help="lanes, by name or number")
+    parser.add_argument("--all", action="store_true", help="every lane of the experiment")
+    parser.add_argument("--only", metavar="A,B", help="lanes, with commas between")
+    parser.add_argument("--max-lanes", type=int, metavar="N", help="the first N lanes")
+    parser.add_argument("--watch", action="store_true", help="follow the run; Ctrl-C leaves it running")
+    parser.add_argument(
+        "--experiment", type=Path, default=find_project_root() / "lanes" / "experiment.yaml",
+        help="experiment file (default: lanes/experiment.yaml; experiment.demo.yaml is the small one)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--engine", choices=("vllm", "transformers"), default=Settings().engine,
+        help="evaluation engine (default: the experiment's; 'auto' is vllm where the evaluators have CUDA)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--hardware", metavar="NAME", help="measure speed on this, where the evaluators have several kinds"
+    )
+    return parser.parse_args()
+
+
+def choose_lanes(args: argparse.Namespace, lanes: list[Lane]) -> list[Lane]:
+    """Return the lanes that were asked for, in one of the four ways.
+
+    Raises:
+        InputError: none, or more than one way was used, or a lane is unknown.
+    """
+    ways = [bool(args.lanes), args.all, args.only is not None, args.max_lanes is not None]
+    known = "lanes: " + ", ".join(lane.name for lane in lanes)
+    if sum(ways) != 1:
+        ask = "say which lanes: LANE…, --all, --only A,B or --max-lanes N"
+        raise InputError(ask if not any(ways) else f"{ask}; one of them, not {sum(ways)}", remedy=known)
+    names = args.lanes or [name.strip() for name in (args.only or "").split(",") if name.strip()]
+    if args.only is not None and not names:
+        raise InputError(f"--only '{args.only}' names no lane", remedy=f"{known}; or --all")
+    return select_lanes(lanes, names, args.max_lanes)
+
+
+def main() -> int:
+    """Enqueue the run; see the docstring for the exit codes."""
+    args = parse_arguments()
+    experiment, lanes = load_experiment_lanes(args.experiment)
+    lanes = choose_lanes(args, lanes)
+    services = list_needed_services(lanes)
+    stack = open_stack(args.env_file, services)
+    console = cli.make_console()
+
+    workers = [worker.report for worker in read_workers(stack.redis)]
+    environments = load_environments(find_project_root())
+    check_environments(workers, services, environments)
+    hardware = choose_hardware(workers, args.hardware)
+    experiment = resolve_sources(experiment)
+    check_lanes(experiment, lanes)
+    engine = plan_engine(experiment, lambda: is_cuda(hardware), args.engine)
+    plan = plan_lanes(experiment, lanes, engine, environments, hardware)
+    spec = describe_run(experiment, plan, engine, environments, hardware)
+
+    console.print(
+        f"run {spec.run_id}: {len(lanes)} lanes and the baseline ask for {plan.count_asked()} stage runs, "
+        f"{len(plan.runs)} of them distinct; {count_committed(stack, plan)} are committed already. "
+        f"Engine: {engine.engine} on {hardware}",
+        soft_wrap=True, highlight=False,
+    )  # fmt: skip
+    upload_sources(stack.client, list_sources(plan), console)
+    enqueued = hand_over(stack, spec)
+    for line in describe_next(enqueued, spec.run_id):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    return follow_run(stack, spec.run_id, console) if args.watch else 0
+
+
+if __name__ == "__main__":
+    cli.run_main(main)

@@ -1,0 +1,86 @@
+"""Bring the results of an ended run of the Docker Compose stack to this host, as run_all.py leaves them.
+
+Tables and metrics go to results/, the best packages and their zips to submissions/. Every file is compared
+with its manifest's sha256; an interrupted fetch goes on where it stopped. With --store every artifact of
+the run comes too, into a folder store from which `run_all.py --store FOLDER` goes on.
+
+  python scripts/fetch.py                        # where there is one run
+  python scripts/fetch.py RUN --results results --submissions submissions
+  python scripts/fetch.py RUN --store .lanekit/store
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lanekit import cli
+from lanekit.artifacts import FolderStore
+from lanekit.embedded import hold_store
+from lanekit.errors import InputError
+from lanekit.fetching import build_outcome, find_wanted, list_all_refs, mirror_artifacts
+from lanekit.pipeline import export_outcome
+from lanekit.settings import Settings
+from lanekit.stack_cli import add_run_argument, choose_run, make_stack_parser, open_stack
+from lanekit.stack_health import StackError, check_minio
+from lanekit.stack_settings import load_operator_settings
+from lanekit.stack_status import read_phase
+
+CACHE = Path(".lanekit/stack-cache")
+
+
+def main() -> int:
+    """Fetch the run; the exit code is 2 where it has not ended."""
+    settings = Settings()
+    parser = make_stack_parser(__doc__)
+    add_run_argument(parser)
+    parser.add_argument(
+        "--results", type=Path, default=settings.results, help="folder of the tables (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--submissions",
+        type=Path,
+        default=settings.submissions,
+        help="folder of the packages (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--store",
+        type=Path,
+        help=f"mirror every artifact into this store (default: the ranking and the packages, into {CACHE})",
+    )
+    args = parser.parse_args()
+    problem = check_minio(load_operator_settings(args.env_file))  # Redis is not needed
+    if problem:
+        raise StackError([problem])
+    stack = open_stack(args.env_file, services=None)
+    run_id = choose_run(stack.documents.list_runs(), args.run)
+    ended = stack.read_outcome(run_id)
+    if ended is None:
+        raise InputError(
+            f"run {run_id} has not ended: {read_phase(stack, run_id)}",
+            remedy=f"python scripts/status.py {run_id} --watch",
+        )
+    console = cli.make_console()
+    outcome = build_outcome(stack, ended)
+    wanted = find_wanted(stack, [outcome.summary, *outcome.packages.values()], must_exist=True)
+    if args.store:
+        spec = stack.read_run(run_id)
+        wanted += find_wanted(stack, list_all_refs(spec, outcome), must_exist=False)
+    store = FolderStore(args.store or CACHE)
+    with hold_store(store):
+        fetched_bytes = mirror_artifacts(stack, wanted, store, console)
+        export_outcome(store, outcome, args.results, args.submissions)
+    console.print(
+        f"run {run_id} ({ended.phase}): fetched {fetched_bytes / 1e6:.1f} MB, every file's sha256 checked",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"tables: {args.results}/, packages: {args.submissions}/, artifacts: {store.root}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run_main(main)

@@ -1,0 +1,119 @@
+"""One fault after another during one run on the real engine: it ends complete, nothing is made twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from commands import ROOT, make_environment, read_table
+from composed import WORKERS, Stack
+from faults import (
+    FaultRow,
+    Scene,
+    cut_upload,
+    flush_redis,
+    kill_controller,
+    kill_worker,
+    restart_redis,
+    stop_minio,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.stack, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture
+def long_experiment(experiment: Path, tmp_path: Path) -> Path:
+    """The reduced experiment with other data, so with other keys, and stages of some seconds."""
+    settings = yaml.safe_load(experiment.read_text(encoding="utf-8"))
+    settings["name"] = "faults"
+    settings["corpus"]["train_rows"] = 240
+    settings["stage_defaults"]["sft"]["steps"] = 60
+    settings["stage_defaults"]["distill"]["steps"] = 40
+    settings["stage_defaults"]["post_sft"]["steps"] = 40
+    settings["stage_defaults"]["gptq"]["calibration_rows"] = 128
+    settings["evaluation"]["limit_items"] = 60
+    folder = tmp_path / "lanes"
+    folder.mkdir()
+    for path in experiment.parent.glob("lane*.yaml"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "benchmarks").symlink_to(experiment.parent / "benchmarks")
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(settings, allow_unicode=True), encoding="utf-8")
+    return folder / "experiment.yaml"
+
+
+def test_a_run_survives_every_fault(stack: Stack, long_experiment: Path, tmp_path: Path) -> None:
+    first_event = len(stack.read_events(*WORKERS))
+    done = stack.run_script("enqueue_lane.py", "--experiment", str(long_experiment), "--all")
+    run_id = next(word for word in done.stdout.split() if word.startswith("faults-")).strip(":,.")
+    scene = Scene(stack, run_id)
+    watch = subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts" / "status.py"), run_id, "--watch", "--env-file", str(stack.env_file)],
+        cwd=stack.folder, env=make_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    rows = [
+        kill_worker(scene, "trainer"),
+        cut_upload(scene, "trainer"),
+        kill_worker(scene, "quantizer"),
+        kill_controller(scene),
+        restart_redis(scene),
+        flush_redis(scene),
+        kill_worker(scene, "evaluator"),
+        stop_minio(scene),
+    ]
+    printed, _ = watch.communicate(timeout=1200)
+    assert watch.returncode == 0, printed
+    count_stages(rows, stack.read_events(*WORKERS)[first_event:])
+    table = draw_table(rows)
+    print("\n" + table)
+    if folder := os.environ.get("LANEKIT_REPORTS"):
+        (Path(folder) / "faults.md").write_text(table, encoding="utf-8")
+    assert all(row.recomputed == 0 for row in rows), table
+    assert all(row.recovered_s < 120 for row in rows), table
+    stack.run_script("fetch.py", run_id, "--results", str(tmp_path / "results"),
+                     "--submissions", str(tmp_path / "submissions"))  # fmt: skip
+    lanes = read_table(tmp_path)
+    assert len(lanes) == 13
+    assert all(row["status"] == "ok" for row in lanes.values()), lanes
+    corrupt = [
+        e for e in stack.read_events() if "sha256" in json.dumps(e) and e.get("event") == "stage_failed"
+    ]
+    assert not corrupt, "nothing half-written may ever be read"
+
+
+def count_stages(rows: list[FaultRow], events: list[dict[str, Any]]) -> None:
+    """Count, over the whole run, how often a stage was begun again, and how often after its commit."""
+    committed: set[str] = set()
+    begun: Counter[str] = Counter()
+    names: dict[str, str] = {}
+    again: Counter[str] = Counter()
+    for event in events:
+        key = event.get("key", "")
+        if event.get("event") == "stage_started":
+            begun[key] += 1
+            names[key] = event["stage"]
+            again[event["stage"]] += key in committed
+        elif event.get("event") == "stage_committed":
+            committed.add(key)
+    for row in rows:
+        row.begun_again = sum(n - 1 for key, n in begun.items() if names[key] == row.hit)
+        row.recomputed = again[row.hit] if row.hit else sum(again.values())
+    assert sum(again.values()) == 0, again
+
+
+def draw_table(rows: list[FaultRow]) -> str:
+    """Return the table as Markdown."""
+    lines = [
+        "| fault | hit | recovered after | unfinished stage begun again | committed stages recomputed |",
+        "| :--- | :--- | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        counts = f"{row.begun_again} | {row.recomputed}"
+        lines.append(f"| {row.fault} | {row.hit or '–'} | {row.recovered_s:.0f} s | {counts} |")
+    return "\n".join(lines) + "\n"

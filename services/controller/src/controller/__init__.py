@@ -1,0 +1,1 @@
+"""The controller: drives runs, and sets up the stores."""

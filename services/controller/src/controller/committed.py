@@ -1,0 +1,63 @@
+"""The store as the controller reads it: what was once seen as committed is not asked for again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from lanekit.manifest import Manifest
+from lanekit.plan import Locator, StageRun
+
+
+class Store(Protocol):
+    """What the controller reads of artifacts; see artifacts.ArtifactStore."""
+
+    def find_artifact(self, locator: Locator) -> Manifest | None:
+        """Return the manifest of a committed artifact, None where there is none."""
+
+    def read_file(self, locator: Locator, name: str) -> bytes:
+        """Return one small file of a committed artifact."""
+
+    def load_run(self, path: str) -> StageRun:
+        """Return the run behind a committed artifact named "bucket/name"."""
+
+
+class CommittedStore:
+    """Remembers positive answers: an artifact never changes. `forget` is for those that may be deleted."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._manifests: dict[str, Manifest] = {}
+        self._files: dict[tuple[str, str], bytes] = {}
+        self._runs: dict[str, StageRun] = {}
+
+    def is_known(self, key: str) -> bool:
+        """Whether it was seen as committed; the store is not asked."""
+        return key in self._manifests
+
+    def find_artifact(self, locator: Locator) -> Manifest | None:
+        """See Store."""
+        manifest = self._manifests.get(locator.key) or self._store.find_artifact(locator)
+        if manifest is not None:
+            self._manifests[locator.key] = manifest
+        return manifest
+
+    def read_file(self, locator: Locator, name: str) -> bytes:
+        """See Store."""
+        place = (locator.key, name)
+        if place not in self._files:
+            self._files[place] = self._store.read_file(locator, name)
+        return self._files[place]
+
+    def load_run(self, path: str) -> StageRun:
+        """See Store."""
+        if path not in self._runs:
+            self._runs[path] = self._store.load_run(path)
+        return self._runs[path]
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Ask the store anew for these."""
+        gone = set(keys)
+        self._manifests = {key: m for key, m in self._manifests.items() if key not in gone}
+        self._files = {place: content for place, content in self._files.items() if place[0] not in gone}
+        self._runs = {path: run for path, run in self._runs.items() if run.key not in gone}

@@ -1,0 +1,66 @@
+"""The documents of runs, as the controller uses them; see lanekit.documents.RunDocuments."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from lanekit.documents import BUCKET, RunDocuments
+from lanekit.wire import FailureReport
+
+CANCELLED_NAME = "cancelled.json"
+FAILURES = "failures/"
+JSON_TYPE = "application/json"
+RUNS = "runs/"
+
+Names = list[str]
+
+
+class Documents(Protocol):
+    """Documents under `runs/<run_id>/` of the bucket `results`; names are relative to that."""
+
+    def write(self, run_id: str, name: str, content: bytes, content_type: str) -> None:
+        """Write one, or replace it."""
+
+    def read(self, run_id: str, name: str) -> bytes | None:
+        """Return one; None where there is none."""
+
+    def list_runs(self) -> Names:
+        """Return the ids of all runs, sorted."""
+
+    def list(self, run_id: str, prefix: str) -> Names:
+        """Return the names that begin with `prefix`."""
+
+    def copy_to_top(self, run_id: str, names: Names) -> None:
+        """Copy documents of a run to the bucket's top."""
+
+
+class RunFolders(RunDocuments):
+    """The documents, with a listing of runs that costs one entry a run: it is made every second."""
+
+    def list_runs(self) -> Names:
+        """Return the ids of all runs; one may lack its run.json yet."""
+
+        def read() -> Names:
+            found = self.client.minio.list_objects(BUCKET, prefix=RUNS, recursive=False)
+            return [str(item.object_name) for item in found]
+
+        names = self.client.call(f"listing {BUCKET}/{RUNS}", read)
+        return sorted(name.removeprefix(RUNS).rstrip("/") for name in names if name.endswith("/"))
+
+
+def name_failure(key: str) -> str:
+    """Return the document of a stage's final failure."""
+    return f"{FAILURES}{key}.json"
+
+
+def parse_final_failure(content: bytes) -> FailureReport:
+    """Parse a failure document; an unreadable one still is a failure."""
+    try:
+        return FailureReport.model_validate_json(content)
+    except ValidationError:
+        return FailureReport(
+            message="the stage failed, and the document that says why cannot be read",
+            remedy="scripts/retry.py RUN",
+        )

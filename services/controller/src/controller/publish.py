@@ -1,0 +1,139 @@
+"""A run's outcome, written for programs and for people who browse the store."""
+
+from __future__ import annotations
+
+import posixpath
+
+from controller.committed import CommittedStore
+from controller.documents import JSON_TYPE, Documents
+from lanekit.direct import Outcome
+from lanekit.errors import StoreError
+from lanekit.outcome import (
+    OUTCOME_NAME,
+    ArtifactPlace,
+    EndPhase,
+    LaneOutcome,
+    PackagePlace,
+    RunOutcome,
+)
+from lanekit.plan import BASELINE
+from lanekit.records import METRICS_NAME
+from lanekit.results import RankedLane
+
+CONTENT_TYPES = {
+    ".md": "text/markdown; charset=utf-8",
+    ".csv": "text/csv; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".png": "image/png",
+    ".json": JSON_TYPE,
+}
+SUMMARIES = ("summary.md", "summary.csv", "summary.html", "summary.png")
+README = "README.md"
+TABLE_LINES = 10
+
+
+def describe_outcome(run_id: str, outcome: Outcome) -> RunOutcome:
+    """Return what is kept of a director's outcome; a run without a ranked lane failed."""
+    lanes = outcome.ranking.lanes
+    others = [lane for lane in lanes if lane.record.lane != BASELINE]
+    phase: EndPhase = "complete"
+    reason = ""
+    failed = [lane for lane in lanes if lane.record.status == "failed"]
+    if others and not any(lane.rank is not None for lane in others):
+        phase = "failed"
+        reason = f"no lane could be ranked: {_find_reason(lanes)}"
+    elif failed or outcome.refused:
+        counts = [(len(failed), "lane(s) failed"), (len(outcome.refused), "package(s) refused")]
+        reason = ", ".join(f"{count} {what}" for count, what in counts if count)
+    return RunOutcome(
+        run_id=run_id,
+        phase=phase,
+        reason=reason,
+        summary=ArtifactPlace(key=outcome.summary.key, path=outcome.summary.path),
+        packages=tuple(
+            PackagePlace(lane=lane, position=position, key=ref.key, path=ref.path)
+            for position, (lane, ref) in enumerate(outcome.packages.items(), start=1)
+        ),
+        refused=dict(outcome.refused),
+        records=tuple(
+            LaneOutcome(
+                lane=lane.record.lane,
+                status=lane.record.status,
+                reason=lane.record.reason,
+                rank=lane.rank,
+                score=lane.score,
+            )
+            for lane in lanes
+        ),
+    )
+
+
+def _find_reason(lanes: list[RankedLane]) -> str:
+    return next((lane.record.reason for lane in lanes if lane.record.reason), "none was scored")
+
+
+def publish_outcome(
+    documents: Documents, store: CommittedStore, ended: RunOutcome, models: dict[str, str] | None = None
+) -> None:
+    """Write tables, metrics and an index under the run, the tables at the top too, and the outcome last.
+
+    `models`: the place of each lane's model.
+
+    Raises:
+        TransientError: the store could not be reached; to be called again.
+    """
+    table = b""
+    copied: list[str] = []
+    if ended.summary is not None:
+        ref = ended.summary.ref
+        manifest = store.find_artifact(ref)
+        if manifest is None:
+            raise StoreError(f"{ref.path}: the ranking is gone", remedy="scripts/retry.py RUN makes it anew")
+        for name in sorted(manifest.files):
+            is_metrics = name.startswith("lanes/") and posixpath.basename(name) == METRICS_NAME
+            if name not in SUMMARIES and not is_metrics:
+                continue
+            content = store.read_file(ref, name)
+            documents.write(ended.run_id, name, content, choose_type(name))
+            if name in SUMMARIES:
+                copied.append(name)
+            if name == "summary.md":
+                table = content
+    readme = render_readme(ended, table.decode(errors="replace"), models or {})
+    documents.write(ended.run_id, README, readme.encode(), choose_type(README))
+    if copied:
+        documents.copy_to_top(ended.run_id, copied)
+    content = (ended.model_dump_json(indent=2) + "\n").encode()
+    documents.write(ended.run_id, OUTCOME_NAME, content, JSON_TYPE)
+
+
+def choose_type(name: str) -> str:
+    """Return a document's content type."""
+    return CONTENT_TYPES.get(posixpath.splitext(name)[1], "application/octet-stream")
+
+
+def render_readme(ended: RunOutcome, table: str, models: dict[str, str]) -> str:
+    """Return the index of a run: how it ended, the table's first lines, and where everything is."""
+    lines = [f"# Run `{ended.run_id}`", "", f"It ended: **{ended.phase}**."]
+    if ended.reason:
+        lines += ["", *(f"> {line}" for line in ended.reason.splitlines())]
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    if rows:
+        lines += ["", "## Table", "", *rows[: TABLE_LINES + 2]]
+        lines += ["", "The whole of it: `summary.md`, `summary.csv`, `summary.html`, `summary.png` here."]
+    if ended.packages:
+        lines += ["", "## Packages", "", "| # | lane | zip |", "| ---: | :--- | :--- |"]
+        lines += [f"| {p.position} | `{p.lane}` | `{p.path}/submit.zip` |" for p in ended.packages]
+    for lane, reason in ended.refused.items():
+        lines += ["", f"The package of `{lane}` was refused: {' '.join(reason.split())}"]
+    if ended.records:
+        lines += ["", "## Lanes", "", "| lane | status | metrics | model |", "| :--- | :--- | :--- | :--- |"]
+        for record in ended.records:
+            model = f"`{models[record.lane]}`" if models.get(record.lane) else ""
+            lines.append(
+                f"| `{record.lane}` | {record.status} | `lanes/{record.lane}/{METRICS_NAME}` | {model} |"
+            )
+    if ended.summary is not None:
+        lines += ["", f"The ranking with its manifest: `{ended.summary.path}`."]
+    lines += ["", "Places are `bucket/name`; `outcome.json` says the same for programs.", ""]
+    return "\n".join(lines)

@@ -1,0 +1,60 @@
+"""A worker process for the tests: the real worker over a folder store. `--settings` is its whole set-up."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import redis
+import structlog
+
+from lanekit.artifacts import FolderStore
+from lanekit.devices import Device, list_devices
+from lanekit.heartbeat import Timing
+from lanekit.logs import configure_logs
+from lanekit.manifest import Manifest
+from lanekit.plan import Locator
+from lanekit.pool import ChildPool
+from lanekit.resolve import find_project_root, load_environments
+from lanekit.settings import make_child_environment
+from lanekit.stage_runner import Workplace
+from lanekit.stage_worker import StageWorker
+
+HEAVY = ("torch", "transformers", "vllm", "llmcompressor", "peft", "trl", "datasets")
+
+
+class SlowStore(FolderStore):
+    """A store that takes its time to publish."""
+
+    seconds = 0.0
+
+    def publish_artifact(self, locator: Locator, folder: Path, manifest: Manifest) -> None:
+        time.sleep(self.seconds)
+        super().publish_artifact(locator, folder, manifest)
+
+
+def main() -> None:
+    """Work until SIGTERM."""
+    settings = json.loads(sys.argv[1])
+    root = Path(settings["root"])
+    configure_logs(service=settings["service"])
+    devices = [Device(name, name, settings["device_kind"]) for name in settings["devices"]] or list_devices()
+    SlowStore.seconds = settings["publish_seconds"]
+    place = Workplace(
+        store=SlowStore(root / "store"),
+        pool=ChildPool(root / "logs", make_child_environment()),
+        devices=devices,
+        environments=load_environments(find_project_root()),
+        lock_folder=root / "locks" if settings["locks"] else None,
+        save_log=lambda name, path: (root / f"{name}.saved").write_bytes(path.read_bytes()) and None,
+        alive_file=root / f"alive-{settings['service']}",
+        timing=Timing(**settings["timing"]),
+    )
+    StageWorker(settings["service"], redis.Redis.from_url(settings["redis"]), place).work()
+    structlog.get_logger().info("modules", heavy=[name for name in HEAVY if name in sys.modules])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,307 @@
+"""Real worker processes over a real Redis: what they run, survive and hand back."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from real_services import RedisServer
+from worker_bench import Bench, is_dead, make_fetch, make_timed, wait_for
+
+from lanekit import wire
+from lanekit.artifacts import FolderStore
+from lanekit.devices import list_devices
+from lanekit.lease import name_intervals, name_lease
+
+
+@pytest.fixture
+def bench(tmp_path: Path, redis_server: RedisServer) -> Iterator[Bench]:
+    FolderStore(tmp_path / "store")
+    redis_server.client().flushall()
+    bench = Bench(tmp_path, redis_server)
+    yield bench
+    bench.close()
+
+
+def test_a_job_is_run_committed_and_told_of(bench: Bench) -> None:
+    run = make_fetch("write")
+    worker = bench.start("trainer")
+    job_id = bench.enqueue(run)
+    bench.await_status(job_id, "finished")
+    assert bench.store.find_artifact(run) is not None
+    names = [event["event"] for event in worker.read_events()]
+    assert names == ["worker_started", "job_taken", "stage_started", "stage_committed"]
+    started, committed = worker.read_events("stage_started")[0], worker.read_events("stage_committed")[0]
+    assert (started["key"], started["name"], started["attempt"]) == (run.key, run.name, 1)
+    assert committed["existing"] is False
+    assert committed["size_bytes"] > 0
+    moment = datetime.fromisoformat(committed["timestamp"].replace("Z", "+00:00"))
+    assert moment.utcoffset() == timedelta(0)
+    wait_for((bench.root / f"{run.name}.saved").is_file, "the log is not kept")
+    assert (bench.root / "alive-trainer").is_file()
+    key = wait_for(lambda: bench.client.keys("lanekit:worker:*"), "no report of the worker")[0]
+    report = wire.WorkerReport.model_validate_json(bench.client.get(key) or b"")
+    assert report.queues == ("trainer",)
+    assert not bench.client.exists(wire.name_report(job_id))
+
+    bench.enqueue(run)
+    wait_for(lambda: len(worker.read_events("stage_committed")) == 2, "the second job is not done")
+    assert worker.read_events("stage_committed")[1]["existing"] is True
+    assert len(worker.read_events("stage_started")) == 1
+
+    assert worker.stop() < 8
+    assert worker.process.returncode == 0
+    assert worker.read_events("modules")[0]["heavy"] == []
+    assert not bench.client.keys("lanekit:worker:*")
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "transient"),
+    [
+        ("refuse", "keep_layers is 31", False),
+        ("busy", "the GPU is busy", True),
+        ("crash", "RuntimeError: no idea", False),
+        ("quit", "the worker process died (exit code 7)", True),
+    ],
+)
+def test_failures_say_why_and_whether_they_may_pass(
+    bench: Bench, name: str, message: str, transient: bool
+) -> None:
+    worker = bench.start("trainer")
+    job_id = bench.enqueue(make_fetch(name))
+    failure = bench.await_failure(job_id)
+    assert failure.message.startswith(message)
+    assert failure.remedy
+    assert failure.transient is transient
+    assert failure.worker == worker.read_events("worker_started")[0]["name"]
+    assert bench.status(job_id) == "failed"
+    assert 0 < bench.client.ttl(wire.name_failure(job_id)) <= wire.FAILURE_TTL_SECONDS
+    assert worker.read_events("stage_failed")[0]["transient"] is transient
+    run = make_fetch("write")
+    bench.await_status(bench.enqueue(run), "finished")
+
+
+def test_a_later_success_removes_the_failure(bench: Bench) -> None:
+    run = make_fetch("write")
+    job_id = wire.make_job_id(run)
+    bench.client.set(wire.name_failure(job_id), wire.FailureReport(message="no").model_dump_json())
+    bench.start("trainer")
+    bench.enqueue(run)
+    bench.await_status(job_id, "finished")
+    assert bench.failure(job_id) is None
+
+
+def test_the_time_limit_stops_the_stage(bench: Bench) -> None:
+    run = make_fetch("sleep")
+    bench.start("trainer")
+    job_id = bench.enqueue(run, timeout_s=1)
+    pid = bench.read_pid(run)
+    failure = bench.await_failure(job_id)
+    assert failure.message == f"{run.name} ran longer than fetch_model may: 1 s"
+    assert "timeout_s" in failure.remedy
+    assert not failure.transient
+    assert is_dead(pid)
+
+
+def test_a_cancelled_job_ends(bench: Bench) -> None:
+    run = make_fetch("sleep")
+    bench.start("trainer")
+    job_id = bench.enqueue(run)
+    pid = bench.read_pid(run)
+    bench.client.set(wire.name_cancel(job_id), 1, ex=60)
+    failure = bench.await_failure(job_id)
+    assert (failure.message, failure.transient) == ("cancelled", False)
+    assert is_dead(pid)
+    assert bench.client.exists(wire.name_cancel(job_id))  # the controller reads it beside the failure
+
+
+@pytest.mark.parametrize("state", ["running", "waiting for the device"])
+def test_sigterm_hands_the_job_back(bench: Bench, state: str) -> None:
+    run = make_timed("prune", 60_000)
+    device = list_devices()[0].id
+    worker = bench.start("trainer", timing={"report": 5.0, "lease_ttl": 20.0, "job_ttl": 60.0})
+    if state != "running":
+        bench.client.set(name_lease(device), "somebody's")
+    other = bench.enqueue(make_timed("prune", 60_000, seed=1), queue="trainer")
+    bench.client.delete("rq:queue:trainer")
+    job_id = bench.enqueue(run)
+    bench.await_state(job_id, state)
+    bench.client.rpush("rq:queue:trainer", other)
+    pid = bench.read_pid(run) if state == "running" else 0
+    assert worker.stop() < 10
+    assert worker.process.returncode == 0
+    assert bench.client.lrange("rq:queue:trainer", 0, -1) == [job_id.encode(), other.encode()]
+    assert bench.status(job_id) == "queued"
+    assert bench.failure(job_id) is None
+    assert not bench.client.keys("lanekit:report:*")
+    assert not bench.client.keys("lanekit:worker:*")
+    assert not bench.client.keys("lanekit:line*")
+    assert not bench.client.zcard("rq:wip:trainer")
+    if state == "running":
+        assert not bench.client.exists(name_lease(device))
+        assert is_dead(pid)
+    assert not list((bench.root / "store/scratch").iterdir())
+    assert worker.read_events("job_handed_back")
+
+
+def test_sigterm_lets_a_finished_stage_be_published(bench: Bench) -> None:
+    run = make_fetch("write")
+    worker = bench.start("trainer", publish_seconds=2)
+    job_id = bench.enqueue(run)
+    bench.await_state(job_id, "publishing")
+    worker.stop()
+    assert worker.process.returncode == 0
+    assert bench.status(job_id) == "finished"
+    assert bench.store.find_artifact(run) is not None
+
+
+def test_sigterm_hands_back_what_the_store_does_not_take_in_time(bench: Bench) -> None:
+    run = make_fetch("write")
+    worker = bench.start("trainer", publish_seconds=60, timing={"publish": 1.0})
+    job_id = bench.enqueue(run)
+    bench.await_state(job_id, "publishing")
+    assert worker.stop() < 5
+    assert worker.process.returncode == 0
+    assert bench.status(job_id) == "queued"
+    assert bench.client.lrange("rq:queue:trainer", 0, -1) == [job_id.encode()]
+    assert not bench.client.keys("lanekit:report:*")
+    assert bench.store.find_artifact(run) is None
+
+
+def test_a_killed_holder_loses_the_device_to_the_next(bench: Bench) -> None:
+    device = list_devices()[0].id
+    held, wanted = make_timed("prune", 60_000), make_timed("gptq", 100)
+    trainer = bench.start("trainer")
+    bench.enqueue(held)
+    pid = bench.read_pid(held)
+    bench.start("quantizer")
+    job_id = bench.enqueue(wanted)
+    bench.await_state(job_id, "waiting for the device")
+    start = time.monotonic()
+    trainer.stop(signal.SIGKILL)
+    bench.await_status(job_id, "finished")
+    assert time.monotonic() - start < 2.0 + 5  # the lease's life and a little
+    assert is_dead(pid)
+    interval = json.loads(bench.client.lrange(name_intervals(device), 0, -1)[-1])
+    assert interval["stage"] == "gptq"
+    wait_for(
+        lambda: len(bench.client.keys("lanekit:worker:*")) == 1 and not bench.client.keys("lanekit:report:*"),
+        "the dead worker's reports stay",
+    )
+
+
+def test_stages_of_four_workers_never_share_a_device(bench: Bench) -> None:
+    for service in ("trainer", "trainer", "quantizer", "evaluator"):
+        bench.start(service, await_report=False)
+    runs = [make_timed("prune", 300, seed) for seed in range(4)]
+    runs += [make_timed("gptq", 300, seed) for seed in range(2)]
+    runs += [make_timed("evaluate", 300, seed) for seed in range(2)]
+    runs += [make_timed("measure_speed", 300, hardware=list_devices()[0].name)]
+    for job_id in [bench.enqueue(run) for run in runs]:
+        bench.await_status(job_id, "finished", 60)
+    own = sorted((line["start"], line["end"]) for line in bench.read_record())
+    assert len(own) == len(runs)
+    intervals = [json.loads(i) for i in bench.client.lrange(name_intervals(list_devices()[0].id), 0, -1)]
+    assert {i["stage"] for i in intervals} == {"prune", "gptq", "evaluate", "measure_speed"}
+    assert len({i["worker"] for i in intervals}) == 4
+    held = sorted((i["acquired_at"], i["released_at"]) for i in intervals)
+    assert len(held) == len(runs)
+    for spans in (own, held):
+        assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+    order = [line["stage"] for line in bench.read_record() if line["stage"] in ("evaluate", "measure_speed")]
+    assert order == ["evaluate", "evaluate", "measure_speed"]  # the evaluator measures speed last
+
+
+def test_an_exclusive_stage_has_every_device_of_its_host(bench: Bench) -> None:
+    for service in ("trainer", "trainer", "evaluator"):
+        bench.start(service, devices=["gpu-a", "gpu-b"], device_kind="cuda")
+    jobs = [bench.enqueue(make_timed("prune", 1000, seed)) for seed in range(4)]
+    wait_for(lambda: bench.client.exists(name_lease("gpu-a"), name_lease("gpu-b")) == 2, "both are used")
+    jobs.append(bench.enqueue(make_timed("measure_speed", 500, hardware="gpu-a")))
+    for job_id in jobs:
+        bench.await_status(job_id, "finished")
+    lines = bench.read_record()
+    speed = next(line for line in lines if line["stage"] == "measure_speed")
+    others = [line for line in lines if line is not speed]
+    assert all(line["end"] <= speed["start"] or speed["end"] <= line["start"] for line in others)
+    assert {line["visible"] for line in others} == {"0", "1"}
+    assert speed["visible"] == "0"
+    assert any(a is not b and a["start"] < b["end"] and b["start"] < a["end"] for a in others for b in others)
+
+
+@pytest.mark.parametrize("fault", ["restart", "flush", "wiped"])
+def test_a_stage_outlives_redis(bench: Bench, redis_server: RedisServer, fault: str) -> None:
+    """Away for longer than the lease, or flushed, with another worker waiting for the device."""
+    run = make_timed("prune", 8_000)
+    trainer, quantizer = bench.start("trainer"), bench.start("quantizer")
+    job_id = bench.enqueue(run)
+    pid = bench.read_pid(run)
+    waiting = make_timed("gptq", 100)
+    waiting_id = bench.enqueue(waiting)
+    bench.await_state(waiting_id, "waiting for the device")
+    if fault == "flush":
+        bench.client.flushall()
+    else:
+        with redis_server.outage():
+            time.sleep(4)  # twice the lease's life
+        if fault == "wiped":
+            bench.client.flushall()
+    wait_for(lambda: len(bench.client.keys("lanekit:worker:*")) == 2, "the workers do not report again", 5)
+    wait_for(lambda: bench.report(job_id).get("state") == "running", "the job is not reported again", 5)
+    wait_for(lambda: bench.client.scard("rq:workers") == 2, "the workers are not registered again", 5)
+    assert not is_dead(pid)
+    wait_for(lambda: trainer.read_events("stage_committed"), "the stage is not committed")
+    wait_for(lambda: quantizer.read_events("stage_committed"), "the waiting stage is not committed")
+    assert bench.store.find_artifact(run) is not None
+    assert len(trainer.read_events("stage_started")) == 1
+    assert not trainer.read_events("stage_failed") + quantizer.read_events("stage_failed")
+    first, second = bench.read_record()
+    assert first["end"] <= second["start"]
+    if fault == "restart":
+        bench.await_status(job_id, "finished", 10)
+        assert [event["event"] for event in trainer.read_events() if event["event"].startswith("redis")] == [
+            "redis_lost",
+            "redis_back",
+        ]
+    else:
+        wait_for(lambda: not bench.client.keys("lanekit:report:*"), "a report stays", 5)
+        assert not bench.client.keys("rq:job:*")
+        assert not bench.client.keys("rq:execution*")
+        assert not bench.client.keys("rq:results:*")
+    bench.await_status(bench.enqueue(make_fetch("write")), "finished")
+
+
+def test_an_idle_worker_survives_and_starts_without_redis(bench: Bench, redis_server: RedisServer) -> None:
+    idle = bench.start("trainer")
+    with redis_server.outage():
+        late = bench.start("trainer")
+        stopped = bench.start("quantizer")
+        time.sleep(3)
+        assert idle.process.poll() is None
+        assert late.process.poll() is None
+        assert stopped.stop() < 10
+        assert stopped.process.returncode == 0
+    jobs = [bench.enqueue(make_fetch("write", digest=str(n) * 40)) for n in range(6)]
+    for job_id in jobs:
+        bench.await_status(job_id, "finished")
+    for worker in (idle, late):
+        wait_for(lambda w=worker: w.read_events("redis_back"), "a worker does not say that Redis is back")
+
+
+def test_a_lease_that_another_took_stops_the_stage(bench: Bench) -> None:
+    run = make_timed("prune", 60_000)
+    bench.start("trainer", locks=False)
+    job_id = bench.enqueue(run)
+    pid = bench.read_pid(run)
+    bench.client.set(name_lease(list_devices()[0].id), "somebody else's")
+    failure = bench.await_failure(job_id)
+    assert failure.message.startswith("another worker holds")
+    assert failure.transient
+    assert is_dead(pid)
+    assert bench.client.get(name_lease(list_devices()[0].id)) == b"somebody else's"

@@ -1,0 +1,210 @@
+"""A bench for worker processes: starts them, queues jobs as the controller does, reads logs and Redis."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import redis
+from real_services import RedisServer
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from lanekit import wire
+from lanekit.artifacts import FolderStore
+from lanekit.params import (
+    EngineParams,
+    EvaluateParams,
+    FetchModelParams,
+    GptqParams,
+    MeasureSpeedParams,
+    Parameters,
+    PruneParams,
+    Source,
+)
+from lanekit.plan import StageRun, make_stage_run
+from lanekit.resolve import find_project_root, load_environments
+from lanekit.safe_job import FUNCTION
+
+TESTS = Path(__file__).parent
+PATIENCE_SECONDS = 30.0
+FAST = {"report": 0.5, "lease_ttl": 2.0, "job_ttl": 20.0, "poll": 0.05}
+ENVIRONMENTS = load_environments(find_project_root())
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
+    """Wait until something is so, and return what the condition returned."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"waited {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def is_dead(pid: int) -> bool:
+    """Whether a process is gone, or only waits to be reaped."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def make_run(stage: str, params: Parameters) -> StageRun:
+    """Make a run of this image's own versions, without inputs."""
+    return make_stage_run(stage, params, {}, ENVIRONMENTS)
+
+
+def make_fetch(name: str, digest: str = "a" * 40) -> StageRun:
+    """Make a run without a device; `name` is what the double does."""
+    return make_run("fetch_model", FetchModelParams(name=name, model=Source(source="org/m", digest=digest)))
+
+
+def make_timed(stage: str, milliseconds: int, seed: int = 0, hardware: str = "") -> StageRun:
+    """Make a run on the device that takes so long; the seed tells equal ones apart."""
+    engine = EngineParams(engine="transformers", max_model_len=milliseconds, seed=seed)
+    params: dict[str, Parameters] = {
+        "prune": PruneParams(keep_layers=1, max_length=milliseconds, seed=seed),
+        "gptq": GptqParams(scheme="W4A16", max_length=milliseconds, seed=seed),
+        "evaluate": EvaluateParams(engine=engine, benchmarks=()),
+        "measure_speed": MeasureSpeedParams(engine=engine, hardware=hardware),
+    }
+    return make_run(stage, params[stage])
+
+
+@dataclass
+class WorkerProcess:
+    """One worker process and its log."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def read_events(self, name: str = "") -> list[dict[str, Any]]:
+        """Return its log's events; a line that is no JSON object fails the test."""
+        lines = self.log.read_text(encoding="utf-8").splitlines()
+        events = [json.loads(line) for line in lines]
+        return [event for event in events if not name or event["event"] == name]
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> float:
+        """Stop it, and return the seconds it took."""
+        start = time.monotonic()
+        self.process.send_signal(how)
+        self.process.wait(PATIENCE_SECONDS)
+        return time.monotonic() - start
+
+
+@dataclass
+class Bench:
+    """Workers over one folder store and one Redis."""
+
+    root: Path
+    server: RedisServer
+    workers: list[WorkerProcess] = field(default_factory=list)
+
+    @property
+    def client(self) -> redis.Redis:
+        """A raw client."""
+        return self.server.client()
+
+    @property
+    def store(self) -> FolderStore:
+        """The store."""
+        return FolderStore(self.root / "store")
+
+    def start(self, service: str, *, await_report: bool = True, **settings: Any) -> WorkerProcess:
+        """Start a worker, and wait until it reports."""
+        timing = {**FAST, **settings.pop("timing", {})}
+        text = json.dumps(
+            {
+                "service": service, "root": str(self.root), "redis": self.server.url, "locks": True,
+                "devices": [], "device_kind": "cpu", "publish_seconds": 0, "timing": timing, **settings,
+            }
+        )  # fmt: skip
+        log = self.root / f"worker-{len(self.workers)}.log"
+        path = os.pathsep.join([str(TESTS / "double_services"), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": path, "LANEKIT_TEST_RECORD": str(self.root / "record")}
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                [sys.executable, str(TESTS / "folder_worker.py"), text],
+                stdout=stream, stderr=stream, env=environment,
+            )  # fmt: skip
+        worker = WorkerProcess(process, log)
+        self.workers.append(worker)
+        if await_report:
+            wait_for(lambda: worker.read_events("worker_started"), f"{service} does not start")
+        return worker
+
+    def enqueue(self, run: StageRun, timeout_s: int = 60, **changes: Any) -> str:
+        """Queue a run as the controller does; return its job id."""
+        payload = wire.StageJob(
+            stage=run.type.name,
+            key=run.key,
+            params=run.params.model_dump(mode="json"),
+            timeout_s=timeout_s,
+        )
+        queue = Queue(
+            changes.pop("queue", wire.name_queue(run)), connection=self.client, serializer=JSONSerializer
+        )
+        job_id = changes.pop("job_id", wire.make_job_id(run))
+        queue.enqueue_call(
+            FUNCTION, kwargs={"payload": payload.model_dump(mode="json") | changes}, timeout=-1,
+            result_ttl=600, failure_ttl=600, job_id=job_id,
+        )  # fmt: skip
+        return job_id
+
+    def status(self, job_id: str) -> str:
+        """Return RQ's word for a job, an empty string where it is gone."""
+        return (self.client.hget(f"rq:job:{job_id}", "status") or b"").decode()
+
+    def await_status(self, job_id: str, status: str, seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait for RQ's word for a job."""
+        wait_for(lambda: self.status(job_id) == status, f"{job_id} is not {status}", seconds)
+
+    def report(self, job_id: str) -> dict[str, Any]:
+        """Return a job's report, empty where there is none."""
+        return json.loads(self.client.get(wire.name_report(job_id)) or b"{}")
+
+    def await_state(self, job_id: str, state: str) -> None:
+        """Wait until the worker says that the job is in a state."""
+        wait_for(lambda: self.report(job_id).get("state") == state, f"{job_id} is not {state}")
+
+    def failure(self, job_id: str) -> wire.FailureReport | None:
+        """Return why a job failed."""
+        content = self.client.get(wire.name_failure(job_id))
+        return wire.FailureReport.model_validate_json(content) if content else None
+
+    def await_failure(self, job_id: str) -> wire.FailureReport:
+        """Wait for the reason of a failure."""
+        found: wire.FailureReport = wait_for(lambda: self.failure(job_id), f"{job_id} has not failed")
+        return found
+
+    def read_pid(self, run: StageRun) -> int:
+        """Wait until a stage has told the process it runs in."""
+        name = f"{run.name}-*/pid"
+        text = wait_for(
+            lambda: [t for p in (self.root / "store/scratch").glob(name) if (t := p.read_text())],
+            f"{run.name} does not run",
+        )
+        return int(text[0])
+
+    def read_record(self) -> list[dict[str, Any]]:
+        """Return what the timed stages wrote down, in order of their ends."""
+        path = self.root / "record"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.process.kill()
+                worker.process.wait()
