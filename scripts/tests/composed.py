@@ -17,6 +17,7 @@ from commands import ROOT, make_environment
 
 WORKERS = ("trainer", "quantizer", "evaluator", "ranker")
 SERVICES = (*WORKERS, "controller")
+N_LANES = 12
 CPU_FILES = ("docker-compose.yml", "docker-compose.cpu.yml")
 
 
@@ -63,13 +64,16 @@ class Stack:
         head = ["docker", "compose", "-p", self.project, "--env-file", str(self.env_file), *files]
         return run_command([*head, *arguments], timeout_s=timeout_s, cwd=ROOT)
 
+    def name_script(self, script: str) -> list[str]:
+        """Return the command line of one of scripts/ on this stack; further options go behind it."""
+        return [sys.executable, str(ROOT / "scripts" / script), "--env-file", str(self.env_file)]
+
     def run_script(
         self, script: str, *arguments: str, expect: int = 0, timeout_s: float = 1200
     ) -> subprocess.CompletedProcess[str]:
         """Run one of scripts/ as a person does, in this stack's folder."""
-        own = () if "--env-file" in arguments else ("--env-file", str(self.env_file))
         done = subprocess.run(
-            [sys.executable, str(ROOT / "scripts" / script), *arguments, *own],
+            [*self.name_script(script), *arguments],
             cwd=self.folder, env=make_environment(), capture_output=True, text=True,
             timeout=timeout_s, check=False,
         )  # fmt: skip
@@ -107,6 +111,15 @@ class Stack:
     def down(self) -> None:
         """Remove the containers and the volumes."""
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", "5")
+
+
+@dataclass
+class FinishedRun:
+    """What the scripts printed and brought to the host; `mirror` is a folder store with every artifact."""
+
+    printed: str
+    folder: Path
+    mirror: Path
 
 
 def wait_until(check: Callable[[], Any], what: str, timeout_s: float = 120, pause_s: float = 0.5) -> Any:

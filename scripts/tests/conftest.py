@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from commands import ROOT, Runner, make_environment
-from composed import Stack, run_stack
+from composed import FinishedRun, Stack, run_stack
 
 from tiny.datasets import build_datasets, write_datasets
 
@@ -80,3 +80,11 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> None:
 def stack(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The composed stack, for the whole session."""
     yield from run_stack(Stack("lanes-test", tmp_path_factory.mktemp("stack")))
+
+
+@pytest.fixture(scope="session")
+def finished_run(stack: Stack, experiment: Path) -> FinishedRun:
+    """All lanes, enqueued, watched to the end and fetched."""
+    done = stack.run_script("enqueue_lane.py", "--experiment", str(experiment), "--all", "--watch")
+    stack.run_script("fetch.py", "--store", "mirror")
+    return FinishedRun(done.stdout, stack.folder, stack.folder / "mirror")

@@ -21,10 +21,14 @@ RECOVERY_S = 120.0
 
 @dataclass
 class FaultRow:
-    """One line of the table; stages are counted by what the workers logged."""
+    """One line of the table; `since` is when the fault began, in seconds since the epoch.
+
+    Stages that began again are counted to the last fault before them.
+    """
 
     fault: str
     hit: str
+    since: float
     recovered_s: float
     begun_again: int = 0
     recomputed: int = 0
@@ -96,7 +100,7 @@ def kill_worker(scene: Scene, service: str) -> FaultRow:
     seconds = measure(
         lambda: scene.has_event(service, "stage_started", since, key=key), f"{job_id} begun again", since
     )
-    return FaultRow(f"kill -9 {service}", job_id.rsplit("-", 1)[0], seconds)
+    return FaultRow(f"kill -9 {service}", job_id.rsplit("-", 1)[0], since, seconds)
 
 
 def kill_controller(scene: Scene) -> FaultRow:
@@ -107,7 +111,7 @@ def kill_controller(scene: Scene) -> FaultRow:
     seconds = measure(
         lambda: scene.has_event("controller", "controller_started", since), "the controller is back", since
     )
-    return FaultRow("kill -9 controller", "", seconds)
+    return FaultRow("kill -9 controller", "", since, seconds)
 
 
 def count_workers(scene: Scene) -> int:
@@ -124,7 +128,7 @@ def restart_redis(scene: Scene) -> FaultRow:
     since = time.time()
     scene.stack.compose("restart", "--timeout", "5", "redis")
     seconds = measure(lambda: count_workers(scene) == len(WORKERS), "every worker reports again", since)
-    return FaultRow("Redis restarted", job_id.rsplit("-", 1)[0], seconds)
+    return FaultRow("Redis restarted", job_id.rsplit("-", 1)[0], since, seconds)
 
 
 def flush_redis(scene: Scene) -> FaultRow:
@@ -137,7 +141,7 @@ def flush_redis(scene: Scene) -> FaultRow:
         and scene.connect().exists(f"lanekit:snapshot:{scene.run_id}"),
         "workers and the run's snapshot are back", since,
     )  # fmt: skip
-    return FaultRow("Redis flushed", job_id.rsplit("-", 1)[0], seconds)
+    return FaultRow("Redis flushed", job_id.rsplit("-", 1)[0], since, seconds)
 
 
 def stop_minio(scene: Scene) -> FaultRow:
@@ -155,7 +159,7 @@ def stop_minio(scene: Scene) -> FaultRow:
         ),
         f"{job_id} committed", since,
     )  # fmt: skip
-    return FaultRow(f"MinIO stopped for {OUTAGE_S:.0f} s", job_id.rsplit("-", 1)[0], seconds)
+    return FaultRow(f"MinIO stopped for {OUTAGE_S:.0f} s", job_id.rsplit("-", 1)[0], since, seconds)
 
 
 def cut_upload(scene: Scene, service: str) -> FaultRow:
@@ -178,7 +182,7 @@ def cut_upload(scene: Scene, service: str) -> FaultRow:
     seconds = measure(
         lambda: scene.has_event(service, "stage_committed", since, key=key), f"{job_id} committed", since
     )
-    return FaultRow(f"network cut mid-upload for {CUT_S:.0f} s", job_id.rsplit("-", 1)[0], seconds)
+    return FaultRow(f"network cut mid-upload for {CUT_S:.0f} s", job_id.rsplit("-", 1)[0], since, seconds)
 
 
 def count_dropped(chain: list[str]) -> int:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from browser import click, find, log_in, open_browser, take_picture
-from composed import Stack
-from test_stack_run import N_LANES, FinishedRun
+from composed import N_LANES, FinishedRun, Stack
 
 pytestmark = [pytest.mark.slow, pytest.mark.stack]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,28 +11,9 @@ from typing import Any
 import pytest
 import redis
 from commands import Runner, read_table
-from composed import SERVICES, WORKERS, Stack, run_command
+from composed import N_LANES, SERVICES, WORKERS, FinishedRun, Stack, run_command
 
 pytestmark = [pytest.mark.slow, pytest.mark.stack]
-
-N_LANES = 12
-
-
-@dataclass
-class FinishedRun:
-    """What the scripts printed and brought to the host; `mirror` is a folder store with every artifact."""
-
-    printed: str
-    folder: Path
-    mirror: Path
-
-
-@pytest.fixture(scope="session")
-def finished_run(stack: Stack, experiment: Path) -> FinishedRun:
-    """All lanes, enqueued, watched to the end and fetched."""
-    done = stack.run_script("enqueue_lane.py", "--experiment", str(experiment), "--all", "--watch")
-    stack.run_script("fetch.py", "--store", "mirror")
-    return FinishedRun(done.stdout, stack.folder, stack.folder / "mirror")
 
 
 def read_keys(store: Path) -> dict[str, dict[str, Any]]:
@@ -107,7 +87,7 @@ def test_containers_run_as_compose_says(finished_run: FinishedRun, stack: Stack)
         assert stack.inspect(service, "{{.HostConfig.ReadonlyRootfs}}") == "true"
         assert stack.inspect(service, "{{.RestartCount}}") == "0"
     password = stack.read_secret("REDIS_PASSWORD")
-    assert password not in run_command(["docker", "top", stack.find_container("redis"), "-eo", "args"])
+    assert password not in run_command(["docker", "top", stack.find_container("redis"), "-eo", "pid,args"])
 
 
 def test_asking_for_the_same_run_again_computes_nothing(

@@ -13,9 +13,8 @@ import pytest
 from real_services import RedisServer
 from rq import Callback, Queue
 from rq.serializers import JSONSerializer, PickleSerializer
-from worker_bench import Bench, make_fetch, make_timed, wait_for
+from worker_bench import Bench, make_fetch, make_timed, open_bench, wait_for
 
-from lanekit.artifacts import FolderStore
 from lanekit.errors import InputError
 from lanekit.safe_job import FUNCTION, MAX_DATA_BYTES, SafeJob, find_job, unpack_data
 
@@ -32,11 +31,8 @@ class Bomb:
 
 @pytest.fixture
 def bench(tmp_path: Path, redis_server: RedisServer) -> Iterator[Bench]:
-    FolderStore(tmp_path / "store")
-    redis_server.client().flushall()
-    bench = Bench(tmp_path, redis_server)
-    yield bench
-    bench.close()
+    with open_bench(tmp_path, redis_server) as bench:
+        yield bench
 
 
 def push(bench: Bench, job_id: str, data: bytes | None, **fields: Any) -> str:

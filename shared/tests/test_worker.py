@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import signal
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from real_services import RedisServer
-from worker_bench import Bench, is_dead, make_fetch, make_timed, wait_for
+from worker_bench import Bench, is_dead, make_fetch, make_timed, open_bench, wait_for
 
 from lanekit import wire
-from lanekit.artifacts import FolderStore
 from lanekit.devices import list_devices
-from lanekit.lease import name_intervals, name_lease
+from lanekit.lease import name_lease
 
 
 @pytest.fixture
 def bench(tmp_path: Path, redis_server: RedisServer) -> Iterator[Bench]:
-    FolderStore(tmp_path / "store")
-    redis_server.client().flushall()
-    bench = Bench(tmp_path, redis_server)
-    yield bench
-    bench.close()
+    with open_bench(tmp_path, redis_server) as bench:
+        yield bench
 
 
 def test_a_job_is_run_committed_and_told_of(bench: Bench) -> None:
@@ -174,67 +167,6 @@ def test_sigterm_hands_back_what_the_store_does_not_take_in_time(bench: Bench) -
     assert bench.store.find_artifact(run) is None
 
 
-def test_a_killed_holder_loses_the_device_to_the_next(bench: Bench) -> None:
-    device = list_devices()[0].id
-    held, wanted = make_timed("prune", 60_000), make_timed("gptq", 100)
-    trainer = bench.start("trainer")
-    bench.enqueue(held)
-    pid = bench.read_pid(held)
-    bench.start("quantizer")
-    job_id = bench.enqueue(wanted)
-    bench.await_state(job_id, "waiting for the device")
-    start = time.monotonic()
-    trainer.stop(signal.SIGKILL)
-    bench.await_status(job_id, "finished")
-    assert time.monotonic() - start < 2.0 + 5  # the lease's life and a little
-    assert is_dead(pid)
-    interval = json.loads(bench.client.lrange(name_intervals(device), 0, -1)[-1])
-    assert interval["stage"] == "gptq"
-    wait_for(
-        lambda: len(bench.client.keys("lanekit:worker:*")) == 1 and not bench.client.keys("lanekit:report:*"),
-        "the dead worker's reports stay",
-    )
-
-
-def test_stages_of_four_workers_never_share_a_device(bench: Bench) -> None:
-    for service in ("trainer", "trainer", "quantizer", "evaluator"):
-        bench.start(service, await_report=False)
-    runs = [make_timed("prune", 300, seed) for seed in range(4)]
-    runs += [make_timed("gptq", 300, seed) for seed in range(2)]
-    runs += [make_timed("evaluate", 300, seed) for seed in range(2)]
-    runs += [make_timed("measure_speed", 300, hardware=list_devices()[0].name)]
-    for job_id in [bench.enqueue(run) for run in runs]:
-        bench.await_status(job_id, "finished", 60)
-    own = sorted((line["start"], line["end"]) for line in bench.read_record())
-    assert len(own) == len(runs)
-    intervals = [json.loads(i) for i in bench.client.lrange(name_intervals(list_devices()[0].id), 0, -1)]
-    assert {i["stage"] for i in intervals} == {"prune", "gptq", "evaluate", "measure_speed"}
-    assert len({i["worker"] for i in intervals}) == 4
-    held = sorted((i["acquired_at"], i["released_at"]) for i in intervals)
-    assert len(held) == len(runs)
-    for spans in (own, held):
-        assert all(end <= start for (_, end), (start, _) in pairwise(spans))
-    order = [line["stage"] for line in bench.read_record() if line["stage"] in ("evaluate", "measure_speed")]
-    assert order == ["evaluate", "evaluate", "measure_speed"]  # the evaluator measures speed last
-
-
-def test_an_exclusive_stage_has_every_device_of_its_host(bench: Bench) -> None:
-    for service in ("trainer", "trainer", "evaluator"):
-        bench.start(service, devices=["gpu-a", "gpu-b"], device_kind="cuda")
-    jobs = [bench.enqueue(make_timed("prune", 1000, seed)) for seed in range(4)]
-    wait_for(lambda: bench.client.exists(name_lease("gpu-a"), name_lease("gpu-b")) == 2, "both are used")
-    jobs.append(bench.enqueue(make_timed("measure_speed", 500, hardware="gpu-a")))
-    for job_id in jobs:
-        bench.await_status(job_id, "finished")
-    lines = bench.read_record()
-    speed = next(line for line in lines if line["stage"] == "measure_speed")
-    others = [line for line in lines if line is not speed]
-    assert all(line["end"] <= speed["start"] or speed["end"] <= line["start"] for line in others)
-    assert {line["visible"] for line in others} == {"0", "1"}
-    assert speed["visible"] == "0"
-    assert any(a is not b and a["start"] < b["end"] and b["start"] < a["end"] for a in others for b in others)
-
-
 @pytest.mark.parametrize("fault", ["restart", "flush", "wiped"])
 def test_a_stage_outlives_redis(bench: Bench, redis_server: RedisServer, fault: str) -> None:
     """Away for longer than the lease, or flushed, with another worker waiting for the device."""
@@ -292,16 +224,3 @@ def test_an_idle_worker_survives_and_starts_without_redis(bench: Bench, redis_se
         bench.await_status(job_id, "finished")
     for worker in (idle, late):
         wait_for(lambda w=worker: w.read_events("redis_back"), "a worker does not say that Redis is back")
-
-
-def test_a_lease_that_another_took_stops_the_stage(bench: Bench) -> None:
-    run = make_timed("prune", 60_000)
-    bench.start("trainer", locks=False)
-    job_id = bench.enqueue(run)
-    pid = bench.read_pid(run)
-    bench.client.set(name_lease(list_devices()[0].id), "somebody else's")
-    failure = bench.await_failure(job_id)
-    assert failure.message.startswith("another worker holds")
-    assert failure.transient
-    assert is_dead(pid)
-    assert bench.client.get(name_lease(list_devices()[0].id)) == b"somebody else's"

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 from real_services import MinioServer, RedisServer
-from worker_bench import TESTS, Bench, WorkerProcess, make_fetch, wait_for
+from worker_bench import TESTS, Bench, WorkerProcess, make_fetch, open_bench, wait_for
 
-from lanekit.artifacts import FolderStore
 from lanekit.minio_client import make_client
 from lanekit.minio_store import MinioStore
 from lanekit.specs import BUCKETS
@@ -23,11 +22,8 @@ COMMAND = [sys.executable, "-m", "lanekit.worker", "--service"]
 
 @pytest.fixture
 def bench(tmp_path: Path, redis_server: RedisServer) -> Iterator[Bench]:
-    FolderStore(tmp_path / "store")
-    redis_server.client().flushall()
-    bench = Bench(tmp_path, redis_server)
-    yield bench
-    bench.close()
+    with open_bench(tmp_path, redis_server) as bench:
+        yield bench
 
 
 def start(bench: Bench, service: str, **variables: str) -> WorkerProcess:

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,18 @@ def make_timed(stage: str, milliseconds: int, seed: int = 0, hardware: str = "")
         "measure_speed": MeasureSpeedParams(engine=engine, hardware=hardware),
     }
     return make_run(stage, params[stage])
+
+
+@contextmanager
+def open_bench(root: Path, server: RedisServer) -> Iterator[Bench]:
+    """Give a bench over an empty Redis and an empty store; its workers end with the block."""
+    FolderStore(root / "store")
+    server.client().flushall()
+    bench = Bench(root, server)
+    try:
+        yield bench
+    finally:
+        bench.close()
 
 
 @dataclass

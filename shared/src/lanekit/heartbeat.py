@@ -5,6 +5,7 @@ Redis may be away for minutes: the thread goes on, and everything is told again 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -59,7 +60,7 @@ class Link:
 
     def __init__(self) -> None:
         self.is_up = True
-        self.last_answer = time.monotonic()
+        self.last_answer = -math.inf  # alive is who was answered
         self._mutex = threading.Lock()
 
     def note_answer(self) -> None:
@@ -67,7 +68,8 @@ class Link:
         with self._mutex:
             now = time.monotonic()
             if not self.is_up:
-                log.info("redis_back", seconds=round(now - self.last_answer, 1))
+                away_s = round(now - self.last_answer, 1) if math.isfinite(self.last_answer) else None
+                log.info("redis_back", seconds=away_s)
                 self.is_up = True
             self.last_answer = now
 
