@@ -184,7 +184,8 @@ def render_conditions(bench: Bench, rounds: int, server: str) -> str:
     large = ", ".join(f"{e.size_bytes / 1e9:.2f}" for e in bench.files.values() if e.size_bytes > SMALL_BYTES)
     return (
         f"{date.today()}: {large} GB and {SMALL_FILES} small files, {rounds} rounds; {read_cpu_model()}, "
-        f"{os.cpu_count()} CPUs, {platform.system()} {platform.release()}, Python {platform.python_version()}, "
+        f"{os.cpu_count()} CPUs, {platform.system()} {platform.release()}, "
+        f"Python {platform.python_version()}, "
         f"minio-py {version('minio')}, urllib3 {version('urllib3')}, server {server}; parts of "
         f"{SHAPE.part_bytes >> 20} MiB, {SHAPE.files_at_once} files at once, {SHAPE.parts_ahead} parts ahead."
     )

@@ -48,8 +48,10 @@ def log_in(browser: webdriver.Chrome, url: str, user: str, password: str) -> Non
     browser.find_element(By.ID, "secretKey").send_keys(password)
     click(browser, "//button[@type='submit']")
     WebDriverWait(browser, WAIT_S).until(conditions.url_contains("/browser"))
-    for button in browser.find_elements(By.XPATH, "//button[contains(., 'cknowledge')]"):
-        button.click()
+    click(browser, "//button[contains(., 'cknowledge')]")
+    WebDriverWait(browser, WAIT_S).until(
+        conditions.invisibility_of_element_located((By.XPATH, "//button[contains(., 'cknowledge')]"))
+    )
 
 
 def take_picture(browser: webdriver.Chrome, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Redis and MinIO as the stack sets them up, without containers; what workers and controller say is by hand."""
+"""Redis and MinIO as the stack sets them up, without containers; every process's reports are by hand."""
 
 from __future__ import annotations
 
@@ -75,8 +75,10 @@ class Hosted:
         return done
 
     def clear(self) -> None:
-        """Forget every run and every report."""
+        """Forget every run, every report and every uploaded source."""
         self.redis.flushall()
+        for item in self.client.minio.list_objects("data", prefix="source-", recursive=True):
+            self.client.minio.remove_object("data", str(item.object_name))
         for run_id in self.documents.list_runs():
             for name in self.documents.list(run_id):
                 self.documents.delete(run_id, name)
@@ -115,7 +117,7 @@ class Hosted:
             records=(), weights={"kmmlu_pro": 1.0}, quality_weight=0.5, experiment="demo-tiny"
         )
         rank = make_stage_run("rank", params, {}, spec.environments)
-        files = {"ranking.json": ranking.model_dump_json(), "summary.md": "| lane |\n", "summary.csv": "lane\n",
+        files = {"ranking.json": ranking.model_dump_json(), "summary.md": "| lane |\n", "summary.csv": "x\n",
                  "baseline.json": "{}", f"lanes/{BEST}/metrics.json": '{"lane": "x"}'}  # fmt: skip
         self.commit(rank, tmp_path / "rank", files)
         package = make_stage_run(

@@ -18,7 +18,15 @@ from lanekit.plan import Plan
 from lanekit.stack_health import connect_briefly
 from lanekit.stack_settings import StackSettings
 from lanekit.watch import describe_changes, watch_run
-from lanekit.watch_view import RunDrawing, Sight, describe_trouble, estimate_left_s, format_span, name_device
+from lanekit.watch_view import (
+    RunDrawing,
+    Sight,
+    describe_trouble,
+    estimate_left_s,
+    format_span,
+    name_device,
+    shorten_worker,
+)
 from lanekit.wire import CONTROLLER_KEY, REPORT_TTL_SECONDS, JobReport, RunSnapshot, name_snapshot
 
 END = RunOutcome(run_id=RUN_ID, phase="complete")
@@ -51,7 +59,7 @@ def test_a_busy_run_of_twelve_lanes_fits(plan: Plan, width: int) -> None:
     assert "640/2000 11:40, ETA 22:4" in text
     assert "trainer-7f3a9c" in text
     assert "queue trainer  1 distill (lane11)  2 post_sft (lane08)  3 post_sft (lane09)" in text
-    assert "trainer busy" in text
+    assert "workers  trainer busy   quantizer busy   evaluator busy   ranker none" in text
     assert ("loss 1.2345" in text) == (width == 160)
 
 
@@ -68,7 +76,11 @@ def test_a_second_attempt_and_a_pending_one_are_said(plan: Plan) -> None:
     runs[index] = runs[index].model_copy(update={"attempt": 2})
     other = next(i for i, run in enumerate(runs) if run.stage == "fp8" and run.status == "waiting")
     runs[other] = runs[other].model_copy(
-        update={"queue_position": None, "attempt": 1, "reason": "attempt 1 failed: MinIO; the next one in 4 s"}
+        update={
+            "queue_position": None,
+            "attempt": 1,
+            "reason": "attempt 1 failed: MinIO; the next one in 4 s",
+        }
     )
     text = "\n".join(draw(snapshot.model_copy(update={"runs": tuple(runs)}), 100))
     assert "try 2" in text
@@ -92,6 +104,8 @@ def test_before_the_first_report_there_is_a_view() -> None:
 
 def test_times_and_names() -> None:
     assert [format_span(s) for s in (5, 65, 3725, 180000)] == ["0:05", "1:05", "1:02:05", "50:00:00"]
+    assert shorten_worker("trainer-4f1bd4b0cafe-a1b2c3") == "trainer-a1b2c3"
+    assert shorten_worker("trainer-7f3a9c") == "trainer-7f3a9c"
     assert name_device("cpu: Intel(R) Xeon(R) Processor @ 2.70GHz") == "Xeon Processor @ 2.70GHz"
     report = JobReport(worker="w", state="running", step=11, total=21, started_at=0, first_step=1,
                        first_step_at=100)  # fmt: skip

@@ -121,11 +121,9 @@ def test_sigterm_hands_the_job_back(bench: Bench, state: str) -> None:
     worker = bench.start("trainer", timing={"report": 5.0, "lease_ttl": 20.0, "job_ttl": 60.0})
     if state != "running":
         bench.client.set(name_lease(device), "somebody's")
-    other = bench.enqueue(make_timed("prune", 60_000, seed=1), queue="trainer")
-    bench.client.delete("rq:queue:trainer")
     job_id = bench.enqueue(run)
     bench.await_state(job_id, state)
-    bench.client.rpush("rq:queue:trainer", other)
+    other = bench.enqueue(make_timed("prune", 60_000, seed=1))
     pid = bench.read_pid(run) if state == "running" else 0
     assert worker.stop() < 10
     assert worker.process.returncode == 0

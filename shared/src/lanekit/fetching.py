@@ -147,7 +147,7 @@ class StoppableClient(StoreClient):
 
 def fetch_artifact(client: StoreClient, item: Wanted, folder: Path) -> Iterator[int]:
     """Bring an artifact's files into a folder; yield the bytes that are there, some times a second."""
-    stoppable = StoppableClient(client.minio, client.access_key, client.url, client.retry)
+    stoppable = StoppableClient(**vars(client))
     place = Place(stoppable, item.ref.bucket, item.ref.name)
     with ThreadPoolExecutor(1) as pool:
         transfer = pool.submit(download_files, place, folder, item.manifest.files)

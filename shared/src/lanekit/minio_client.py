@@ -36,7 +36,7 @@ REFUSED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied"}
 FULL = {"XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}
 PASSING = {
     "SlowDown", "SlowDownRead", "SlowDownWrite", "InternalError", "ServiceUnavailable", "RequestTimeout",
-    "XMinioServerNotInitialized", "IncompleteBody",
+    "XMinioServerNotInitialized", "IncompleteBody", "XAmzContentChecksumMismatch",
 }  # fmt: skip
 
 
@@ -44,8 +44,8 @@ class MissingObjectError(StoreError):
     """There is no such object, or no such unfinished upload."""
 
 
-class BadRangeError(StoreError):
-    """The object is shorter than what was asked of it."""
+class BadSizeError(StoreError):
+    """The object is not of the size that was expected."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class StoreClient:
     """A MinIO client with its account's name and its patience; made in the process that uses it."""
 
     minio: Minio
+    pool: urllib3.PoolManager
     access_key: str
     url: str
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -133,15 +134,16 @@ def make_client(settings: StackSettings, retry: RetryPolicy | None = None) -> St
         InputError: the URL is not one.
     """
     endpoint, secure = parse_endpoint(settings)
+    pool = make_pool(settings)
     minio = Minio(
         endpoint,
         access_key=settings.minio_access_key,
         secret_key=settings.minio_secret_key.get_secret_value(),
         secure=secure,
         region=REGION,
-        http_client=make_pool(settings),
+        http_client=pool,
     )
-    return StoreClient(minio, settings.minio_access_key, settings.minio_url, retry or RetryPolicy())
+    return StoreClient(minio, pool, settings.minio_access_key, settings.minio_url, retry or RetryPolicy())
 
 
 @contextmanager
@@ -194,7 +196,7 @@ def _explain_answer(error: S3Error, doing: str, access_key: str) -> LanekitError
             "then run again: what is committed is kept",
         )
     if code == "InvalidRange":
-        return BadRangeError(f"{doing}: {bucket}/{error.object_name} is shorter than it should be")
+        return BadSizeError(f"{doing}: {bucket}/{error.object_name} is shorter than it should be")
     if code == "RequestTimeTooSkewed":
         return StoreError(f"{doing}: the clocks of this host and of MinIO's differ", remedy="set both by NTP")
     if code in PASSING or status >= HTTP_SERVER_ERROR:

@@ -8,20 +8,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from minio.datatypes import Part
+from urllib3.exceptions import HTTPError
 
 from lanekit.errors import CorruptArtifactError, TransientError
 from lanekit.keys import hash_file
 from lanekit.manifest import FileEntry
-from lanekit.minio_client import BadRangeError, MissingObjectError
-from lanekit.objects import SHA256_HEADER, Place, is_stored, read_range
+from lanekit.minio_client import BadSizeError, MissingObjectError
+from lanekit.objects import SHA256_HEADER, Place, is_stored, read_from, send_part
 
 __all__ = ["SHAPE", "Place", "TransferShape", "download_files", "find_differing", "upload_files"]
 
@@ -29,11 +32,12 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 BINARY = "application/octet-stream"
+CHUNKS_BEHIND = 16
 
 
 @dataclass(frozen=True)
 class TransferShape:
-    """How wide a transfer is; the most memory it takes is the product of the three."""
+    """How wide a transfer is; sending takes the product of the three as memory, fetching far less."""
 
     part_bytes: int = 16 << 20
     files_at_once: int = 4
@@ -53,7 +57,7 @@ def upload_files(
         StoreError, TransientError: see minio_client.
     """
     return _move_files(
-        files, shape, lambda file, entry, parts: _upload_file(place, file, folder / file, entry, parts, shape)
+        files, shape, lambda file, entry, work: _upload_file(place, file, folder / file, entry, work)
     )
 
 
@@ -68,9 +72,7 @@ def download_files(
         StoreError, TransientError: see minio_client.
     """
     return _move_files(
-        files,
-        shape,
-        lambda file, entry, parts: _download_file(place, file, folder / file, entry, parts, shape),
+        files, shape, lambda file, entry, work: _download_file(place, file, folder / file, entry, work)
     )
 
 
@@ -81,35 +83,42 @@ def find_differing(place: Place, files: Mapping[str, FileEntry]) -> list[str]:
         return [file for file, there in zip(files, stored, strict=True) if not there]
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What the moves of one call share; parts have threads of their own, so no file waits for a file."""
+
+    shape: TransferShape
+    parts: ThreadPoolExecutor
+    stopped: threading.Event
+
+
 def _move_files(
-    files: Mapping[str, FileEntry],
-    shape: TransferShape,
-    move: Callable[[str, FileEntry, ThreadPoolExecutor], bool],
+    files: Mapping[str, FileEntry], shape: TransferShape, move: Callable[[str, FileEntry, _Work], bool]
 ) -> list[str]:
-    """Move files, large ones first; parts have threads of their own, so that files never wait for files."""
+    """Move files, large ones first; after one has failed the others stop at their next part or chunk."""
     ordered = sorted(files, key=lambda file: -files[file].size_bytes)
     with (
         ThreadPoolExecutor(shape.files_at_once * 2) as parts,
         ThreadPoolExecutor(shape.files_at_once) as pool,
     ):
-        moves = {file: pool.submit(move, file, files[file], parts) for file in ordered}
+        work = _Work(shape, parts, threading.Event())
+        moves = {file: pool.submit(move, file, files[file], work) for file in ordered}
         try:
-            return [file for file, moved in moves.items() if moved.result()]
-        except BaseException:
-            for threads in (pool, parts):  # the other files stop at their next part
+            wait(moves.values(), return_when=FIRST_EXCEPTION)
+            return [file for file, moved in moves.items() if moved.done() and moved.result()]
+        finally:
+            work.stopped.set()
+            for threads in (pool, parts):
                 threads.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
-def _map_ahead(
-    pool: ThreadPoolExecutor, function: Callable[[A], B], items: Iterable[A], ahead: int
-) -> Iterator[B]:
-    """Apply a function in the pool, `ahead` items at once at most; results come in the items' order."""
+def _map_ahead(work: _Work, function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
+    """Apply a function in the parts' threads, a few items ahead; results come in the items' order."""
     pending: deque[Future[B]] = deque()
     try:
         for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) >= ahead:
+            pending.append(work.parts.submit(function, item))
+            if len(pending) >= work.shape.parts_ahead:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
@@ -132,18 +141,11 @@ def _read_parts(path: Path, entry: FileEntry, part_bytes: int) -> Iterator[bytes
         )
 
 
-def _upload_file(
-    place: Place,
-    file: str,
-    path: Path,
-    entry: FileEntry,
-    pool: ThreadPoolExecutor,
-    shape: TransferShape,
-) -> bool:
+def _upload_file(place: Place, file: str, path: Path, entry: FileEntry, work: _Work) -> bool:
     if is_stored(place, file, entry):
         return False
-    parts = _read_parts(path, entry, shape.part_bytes)
-    if entry.size_bytes <= shape.part_bytes:
+    parts = _read_parts(path, entry, work.shape.part_bytes)
+    if entry.size_bytes <= work.shape.part_bytes:
         content = b"".join(parts)
         place.client.call(
             f"sending {place.show(file)}",
@@ -153,7 +155,7 @@ def _upload_file(
             ),
         )  # fmt: skip
     else:
-        _send_parts(place, file, parts, entry, pool, shape.parts_ahead)
+        _send_parts(place, file, parts, entry, work)
     if not is_stored(place, file, entry):
         raise TransientError(
             f"{place.show(file)}: MinIO does not hold what was sent: the upload was dropped, or somebody "
@@ -163,18 +165,10 @@ def _upload_file(
     return True
 
 
-def _send_parts(
-    place: Place,
-    file: str,
-    parts: Iterator[bytes],
-    entry: FileEntry,
-    pool: ThreadPoolExecutor,
-    ahead: int,
-) -> None:
-    """Send one large file as a multipart upload.
+def _send_parts(place: Place, file: str, parts: Iterator[bytes], entry: FileEntry, work: _Work) -> None:
+    """Send one large file as a multipart upload, each part with patience of its own.
 
-    `Minio.put_object` would send all the rest after a part had failed, and the whole file again for one
-    part; so the steps are taken one by one here.
+    `Minio.put_object` cannot: one part that fails is the whole file's failure, after all others were sent.
     """
     client, minio, doing = place.client, place.client.minio, f"sending {place.show(file)}"
     where = (place.bucket, place.name(file))
@@ -182,12 +176,10 @@ def _send_parts(
     upload_id = client.call(doing, lambda: minio._create_multipart_upload(*where, dict(headers)))
 
     def send(item: tuple[int, bytes]) -> Part:
-        number, part = item
-        etag = client.call(doing, lambda: minio._upload_part(*where, part, None, upload_id, number))
-        return Part(number, etag)
+        return client.call(doing, send_part, client, *where, upload_id, *item)
 
     try:
-        sent = list(_map_ahead(pool, send, enumerate(parts, start=1), ahead))
+        sent = list(_map_ahead(work, send, enumerate(parts, start=1)))
         with contextlib.suppress(MissingObjectError):  # an answer got lost and the call was repeated
             client.call(doing, lambda: minio._complete_multipart_upload(*where, upload_id, sent))
     except BaseException:
@@ -201,31 +193,16 @@ def _abort_upload(place: Place, file: str, upload_id: str) -> None:
         place.client.minio._abort_multipart_upload(place.bucket, place.name(file), upload_id)
 
 
-def _download_file(
-    place: Place,
-    file: str,
-    path: Path,
-    entry: FileEntry,
-    pool: ThreadPoolExecutor,
-    shape: TransferShape,
-) -> bool:
+def _download_file(place: Place, file: str, path: Path, entry: FileEntry, work: _Work) -> bool:
     if path.is_file() and path.stat().st_size == entry.size_bytes and hash_file(path) == entry.sha256:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    digest = hashlib.sha256()
-    offsets = range(0, entry.size_bytes, shape.part_bytes)
     try:
-        with partial.open("wb") as stream:
-            for part in _map_ahead(
-                pool,
-                lambda offset: _fetch_part(place, file, entry, offset, shape),
-                offsets,
-                shape.parts_ahead,
-            ):
-                digest.update(part)
-                stream.write(part)
-        if digest.hexdigest() != entry.sha256:
+        with partial.open("wb", buffering=0) as stream, _Hashed(stream) as hashed:
+            while hashed.size_bytes < entry.size_bytes:
+                _fetch_piece(place, file, entry, hashed, work)
+        if hashed.digest.hexdigest() != entry.sha256:
             raise place.explain_corruption(file, "the content's sha256 is not the manifest's")
         partial.replace(path)
     finally:
@@ -233,19 +210,61 @@ def _download_file(
     return True
 
 
-def _fetch_part(place: Place, file: str, entry: FileEntry, offset: int, shape: TransferShape) -> bytes:
-    size_bytes = min(shape.part_bytes, entry.size_bytes - offset)
+def _fetch_piece(place: Place, file: str, entry: FileEntry, hashed: _Hashed, work: _Work) -> None:
+    """Fetch on from where the file stands; return when the object ends or the connection breaks off.
+
+    Each break is waited out anew: progress in between is a sign of life.
+    """
+    before_bytes = hashed.size_bytes
+
+    def fetch() -> None:
+        try:
+            for chunk in read_from(
+                place.client, place.bucket, place.name(file), hashed.size_bytes, entry.size_bytes
+            ):
+                if work.stopped.is_set():
+                    raise CancelledError
+                hashed.write(chunk)
+        except (HTTPError, ConnectionError, TimeoutError):
+            if hashed.size_bytes == before_bytes:
+                raise
+
     try:
-        part, total_bytes = place.client.call(
-            f"fetching {place.show(file)}",
-            lambda: read_range(place.client, place.bucket, place.name(file), offset, size_bytes),
-        )
+        place.client.call(f"fetching {place.show(file)}", fetch)
     except MissingObjectError:
         raise place.explain_corruption(file, "missing from the artifact") from None
-    except BadRangeError:
-        raise place.explain_corruption(file, "truncated") from None
-    if total_bytes != entry.size_bytes or len(part) != size_bytes:
+    except BadSizeError as error:
         raise place.explain_corruption(
-            file, f"truncated or changed: {total_bytes} bytes, the manifest says {entry.size_bytes}"
-        )
-    return part
+            file, f"truncated or changed ({error.message}, as the manifest says)"
+        ) from None
+
+
+class _Hashed:
+    """A file being written whose sha256 a thread of its own computes, a few chunks behind."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.digest = hashlib.sha256()
+        self.size_bytes = 0
+        self._stream = stream
+        self._chunks: queue.Queue[bytes] = queue.Queue(CHUNKS_BEHIND)
+        self._thread = threading.Thread(target=self._hash, daemon=True)
+
+    def write(self, chunk: bytes) -> None:
+        """Write a chunk at the end."""
+        self._chunks.put(chunk)
+        view = memoryview(chunk)
+        while view:
+            view = view[self._stream.write(view) :]
+        self.size_bytes += len(chunk)
+
+    def _hash(self) -> None:
+        while chunk := self._chunks.get():
+            self.digest.update(chunk)
+
+    def __enter__(self) -> _Hashed:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._chunks.put(b"")
+        self._thread.join()

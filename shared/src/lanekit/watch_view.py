@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lanekit.resolve import SERVICES
 from lanekit.schedule import RunStatus
 from lanekit.stack_health import SILENT_SECONDS, LiveWorker
 from lanekit.view import MARKS
@@ -78,6 +79,12 @@ def name_device(device: str) -> str:
     return device.strip()
 
 
+def shorten_worker(name: str) -> str:
+    """Return a worker's name without its host: "trainer-a1b2c3" for "trainer-<host>-a1b2c3"."""
+    service, _, rest = name.partition("-")
+    return f"{service}-{rest.rpartition('-')[2]}" if rest else name
+
+
 def estimate_left_s(report: JobReport, now: float) -> float | None:
     """Return the seconds left, judged by the steps since the first one: loading is no step."""
     done = report.step - report.first_step
@@ -102,7 +109,9 @@ def describe_trouble(sight: Sight, now: float) -> str:
     if age_s > SILENT_SECONDS:
         return f"controller silent for {int(age_s)} s"
     if not sight.has_store:
-        return "the controller does not reach MinIO: docker compose logs minio; the view goes on when it is back"
+        return (
+            "the controller does not reach MinIO: docker compose logs minio; the view goes on when it is back"
+        )
     if sight.snapshot is None:
         return "the controller has not reported on this run yet"
     return ""
@@ -113,9 +122,11 @@ def describe_workers(workers: Sequence[LiveWorker]) -> Text:
     line = Text("workers  ", style="dim")
     if not workers:
         return line.append("none reports", style="yellow")
-    services = list(dict.fromkeys(worker.report.service for worker in workers))
-    for service in services:
+    for service in SERVICES:
         own = [worker.report for worker in workers if worker.report.service == service]
+        if not own:
+            line.append(f"{service} none   ", style="yellow")
+            continue
         busy = sum(bool(report.job_id) for report in own)
         state = f"{busy} of {len(own)} busy" if len(own) > 1 else ("busy" if busy else "idle")
         line.append(f"{service} ", style="default")
@@ -247,7 +258,10 @@ def _draw_running(running: Sequence[RunInfo], width: int) -> Table:
         timing = f"{spent}, ETA {format_span(left_s)}" if left_s is not None else spent
         count = f"{report.step}/{report.total}" if report.total else ""
         state = report.state if report.state != "running" else report.message
-        place: list[RenderableType] = [Text(report.worker, style="dim"), name_device(report.device)]
+        place: list[RenderableType] = [
+            Text(shorten_worker(report.worker), style="dim"),
+            name_device(report.device),
+        ]
         if is_wide:
             place.append(Text(state, style="dim"))
         elif report.state != "running":
