@@ -83,6 +83,11 @@ def choose_lanes(args: argparse.Namespace, lanes: list[Lane]) -> list[Lane]:
     return select_lanes(lanes, names, args.max_lanes)
 
 
+def count_lanes(count: int) -> str:
+    """Return e.g. "1 lane"."""
+    return f"{count} lane{'' if count == 1 else 's'}"
+
+
 def main() -> int:
     """Enqueue the run; see the docstring for the exit codes."""
     args = parse_arguments()
@@ -103,9 +108,9 @@ def main() -> int:
     spec = describe_run(experiment, plan, engine, environments, hardware)
 
     console.print(
-        f"run {spec.run_id}: {len(lanes)} lanes and the baseline ask for {plan.count_asked()} stage runs, "
-        f"{len(plan.runs)} of them distinct; {count_committed(stack, plan)} are committed already. "
-        f"Engine: {engine.engine} on {hardware}",
+        f"run {spec.run_id}: {count_lanes(len(lanes))} and the baseline ask for {plan.count_asked()} "
+        f"stage runs, {len(plan.runs)} of them distinct; {count_committed(stack, plan)} are committed "
+        f"already. Engine: {engine.engine} on {hardware}",
         soft_wrap=True, highlight=False,
     )  # fmt: skip
     upload_sources(stack.client, list_sources(plan), console)

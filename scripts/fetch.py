@@ -69,8 +69,9 @@ def main() -> int:
     with hold_store(store):
         fetched_bytes = mirror_artifacts(stack, wanted, store, console)
         export_outcome(store, outcome, args.results, args.submissions)
+    fetched = f"fetched {fetched_bytes / 1e6:.1f} MB" if fetched_bytes else "everything is here already"
     console.print(
-        f"run {run_id} ({ended.phase}): fetched {fetched_bytes / 1e6:.1f} MB, every file's sha256 checked",
+        f"run {run_id} ({ended.phase}): {fetched}, every file's sha256 checked",
         highlight=False,
         soft_wrap=True,
     )

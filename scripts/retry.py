@@ -44,7 +44,8 @@ def main() -> int:
     if not dropped and not has_ended and not was_cancelled:
         console.print(f"run {run_id} goes on, and nothing failed: nothing to do", highlight=False)
         return 0
-    what = f"{dropped} failed stages are tried again" if dropped else "it goes on from what is committed"
+    stages = "1 failed stage is" if dropped == 1 else f"{dropped} failed stages are"
+    what = f"{stages} tried again" if dropped else "it goes on from what is committed"
     console.print(f"run {run_id}: {what}", highlight=False)
     console.print(f"  python scripts/status.py {run_id} --watch", highlight=False)
     return 0

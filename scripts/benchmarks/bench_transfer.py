@@ -40,7 +40,7 @@ from lanekit.stack_settings import StackSettings
 from lanekit.transfer import SHAPE, Place, download_files, upload_files
 
 BUCKET = "bench-transfer"
-SHARES = (0.48, 0.32, 0.2)  # of the size, by large file
+SHARES = "0.48,0.32,0.2"
 SMALL_FILES = 12
 SMALL_BYTES = 200_000
 READY_SECONDS = 30
@@ -191,12 +191,12 @@ def render_conditions(bench: Bench, rounds: int, server: str) -> str:
     )
 
 
-def make_folder(folder: Path, size_gb: float) -> None:
+def make_folder(folder: Path, size_gb: float, shares: list[float]) -> None:
     """Write a model-like folder of random bytes."""
     folder.mkdir(parents=True)
-    for number, share in enumerate(SHARES, start=1):
+    for number, share in enumerate(shares, start=1):
         left = int(size_gb * 1e9 * share)
-        with (folder / f"model-{number:05}-of-{len(SHARES):05}.safetensors").open("wb") as stream:
+        with (folder / f"model-{number:05}-of-{len(shares):05}.safetensors").open("wb") as stream:
             while left:
                 left -= stream.write(os.urandom(min(left, 1 << 26)))
     for number in range(SMALL_FILES):
@@ -251,7 +251,7 @@ def run_bench(args: argparse.Namespace, url: str, work: Path, server: str) -> No
         minio_secret_key=SecretStr(os.environ["MINIO_ROOT_PASSWORD"]),
     )
     client = make_client(settings)
-    make_folder(work / "source", args.size_gb)
+    make_folder(work / "source", args.size_gb, [float(share) for share in args.shares.split(",")])
     bench = Bench(client, work / "source", work, describe_files(work / "source"), args.mc)
     if not client.minio.bucket_exists(BUCKET):
         client.minio.make_bucket(BUCKET)
@@ -278,6 +278,7 @@ def main() -> None:
     )
     parser.add_argument("--mc", metavar="BINARY", help="measure `mc cp --recursive` too")
     parser.add_argument("--size-gb", type=float, default=2.5)
+    parser.add_argument("--shares", default=SHARES, help="of the size, by large file (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where to work; takes four times the size")
     args = parser.parse_args()

@@ -195,7 +195,7 @@ def test_retry_forgets_the_failures_of_a_lane_alone(hosted: Hosted, run_id: str,
     done = hosted.run("retry.py", run_id, "lane04_fp8_dinamic", cwd=tmp_path, expect=BAD_INPUT)
     check_text(done.stderr, f"did you mean '{BROKEN}'", "baseline, lane01")
     done = hosted.run("retry.py", run_id, "lane04", cwd=tmp_path)
-    check_text(done.stdout, "1 failed stages are tried again")
+    check_text(done.stdout, "1 failed stage is tried again")
     assert hosted.documents.list(run_id, "failures/") == [f"failures/{keys['gptq']}.json"]
     assert hosted.documents.read(run_id, "outcome.json") is None
     assert not hosted.redis.exists(name_failure(f"fp8-{keys['fp8']}"))
@@ -213,7 +213,7 @@ def test_fetch_brings_what_the_embedded_default_leaves(hosted: Hosted, run_id: s
                  f"results/{BEST}/metrics.json", "submissions/top1/config.json"):  # fmt: skip
         assert (tmp_path / name).is_file(), name
     assert (tmp_path / "submissions" / "submit_top1.zip").stat().st_size == 500_000
-    check_text(hosted.run("fetch.py", cwd=tmp_path).stdout, "fetched 0.0 MB")
+    check_text(hosted.run("fetch.py", cwd=tmp_path).stdout, "everything is here already")
 
     base = next(run for run in spec.make_plan().runs.values() if run.type.name == "fetch_model")
     hosted.commit(base, tmp_path / "base", {"config.json": "{}"})
@@ -235,6 +235,22 @@ def test_fetch_refuses_what_is_not_its_manifests(hosted: Hosted, run_id: str, tm
     assert not (tmp_path / "results").exists(), "nothing is laid out before everything is here"
     for name in ("submit.zip", "package/config.json", "manifest.json"):  # others share this place
         minio.remove_object(place.bucket, f"{place.name}/{name}")
+
+
+def test_an_interrupted_fetch_goes_on_with_what_is_missing(
+    hosted: Hosted, run_id: str, tmp_path: Path
+) -> None:
+    ended = hosted.end_run(hosted.read_run(run_id), tmp_path / "made")
+    place = ended.packages[0].ref
+    arrived = tmp_path / ".lanekit" / "stack-cache" / "incoming" / place.bucket / place.name
+    arrived.mkdir(parents=True)
+    (arrived / "submit.zip").write_text("z" * 500_000)
+    hosted.client.minio.remove_object(place.bucket, f"{place.name}/submit.zip")  # not asked for again
+    hosted.run("fetch.py", cwd=tmp_path)
+    assert (tmp_path / "submissions" / "submit_top1.zip").stat().st_size == 500_000
+    assert not arrived.exists()
+    for name in ("package/config.json", "manifest.json"):
+        hosted.client.minio.remove_object(place.bucket, f"{place.name}/{name}")
 
 
 def test_status_shows_failures_with_their_logs(hosted: Hosted, run_id: str, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from typing import TypeVar
 import pytest
 import redis
 import urllib3
+from minio import Minio
+from minio.error import MinioException
 from pydantic import SecretStr
 
 from lanekit.stack_settings import StackSettings
@@ -28,10 +30,19 @@ AnyServer = TypeVar("AnyServer", bound="RealServer")
 
 
 def find_free_port() -> int:
-    """Return a TCP port of localhost that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of localhost that nobody listens on.
+
+    It is not one that the system gives to clients: one of those would be taken while a server is away, even
+    by a client that tries to reach that very server.
+    """
+    while True:
+        port = 15_000 + secrets.randbelow(15_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def require_binary(name: str, *candidates: str | None) -> str:
@@ -166,7 +177,14 @@ class MinioServer(RealServer):
             answer = urllib3.request("GET", f"{self.url}/minio/health/ready", timeout=1.0, retries=False)
         except urllib3.exceptions.HTTPError:
             return False
-        return answer.status == 200
+        if answer.status != 200:
+            return False
+        host = self.url.removeprefix("http://")
+        try:  # accounts are read a moment later than it says to be ready
+            Minio(host, self.root_user, self.root_password, secure=False).list_buckets()
+        except (MinioException, urllib3.exceptions.HTTPError):
+            return False
+        return True
 
 
 @contextmanager

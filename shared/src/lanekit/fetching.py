@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -106,7 +107,10 @@ def mirror_artifacts(stack: Stack, wanted: Iterable[Wanted], store: FolderStore,
         CorruptArtifactError: an artifact is not what its manifest says.
         StoreError: MinIO or the disk.
     """
-    missing = [item for item in wanted if not is_mirrored(store, item.ref)]
+    distinct = {item.ref.path: item for item in wanted}
+    missing = [item for item in distinct.values() if not is_mirrored(store, item.ref)]
+    if not missing:
+        return 0
     total_bytes = sum(item.manifest.size_bytes for item in missing)
     begin = time.monotonic()
     with show_transfer(console) as progress:
@@ -129,6 +133,8 @@ def mirror_artifacts(stack: Stack, wanted: Iterable[Wanted], store: FolderStore,
                     f"({done_bytes / 1e6:.1f} of {total_bytes / 1e6:.1f} MB, {rate:.1f} MB/s)",
                     highlight=False, soft_wrap=True,
                 )  # fmt: skip
+        progress.update(task, description="fetched")
+    shutil.rmtree(store.root / INCOMING, ignore_errors=True)
     return total_bytes
 
 

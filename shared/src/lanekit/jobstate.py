@@ -28,7 +28,7 @@ LEFTOVER_SECONDS = 3600
 
 def read_attempt(client: Redis, key: str) -> int:
     """Return which attempt at a stage this is, as the controller counts them; 1 where nobody counts."""
-    count = client.get(f"{wire.PREFIX}attempts:{key}")
+    count = client.get(wire.name_attempts(key))
     return int(count) if isinstance(count, bytes) and count.isdigit() else 1
 
 

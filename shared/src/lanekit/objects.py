@@ -19,7 +19,7 @@ from lanekit.minio_client import BadSizeError, MissingObjectError, StoreClient
 SHA256_HEADER = "x-amz-meta-sha256"
 CRC32_HEADER = "x-amz-checksum-crc32"
 PART_LIFE = timedelta(hours=1)
-CHUNK_BYTES = 256 << 10  # stays in the processor's cache from the socket to the hash to the file
+CHUNK_BYTES = 1 << 20
 HTTP_OK = 200
 
 

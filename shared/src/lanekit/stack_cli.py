@@ -104,7 +104,7 @@ def open_stack(env_file: Path, services: Iterable[str] | None = (), retry: Retry
     """
     structlog.configure(  # what the clients log is for a person here, and standard output may be JSON
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
     settings = load_operator_settings(env_file)
     if services is not None:

@@ -24,7 +24,7 @@ from lanekit.runspec import RunSpec
 from lanekit.sources import find_source, publish_source
 from lanekit.specs import STAGE_TYPES
 from lanekit.stack_cli import CANCELLED_NAME, FAILURES, Stack
-from lanekit.wire import PREFIX, WorkerReport, name_failure
+from lanekit.wire import WorkerReport, name_attempts, name_failure
 
 Enqueued = Literal["new", "again", "under way", "complete"]
 CPU_PREFIX = "cpu: "  # see devices.list_devices
@@ -141,9 +141,7 @@ def clear_run(stack: Stack, run_id: str, only: frozenset[str] | None = None) -> 
         key = Path(name).stem
         if only is not None and key not in only:
             continue
-        stack.redis.delete(
-            *(name_failure(f"{stage}-{key}") for stage in STAGE_TYPES), f"{PREFIX}attempts:{key}"
-        )
+        stack.redis.delete(*(name_failure(f"{stage}-{key}") for stage in STAGE_TYPES), name_attempts(key))
         stack.documents.delete(run_id, name)
         dropped += 1
     for name in (CANCELLED_NAME, OUTCOME_NAME):  # the outcome last: until then the run counts as ended

@@ -32,7 +32,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 BINARY = "application/octet-stream"
-CHUNKS_BEHIND = 16
+CHUNKS_BEHIND = 8
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _download_file(place: Place, file: str, path: Path, entry: FileEntry, work: 
         with partial.open("wb", buffering=0) as stream, _Hashed(stream) as hashed:
             while hashed.size_bytes < entry.size_bytes:
                 _fetch_piece(place, file, entry, hashed, work)
-        if hashed.digest.hexdigest() != entry.sha256:
+        if hashed.sha256 != entry.sha256:
             raise place.explain_corruption(file, "the content's sha256 is not the manifest's")
         partial.replace(path)
     finally:
@@ -240,12 +240,13 @@ def _fetch_piece(place: Place, file: str, entry: FileEntry, hashed: _Hashed, wor
 
 
 class _Hashed:
-    """A file being written whose sha256 a thread of its own computes, a few chunks behind."""
+    """A file being written; a thread of its own hashes it, a few chunks behind."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self.digest = hashlib.sha256()
         self.size_bytes = 0
+        self.sha256 = ""  # known at the end
         self._stream = stream
+        self._digest = hashlib.sha256()
         self._chunks: queue.Queue[bytes] = queue.Queue(CHUNKS_BEHIND)
         self._thread = threading.Thread(target=self._hash, daemon=True)
 
@@ -259,7 +260,7 @@ class _Hashed:
 
     def _hash(self) -> None:
         while chunk := self._chunks.get():
-            self.digest.update(chunk)
+            self._digest.update(chunk)
 
     def __enter__(self) -> _Hashed:
         self._thread.start()
@@ -268,3 +269,4 @@ class _Hashed:
     def __exit__(self, *_error: object) -> None:
         self._chunks.put(b"")
         self._thread.join()
+        self.sha256 = self._digest.hexdigest()

@@ -194,6 +194,11 @@ def name_failure(job_id: str) -> str:
     return f"{PREFIX}failure:{job_id}"
 
 
+def name_attempts(key: str) -> str:
+    """Return the key that counts how often a stage run was enqueued."""
+    return f"{PREFIX}attempts:{key}"
+
+
 def name_cancel(job_id: str) -> str:
     """Return the key that tells a worker to stop a job."""
     return f"{PREFIX}cancel:{job_id}"

@@ -18,11 +18,6 @@ EPOCH_KEY = f"{wire.PREFIX}epoch"
 POISONED_REMEDY = "see the worker's log; only workers write reports: see who else has the password of Redis"
 
 
-def name_attempts(key: str) -> str:
-    """Return the Redis key that counts how often a stage was enqueued."""
-    return f"{wire.PREFIX}attempts:{key}"
-
-
 def name_stopped(job_id: str) -> str:
     """Return the Redis key that says that a job was told to stop: its failure is none of its own."""
     return f"{wire.PREFIX}stopped:{job_id}"
@@ -131,7 +126,7 @@ def _ask(pipe: Any, run: StageRun) -> None:
     pipe.pttl(wire.name_report(job_id))
     pipe.get(wire.name_failure(job_id))
     pipe.pttl(wire.name_failure(job_id))
-    pipe.get(name_attempts(run.key))
+    pipe.get(wire.name_attempts(run.key))
     pipe.exists(wire.name_cancel(job_id))
     pipe.exists(name_stopped(job_id))
 

@@ -11,7 +11,7 @@ from rq.defaults import RQ_KEY_PREFIX
 from rq.job import Job
 from rq.results import Result
 
-from controller.queue_view import EPOCH_KEY, name_attempts, name_stopped
+from controller.queue_view import EPOCH_KEY, name_stopped
 from lanekit import wire
 from lanekit.plan import Plan, StageRun
 from lanekit.safe_job import FUNCTION, NO_TIMEOUT, make_queue
@@ -53,8 +53,8 @@ class QueueWork:
             job_id=job_id,
             pipeline=pipe,
         )
-        pipe.incr(name_attempts(run.key))
-        pipe.expire(name_attempts(run.key), DAY_SECONDS)
+        pipe.incr(wire.name_attempts(run.key))
+        pipe.expire(wire.name_attempts(run.key), DAY_SECONDS)
         return int(pipe.execute()[-2])
 
     def remove(self, run: StageRun) -> None:
@@ -100,7 +100,7 @@ class QueueWork:
         names = [
             name
             for run in runs
-            for name in (wire.name_failure(wire.make_job_id(run)), name_attempts(run.key))
+            for name in (wire.name_failure(wire.make_job_id(run)), wire.name_attempts(run.key))
         ]
         if names:
             self.connection.delete(*names)

@@ -139,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--delete", metavar="BUCKET/NAME", help="delete one artifact and set up nothing")
     args = parser.parse_args(arguments)
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     try:
         settings = load_root_settings(os.environ)
         client = make_client(settings)
