@@ -19,6 +19,8 @@ from lanekit.devices import Device
 from lanekit.errors import TransientError
 from lanekit.lease import DeviceLeases, name_intervals, name_lease
 
+pytestmark = pytest.mark.slow
+
 ONE = [Device("gpu-a", "A", "cuda")]
 TWO = [*ONE, Device("gpu-b", "B", "cuda")]
 TTL_SECONDS = 2.0

@@ -37,6 +37,8 @@ from lanekit.specs import BUCKETS
 from lanekit.stack_settings import StackSettings
 from lanekit.transfer import Place, TransferShape, download_files, upload_files
 
+pytestmark = pytest.mark.slow
+
 MakeFetch = Callable[..., StageRun]
 PART_BYTES = 5 << 20
 SMALL_PARTS = TransferShape(part_bytes=PART_BYTES, files_at_once=2, parts_ahead=2)

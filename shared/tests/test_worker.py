@@ -15,6 +15,8 @@ from lanekit import wire
 from lanekit.devices import list_devices
 from lanekit.lease import name_lease
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bench(tmp_path: Path, redis_server: RedisServer) -> Iterator[Bench]:

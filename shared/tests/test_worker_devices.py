@@ -16,6 +16,8 @@ from worker_bench import Bench, is_dead, make_timed, open_bench, wait_for
 from lanekit.devices import list_devices
 from lanekit.lease import name_intervals, name_lease
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bench(tmp_path: Path, redis_server: RedisServer) -> Iterator[Bench]:

@@ -17,6 +17,8 @@ from lanekit.minio_client import make_client
 from lanekit.minio_store import MinioStore
 from lanekit.specs import BUCKETS
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "lanekit.worker", "--service"]
 
 
