@@ -22,7 +22,7 @@ try:
 
     from lanekit.cli import run_main
     from lanekit.resolve import find_project_root
-    from lanekit.settings import Settings
+    from lanekit.settings import load_settings
     from lanekit.setup_check import MARKS, has_fault
     from lanekit.setup_report import check_setup
 except ModuleNotFoundError as missing:
@@ -42,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
         help="experiment whose needs are estimated (default: lanes/experiment.yaml)",
     )  # fmt: skip
     parser.add_argument(
-        "--store", type=Path, default=Settings().store, help="artifact store (default: %(default)s)"
+        "--store", type=Path, default=load_settings().store, help="artifact store (default: %(default)s)"
     )
     return parser.parse_args()
 

@@ -17,7 +17,7 @@ from lanekit.experiment import load_experiment
 from lanekit.pipeline import export_outcome
 from lanekit.records import read_records
 from lanekit.runspec import describe_ranking
-from lanekit.settings import Settings
+from lanekit.settings import load_settings
 from lanekit.view import show_outcome
 
 
@@ -25,7 +25,7 @@ def main() -> int:
     """Rank and package."""
     parser = cli.make_parser(__doc__)
     parser.add_argument(
-        "--submissions", type=Path, default=Settings().submissions,
+        "--submissions", type=Path, default=load_settings().submissions,
         help="folder of the packages (default: %(default)s)",
     )  # fmt: skip
     args = parser.parse_args()

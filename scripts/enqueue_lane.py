@@ -28,7 +28,7 @@ from lanekit.plan import plan_engine, plan_lanes
 from lanekit.preflight import check_lanes
 from lanekit.resolve import find_project_root, load_environments, resolve_sources
 from lanekit.runspec import describe_run
-from lanekit.settings import Settings
+from lanekit.settings import load_settings
 from lanekit.stack_cli import make_stack_parser, open_stack
 from lanekit.stack_health import read_workers
 from lanekit.submit import (
@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
         help="experiment file (default: lanes/experiment.yaml; experiment.demo.yaml is the small one)",
     )  # fmt: skip
     parser.add_argument(
-        "--engine", choices=("vllm", "transformers"), default=Settings().engine,
+        "--engine", choices=("vllm", "transformers"), default=load_settings().engine,
         help="evaluation engine (default: the experiment's; 'auto' is vllm where the evaluators have CUDA)",
     )  # fmt: skip
     parser.add_argument(

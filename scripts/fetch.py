@@ -19,7 +19,7 @@ from lanekit.embedded import hold_store
 from lanekit.errors import InputError
 from lanekit.fetching import build_outcome, find_wanted, list_all_refs, mirror_artifacts
 from lanekit.pipeline import export_outcome
-from lanekit.settings import Settings
+from lanekit.settings import load_settings
 from lanekit.stack_cli import add_run_argument, choose_run, make_stack_parser, open_stack
 from lanekit.stack_health import StackError, check_minio
 from lanekit.stack_settings import load_operator_settings
@@ -30,7 +30,7 @@ CACHE = Path(".lanekit/stack-cache")
 
 def main() -> int:
     """Fetch the run; the exit code is 2 where it has not ended."""
-    settings = Settings()
+    settings = load_settings()
     parser = make_stack_parser(__doc__)
     add_run_argument(parser)
     parser.add_argument(

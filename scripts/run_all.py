@@ -21,7 +21,7 @@ from lanekit.pipeline import export_outcome
 from lanekit.plan import plan_lanes
 from lanekit.preflight import check_lanes
 from lanekit.runspec import describe_run
-from lanekit.settings import Settings
+from lanekit.settings import load_settings
 from lanekit.view import show_outcome
 
 
@@ -32,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--max-lanes", type=int, metavar="N", help="run the first N lanes alone")
     parser.add_argument("--plan", action="store_true", help="print the plan and stop")
     parser.add_argument(
-        "--submissions", type=Path, default=Settings().submissions,
+        "--submissions", type=Path, default=load_settings().submissions,
         help="folder of the packages (default: %(default)s)",
     )  # fmt: skip
     return parser.parse_args()

@@ -107,10 +107,21 @@ def test_nothing_to_rank_says_what_to_run(run_script: Runner, tmp_path: Path) ->
     check_error(done.stderr, "no results to rank", "04_eval_vllm.py")
 
 
+@pytest.mark.parametrize("script", ["run_all.py", "enqueue_lane.py", "00_setup_check.py"])
+def test_a_wrong_variable_is_one_line(script: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / script)], cwd=tmp_path, check=False, capture_output=True,
+        env={**make_environment(), "LANEKIT_SLOTS": "abc"}, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == BAD_INPUT
+    check_error(done.stderr, "LANEKIT_SLOTS=abc: input should be a valid integer", "correct the variable")
+
+
 @pytest.mark.parametrize(
     "script",
     ["00_setup_check.py", "01_prepare_data.py", "02_finetune_sft.py", "03_quantize.py", "04_eval_vllm.py",
-     "05_rank_and_package.py", "run_all.py", "make_tiny_data.py", "make_tiny_model.py"],
+     "05_rank_and_package.py", "run_all.py", "make_tiny_data.py", "make_tiny_model.py", "make_env.py", "enqueue_lane.py", "status.py",
+     "cancel.py", "retry.py", "fetch.py"],
 )  # fmt: skip
 def test_help_teaches(script: str) -> None:
     done = subprocess.run(

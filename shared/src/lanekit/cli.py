@@ -22,7 +22,7 @@ from lanekit.pipeline import Session
 from lanekit.plan import Plan, plan_engine
 from lanekit.pool import ChildPool
 from lanekit.resolve import detect_cuda, find_project_root, load_environments, resolve_sources
-from lanekit.settings import Settings, make_child_environment
+from lanekit.settings import load_settings, make_child_environment
 from lanekit.yamlfile import read_yaml
 
 EXIT_FAILED = 1
@@ -33,7 +33,7 @@ PLAIN_WIDTH = 120
 
 def make_parser(doc: str | None, epilog: str = "") -> argparse.ArgumentParser:
     """Return a parser whose help begins with the script's docstring, with the shared options."""
-    settings = Settings()
+    settings = load_settings()
     parser = argparse.ArgumentParser(
         description=doc, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -98,7 +98,7 @@ def load_inputs(
 @contextmanager
 def open_session(args: argparse.Namespace, experiment: Experiment) -> Iterator[Session]:
     """Hold the store and give a session whose stages run in warm child processes."""
-    settings = Settings(slots=args.slots)
+    settings = load_settings(slots=args.slots)
     store = FolderStore(args.store)
     engine = plan_engine(experiment, detect_cuda, args.engine)
     with hold_store(store):

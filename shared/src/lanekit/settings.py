@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from lanekit.errors import InputError
 from lanekit.resolve import detect_cuda
 
 
@@ -27,6 +29,22 @@ class Settings(BaseSettings):
         if self.slots is not None:
             return max(1, self.slots)
         return 1 if detect_cuda() else min(2, os.cpu_count() or 1)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Return this host's settings.
+
+    Raises:
+        InputError: a LANEKIT_* variable has a value that it cannot have.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"LANEKIT_{str(first['loc'][0]).upper()}={first['input']}: {first['msg'].lower()}",
+            remedy="correct the variable, or unset it",
+        ) from None
 
 
 def make_child_environment() -> dict[str, str]:
