@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from commands import make_environment, read_table
-from composed import WORKERS, Stack
+from composed import WORKERS, Stack, run_stack
 from faults import (
     FaultRow,
     Scene,
@@ -25,6 +26,15 @@ from faults import (
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.stack, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture
+def stack(engine: None, tmp_path: Path) -> Iterator[Stack]:
+    """A stack of its own: the other tests look at what theirs went through."""
+    ports = {"REDIS_PORT": "17379", "MINIO_PORT": "17000", "MINIO_CONSOLE_PORT": "17001"}
+    folder = tmp_path / "stack"
+    folder.mkdir()
+    yield from run_stack(Stack("lanes-faults", folder, ports=ports))
 
 
 @pytest.fixture
