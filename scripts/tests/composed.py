@@ -115,9 +115,13 @@ class Stack:
 
 @dataclass
 class FinishedRun:
-    """What the scripts printed and brought to the host; `mirror` is a folder store with every artifact."""
+    """What the scripts printed and brought to the host, and what the workers had logged by then.
+
+    `mirror` is a folder store with every artifact.
+    """
 
     printed: str
+    events: list[dict[str, Any]]
     folder: Path
     mirror: Path
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from commands import ROOT, Runner, make_environment
-from composed import FinishedRun, Stack, run_stack
+from composed import WORKERS, FinishedRun, Stack, run_stack
 
 from tiny.datasets import build_datasets, write_datasets
 
@@ -86,5 +86,6 @@ def stack(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
 def finished_run(stack: Stack, experiment: Path) -> FinishedRun:
     """All lanes, enqueued, watched to the end and fetched."""
     done = stack.run_script("enqueue_lane.py", "--experiment", str(experiment), "--all", "--watch")
+    events = stack.read_events(*WORKERS)
     stack.run_script("fetch.py", "--store", "mirror")
-    return FinishedRun(done.stdout, stack.folder, stack.folder / "mirror")
+    return FinishedRun(done.stdout, events, stack.folder, stack.folder / "mirror")

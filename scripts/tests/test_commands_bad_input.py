@@ -120,8 +120,8 @@ def test_a_wrong_variable_is_one_line(script: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "script",
     ["00_setup_check.py", "01_prepare_data.py", "02_finetune_sft.py", "03_quantize.py", "04_eval_vllm.py",
-     "05_rank_and_package.py", "run_all.py", "make_tiny_data.py", "make_tiny_model.py", "make_env.py", "enqueue_lane.py", "status.py",
-     "cancel.py", "retry.py", "fetch.py"],
+     "05_rank_and_package.py", "run_all.py", "make_tiny_data.py", "make_tiny_model.py", "make_env.py",
+     "enqueue_lane.py", "status.py", "cancel.py", "retry.py", "fetch.py"],
 )  # fmt: skip
 def test_help_teaches(script: str) -> None:
     done = subprocess.run(
