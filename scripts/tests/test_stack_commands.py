@@ -141,6 +141,10 @@ def test_the_run_is_that_of_the_embedded_default(
     assert again[0] == run_id
     check_text(again[1], "it is under way already")
     assert "uploaded" not in again[1]
+    failure = f"failures/{spec.runs[0].key}.json"
+    hosted.documents.write(run_id, failure, b"{}", "application/json")
+    enqueue(hosted, experiment, tmp_path)
+    assert hosted.documents.read(run_id, failure) is None, "run again, as the remedies say: it is tried again"
 
 
 def test_images_of_another_version_are_refused(hosted: Hosted, experiment: Path, tmp_path: Path) -> None:

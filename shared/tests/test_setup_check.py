@@ -14,6 +14,8 @@ import pytest
 
 from lanekit import host_probe as probe
 from lanekit import setup_check as check
+from lanekit.devices import choose_devices
+from lanekit.errors import TransientError
 from lanekit.experiment import load_experiment_lanes
 from lanekit.resolve import find_project_root
 from lanekit.setup_report import check_setup
@@ -55,6 +57,13 @@ def test_gpus() -> None:
         old = probe.Gpu("GPU-2", "x", driver, 0, "")
         levels.append(check.judge_gpus([old])[1].level)
     assert levels == ["warning", "fault", "fault"]
+
+
+def test_a_gpu_that_is_not_listed_is_never_taken_for_none() -> None:
+    assert [d.kind for d in choose_devices([GPU], has_cuda=True)] == ["cuda"]
+    assert [d.kind for d in choose_devices([], has_cuda=False)] == ["cpu"]
+    with pytest.raises(TransientError, match="nvidia-smi lists none"):
+        choose_devices([], has_cuda=True)
 
 
 def test_nvidia_smi_output_is_parsed() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lanekit.host_probe import query_gpus
+from lanekit.errors import TransientError
+from lanekit.host_probe import Gpu, query_gpus
+from lanekit.resolve import detect_cuda
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # the same in every container of one host
 
@@ -22,9 +25,30 @@ class Device:
 
 
 def list_devices() -> list[Device]:
-    """Return the host's GPUs, or its processor as the one device; nothing imports torch."""
-    gpus = [Device(gpu.uuid, gpu.name, "cuda") for gpu in query_gpus()]
-    return gpus or [Device(f"cpu-{_identify_host()}", f"cpu: {read_cpu_model()}", "cpu")]
+    """Return the host's GPUs, or its processor as the one device; nothing imports torch.
+
+    Raises:
+        TransientError: there is a GPU, but nvidia-smi lists none.
+    """
+    return choose_devices(query_gpus(), has_cuda=detect_cuda())
+
+
+def choose_devices(gpus: Sequence[Gpu], has_cuda: bool) -> list[Device]:
+    """Return the GPUs; the processor only where there is surely none.
+
+    A GPU that is taken for none would be computed on without its lease, beside whoever holds that.
+
+    Raises:
+        TransientError: there is a GPU, but none is listed.
+    """
+    if has_cuda and not gpus:
+        raise TransientError(
+            "there is an NVIDIA GPU here, but nvidia-smi lists none within a minute",
+            remedy="run nvidia-smi here (in a container: docker compose exec trainer nvidia-smi), mend "
+            "what it says, then start this again",
+        )
+    found = [Device(gpu.uuid, gpu.name, "cuda") for gpu in gpus]
+    return found or [Device(f"cpu-{_identify_host()}", f"cpu: {read_cpu_model()}", "cpu")]
 
 
 def name_hardware(devices: list[Device]) -> str:

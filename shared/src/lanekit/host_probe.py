@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import psutil
 
 COMMAND_SECONDS = 10.0
+GPU_SECONDS = 60.0  # without persistence mode a driver wakes every GPU first
 CONNECT_SECONDS = 2.0
 DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "http": 80, "https": 443}
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -33,10 +34,10 @@ class Gpu:
     cuda: str
 
 
-def run_command(command: list[str]) -> str | None:
+def run_command(command: list[str], limit_s: float = COMMAND_SECONDS) -> str | None:
     """Return a command's output, None where it is not there, fails or takes too long."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=COMMAND_SECONDS)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=limit_s)
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
     return done.stdout
@@ -45,7 +46,9 @@ def run_command(command: list[str]) -> str | None:
 def query_gpus() -> list[Gpu]:
     """Return the host's NVIDIA GPUs, none where nvidia-smi is not there or sees none."""
     fields = "uuid,name,driver_version,memory.total"
-    listing = run_command(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"])
+    listing = run_command(
+        ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"], GPU_SECONDS
+    )
     return parse_gpus(listing or "", run_command(["nvidia-smi"]) or "" if listing else "")
 
 

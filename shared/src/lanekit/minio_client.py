@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -135,6 +136,8 @@ def make_client(settings: StackSettings, retry: RetryPolicy | None = None) -> St
     """
     endpoint, secure = parse_endpoint(settings)
     pool = make_pool(settings)
+    # It would log the signed addresses of parts that it sends again; what fails for good is told by us.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     minio = Minio(
         endpoint,
         access_key=settings.minio_access_key,
@@ -192,7 +195,7 @@ def _explain_answer(error: S3Error, doing: str, access_key: str) -> LanekitError
     if code in FULL or status == HTTP_STORAGE_FULL:
         return StoreError(
             f"{doing}: MinIO's disk is full ({code})",
-            remedy="free space on the disk of MinIO's volume, or delete artifacts in its console; "
+            remedy="free space on the disk of MinIO's volume, or delete artifacts in its console as MINIO_ROOT_USER; "
             "then run again: what is committed is kept",
         )
     if code == "InvalidRange":

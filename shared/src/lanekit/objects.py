@@ -50,8 +50,8 @@ def explain_removal(bucket: str, prefix: str) -> str:
     """Return what to do about a damaged artifact."""
     path = f"{bucket}/{prefix.split('/')[0]}"
     return (
-        f"delete {path} in MinIO's console, or: docker compose run --rm setup "
-        f"python3 -m controller.setup --delete {path}; "
+        f"docker compose run --rm setup python3 -m controller.setup --delete {path} (or delete it in MinIO's "
+        "console as MINIO_ROOT_USER: the operator may not); "
         "then run the same command again: only this is made anew"
     )
 

@@ -110,8 +110,8 @@ def list_sources(plan: Plan) -> dict[str, Path]:
 def hand_over(stack: Stack, spec: RunSpec) -> Enqueued:
     """Write the run for the controller to find, and return what that means.
 
-    A run that failed or was cancelled begins again with what is not committed yet. One that is complete or
-    under way is left as it is.
+    A run that failed or was cancelled begins again with what is not committed yet, and so do the stages that
+    failed of one that is under way. One that is complete, or under way without a failure, is left as it is.
     """
     run_id = spec.run_id
     content = spec.model_dump_json(indent=2).encode() + b"\n"
@@ -120,7 +120,8 @@ def hand_over(stack: Stack, spec: RunSpec) -> Enqueued:
     if stored == content:
         if outcome is not None and outcome.is_complete:
             return "complete"
-        if outcome is None and stack.documents.read(run_id, CANCELLED_NAME) is None:
+        is_cancelled = stack.documents.read(run_id, CANCELLED_NAME) is not None
+        if outcome is None and not is_cancelled and not stack.documents.list(run_id, FAILURES):
             return "under way"
     clear_run(stack, run_id)
     if stored != content:

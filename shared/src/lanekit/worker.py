@@ -16,7 +16,7 @@ from lanekit.devices import list_devices
 from lanekit.documents import upload_log
 from lanekit.errors import LanekitError
 from lanekit.logs import configure_logs
-from lanekit.minio_client import make_client
+from lanekit.minio_client import RetryPolicy, make_client
 from lanekit.minio_store import MinioStore
 from lanekit.pool import ChildPool
 from lanekit.resolve import SERVICES, find_project_root, load_environments
@@ -25,6 +25,7 @@ from lanekit.stack_settings import StackSettings, connect_redis, load_settings
 from lanekit.stage_runner import Workplace
 from lanekit.stage_worker import StageWorker
 
+PATIENCE_SECONDS = 3600.0  # hours of training wait for MinIO longer than a person would
 ALIVE_FILE = Path("/tmp/lanekit-alive")
 # What a stage's code has no business with.
 SECRETS = ("LANEKIT_REDIS_URL", "LANEKIT_MINIO_ACCESS_KEY", "LANEKIT_MINIO_SECRET_KEY")
@@ -38,7 +39,7 @@ def make_workplace(service: str, settings: StackSettings) -> Workplace:
     Raises:
         LanekitError: a lock file is missing, or the cache's folder cannot be made.
     """
-    client = make_client(settings)
+    client = make_client(settings, RetryPolicy(total_seconds=PATIENCE_SECONDS))
     store = MinioStore(client, ArtifactCache(settings.cache / "cache", settings.cache_limit_bytes))
     store.clear_scratch()
     environment = {name: value for name, value in make_child_environment().items() if name not in SECRETS}
