@@ -195,8 +195,8 @@ def _explain_answer(error: S3Error, doing: str, access_key: str) -> LanekitError
     if code in FULL or status == HTTP_STORAGE_FULL:
         return StoreError(
             f"{doing}: MinIO's disk is full ({code})",
-            remedy="free space on the disk of MinIO's volume, or delete artifacts in its console as MINIO_ROOT_USER; "
-            "then run again: what is committed is kept",
+            remedy="free space on the disk of MinIO's volume, or delete artifacts in its console as "
+            "MINIO_ROOT_USER; then run again: what is committed is kept",
         )
     if code == "InvalidRange":
         return BadSizeError(f"{doing}: {bucket}/{error.object_name} is shorter than it should be")
