@@ -22,7 +22,7 @@ from lanekit.view import show_outcome
 
 
 def main() -> int:
-    """Rank and package."""
+    """Rank and package; the exit code is 1 if a package was refused or nothing could be ranked."""
     parser = cli.make_parser(__doc__)
     parser.add_argument(
         "--submissions", type=Path, default=load_settings().submissions,
@@ -38,7 +38,7 @@ def main() -> int:
         outcome = session.follow(director)
         export_outcome(session.store, outcome, args.results, args.submissions)
         show_outcome(session.console, outcome)
-    return 0
+    return 0 if outcome.is_complete else cli.EXIT_FAILED
 
 
 if __name__ == "__main__":

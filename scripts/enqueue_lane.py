@@ -24,9 +24,11 @@ from lanekit.errors import InputError
 from lanekit.experiment import load_experiment_lanes
 from lanekit.follow import follow_run
 from lanekit.lanefile import Lane, select_lanes
-from lanekit.plan import plan_engine, plan_lanes
+from lanekit.plan import plan_lanes
+from lanekit.plan_evaluation import plan_engine
 from lanekit.preflight import check_lanes
 from lanekit.resolve import find_project_root, load_environments, resolve_sources
+from lanekit.revisions import REVISIONS_NAME, load_revisions
 from lanekit.runspec import describe_run
 from lanekit.settings import load_settings
 from lanekit.stack_cli import make_stack_parser, open_stack
@@ -101,7 +103,8 @@ def main() -> int:
     environments = load_environments(find_project_root())
     check_environments(workers, services, environments)
     hardware = choose_hardware(workers, args.hardware)
-    experiment = resolve_sources(experiment)
+    revisions = load_revisions(args.experiment.parent / REVISIONS_NAME)
+    experiment = resolve_sources(experiment, revisions=revisions)
     check_lanes(experiment, lanes)
     engine = plan_engine(experiment, lambda: is_cuda(hardware), args.engine)
     plan = plan_lanes(experiment, lanes, engine, environments, hardware)

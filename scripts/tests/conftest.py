@@ -15,6 +15,8 @@ from composed import WORKERS, FinishedRun, Stack, run_stack
 
 from tiny.datasets import build_datasets, write_datasets
 
+WITHOUT_EXPERIMENT = ("compare_lanes.py",)
+
 
 @pytest.fixture(scope="session")
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -44,7 +46,8 @@ def experiment(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         settings["stage_defaults"][stage]["calibration_rows"] = 16
     settings["evaluation"]["limit_items"] = 24
     settings["speed"] = {
-        "batch_size": 2, "prompt_tokens": 16, "decode_tokens": 8, "repeats": 3, "warmups": 1,
+        "batch_sizes": [1, 2], "prompt_tokens": 16, "decode_tokens": 8, "prefill_tokens": 32, "free_items": 4,
+        "repeats": 3, "warmups": 1, "score_form": "decode_b2",
     }  # fmt: skip
     path = folder / "experiment.yaml"
     path.write_text(yaml.safe_dump(settings, allow_unicode=True), encoding="utf-8")
@@ -56,8 +59,10 @@ def run_script(experiment: Path) -> Runner:
     """Run one of scripts/ on the reduced experiment and return what it printed."""
 
     def run(script: str, *options: str, cwd: Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        if script not in WITHOUT_EXPERIMENT and "--experiment" not in options:
+            options = ("--experiment", str(experiment), *options)
         done = subprocess.run(
-            [sys.executable, str(ROOT / "scripts" / script), "--experiment", str(experiment), *options],
+            [sys.executable, str(ROOT / "scripts" / script), *options],
             cwd=cwd, env=make_environment(), capture_output=True, text=True, timeout=900, check=False,
         )  # fmt: skip
         assert done.returncode == expect, f"{done.stdout}\n{done.stderr}"

@@ -23,7 +23,7 @@ def test_from_data_to_packages(run_script: Runner, data_folder: Path, tmp_path: 
     manta = ("--source", "manta=manta.parquet")
 
     printed = run_script("01_prepare_data.py", *manta, cwd=tmp_path).stdout
-    assert "'train_rows': 200" in printed
+    assert "train 200, validation 16, calibration 32" in printed
 
     run_script(
         "02_finetune_sft.py", "--mode", "kd", "--keep-layers", "28", "--input-model", FIXTURE,

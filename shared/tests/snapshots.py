@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 from lanekit.experiment import Experiment, load_experiment_lanes
-from lanekit.plan import Plan, StageRun, plan_engine, plan_lanes
+from lanekit.plan import Plan, StageRun, plan_lanes
+from lanekit.plan_evaluation import plan_engine
 from lanekit.resolve import find_project_root
 from lanekit.schedule import RunStatus
 from lanekit.stack_health import LiveWorker

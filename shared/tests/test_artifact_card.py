@@ -27,6 +27,14 @@ BENCHMARK = {
     "name": "kmmlu_pro", "version": 1, "parser": "choice_letter", "metric": "accuracy", "max_new_tokens": 4,
     "prompt": "질문: {question}\n```\n{options}\n```\n답:\n",
 }  # fmt: skip
+RUBRIC = {
+    "system": "Grade.", "first_turn": "1", "first_turn_with_reference": "2", "second_turn": "3",
+    "second_turn_with_reference": "4", "rating_pattern": r"\[\[(\d+)\]\]",
+}  # fmt: skip
+JUDGED = {
+    "name": "komt_bench", "version": 1, "parser": "free_text", "metric": "judge", "max_new_tokens": 4,
+    "prompt": "{turn}", "rubric": RUBRIC,
+}  # fmt: skip
 RECORDS = [{"lane": "baseline", "speed": {"device": "host-17"}}, {"lane": "lane01_gptq"}]
 PARAMS: dict[str, dict[str, Any]] = {
     "fetch_model": {"name": "Tiny-Model", "model": HUB},
@@ -39,6 +47,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "gptq": {"scheme": "W4A16", "dampening": 0.05},
     "fp8": {"scheme": "FP8_DYNAMIC"},
     "evaluate": {"engine": ENGINE, "benchmarks": [BENCHMARK]},
+    "judge": {"benchmark": JUDGED, "url": "http://judge:8000/v1", "model": "judge"},
     "measure_speed": {"engine": ENGINE},
     "rank": {"records": RECORDS, "weights": {"kmmlu_pro": 1.0}},
     "package": {
@@ -119,7 +128,9 @@ def test_every_stage_type_has_a_card(stage: str, environments: Mapping[str, str]
     assert ("## Load it" in card) == (stage in MODELS)
     assert ("## Licence" in card) == (stage in MODELS | {"package"})
     assert HOME not in card and "host-17" not in card
-    assert not re.search(r"\{[a-z_]+\}", card.replace("{question}", "").replace("{options}", ""))
+    assert not re.search(
+        r"\{[a-z_]+\}", card.replace("{question}", "").replace("{options}", "").replace("{turn}", "")
+    )
 
 
 def test_the_card_of_a_quantized_model_is_the_golden_one(environments: Mapping[str, str]) -> None:
@@ -139,7 +150,8 @@ def test_the_card_of_a_quantized_model_is_the_golden_one(environments: Mapping[s
 def test_sources_on_the_hub_are_shown_and_local_ones_are_not(environments: Mapping[str, str]) -> None:
     shown = read_parameters(render_card(make("prepare_benchmarks", environments), {}, {}))
     assert shown["sets"]["ko_longrag"]["source"] == "org/rag"
-    assert shown["sets"]["kmmlu_pro"] == {**SOURCE, "source": "local", "revision": "main", "split": "train"}
+    local = {**SOURCE, "source": "local", "revision": "main", "split": "train", "rows": None}
+    assert shown["sets"]["kmmlu_pro"] == local
     for path in ("./here", "../there", "~/home", "/root"):
         model = {**HUB, "source": path}
         card = render_card(make("fetch_model", environments, model=model), {}, {})

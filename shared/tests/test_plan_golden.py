@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from lanekit.experiment import Experiment, load_experiment_lanes
 from lanekit.lanefile import Lane
-from lanekit.params import EngineParams, FetchModelParams, Parameters, Source
-from lanekit.plan import BASELINE, Plan, make_stage_run, plan_engine, plan_lanes
+from lanekit.params import EngineParams, FetchModelParams, JudgeSettings, Parameters, Source
+from lanekit.plan import BASELINE, Plan, make_stage_run, plan_lanes
+from lanekit.plan_evaluation import plan_engine
 from lanekit.resolve import resolve_source
 from lanekit.specs import STAGE_TYPES
 
@@ -49,6 +51,14 @@ def with_digests(experiment: Experiment) -> Experiment:
     data = {n: s.model_copy(update={"digest": f"digest of {n}"}) for n, s in experiment.data.items()}
     base = experiment.base_model.model_copy(update={"digest": "digest of the base"})
     return experiment.model_copy(update={"data": data, "base_model": base})
+
+
+def with_judge(experiment: Experiment, **settings: Any) -> Experiment:
+    """Give the experiment a judge."""
+    judge = JudgeSettings.model_validate(settings)
+    return experiment.model_copy(
+        update={"evaluation": experiment.evaluation.model_copy(update={"judge": judge})}
+    )
 
 
 def load(folder: Path, name: str) -> tuple[Experiment, list[Lane]]:
@@ -158,6 +168,48 @@ def test_every_parameter_of_every_planned_stage_changes_its_key(
         changed = {make_stage_run(name, p, run.inputs, environments).key for p in list_changes(run.params)}
         assert len(changed) == len(type(run.params).model_fields)
         assert run.key not in changed
+
+
+JUDGE = {"url": "http://judge:8000/v1", "model": "a-judge"}
+
+
+def test_a_judge_scores_each_lane_apart_from_its_generation(
+    lanes_folder: Path, environments: Mapping[str, str]
+) -> None:
+    experiment, lanes = load(lanes_folder, "experiment.yaml")
+    without = plan_lanes(experiment, lanes, ENGINE, environments)
+    plan = plan_lanes(with_judge(experiment, **JUDGE), lanes, ENGINE, environments)
+    added = [plan.runs[key] for key in plan.runs if key not in without.runs]
+    assert {run.type.name for run in added} == {"judge"} and len(added) == N_LANES + 1
+    assert set(without.runs) < set(plan.runs)
+    for lane in plan.lanes.values():
+        assert lane.judge_key is not None and lane.judge_key in lane.target_keys
+        assert plan.runs[lane.judge_key].inputs["answers"] == lane.evaluate_key
+    assert all(lane.judge_key is None for lane in without.lanes.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"url": "http://elsewhere:9/v1"}, True), ({"concurrency": 1}, True),
+        ({"max_cost": 3.5, "price_per_million_output_tokens": 4.0}, True),
+        ({"timeout_s": 1.0}, True), ({"model": "another"}, False), ({"temperature": 0.5}, False),
+        ({"extra_body": {"top_k": 1}}, False),
+    ],
+)  # fmt: skip
+def test_how_a_judge_is_reached_does_not_enter_its_key(
+    lanes_folder: Path, environments: Mapping[str, str], change: dict[str, Any], same: bool
+) -> None:
+    experiment, lanes = load(lanes_folder, "experiment.yaml")
+    before = plan_lanes(with_judge(experiment, **JUDGE), lanes, ENGINE, environments)
+    after = plan_lanes(with_judge(experiment, **{**JUDGE, **change}), lanes, ENGINE, environments)
+    assert (set(before.runs) == set(after.runs)) is same
+
+
+def test_a_judges_key_can_come_from_no_other_secret(lanes_folder: Path) -> None:
+    experiment, _ = load(lanes_folder, "experiment.yaml")
+    with pytest.raises(ValidationError, match="api_key_env"):
+        with_judge(experiment, **JUDGE, api_key_env="LANEKIT_MINIO_SECRET_KEY")
 
 
 def test_another_service_environment_changes_only_its_own_stages(

@@ -11,7 +11,8 @@ import pytest
 
 from lanekit.errors import InputError
 from lanekit.experiment import Experiment, load_experiment_lanes
-from lanekit.plan import Plan, plan_engine, plan_lanes
+from lanekit.plan import Plan, plan_lanes
+from lanekit.plan_evaluation import plan_engine
 from lanekit.runspec import RUN_ID, RunSpec, describe_run, parse_run
 from lanekit.wire import make_job_id, make_stage_job, name_queue, parse_stage_job
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lanekit.errors import InputError
-from lanekit.results import BenchmarkResult, LaneRecord, Ranking, SpeedResult
+from lanekit.finite import drop_non_finite
+from lanekit.results import BenchmarkResult, LaneRecord, Ranking, SpeedForm, SpeedResult
 from lanekit.scoring import TIE_RULE, compute_perf, compute_score, rank_lanes
 
 WEIGHTS = {"kmmlu_pro": 0.5, "kmmlu_redux": 0.5}
@@ -190,13 +191,99 @@ def test_two_records_of_one_lane_are_refused() -> None:
         rank(*(make_record(name) for name in "abab"))
 
 
-def test_different_devices_are_noted() -> None:
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"device": "NVIDIA L4"}, "device: NVIDIA L4, the baseline's cpu: test"),
+        ({"engine": "vllm"}, "engine: vllm, the baseline's transformers"),
+        ({"form": "decode_b1"}, "form: decode_b1, the baseline's decode"),
+        ({"gpu": {"driver": "550.54"}}, "GPU driver: 550.54, the baseline's not known"),
+    ],
+)
+def test_a_speed_of_other_conditions_is_refused(change: dict[str, Any], expected: str) -> None:
     other = make_record("a")
     assert other.speed is not None
+    other.speed = other.speed.model_copy(update=change)
+    ranking = rank(other, make_record("b"))
+    assert order(ranking) == ["baseline", "b", "a"]
+    last = ranking.lanes[-1]
+    assert (last.rank, last.score, last.record.status) == (None, None, "incomplete")
+    assert f"its speed cannot be compared with the others' ({expected})" in last.record.reason
+    assert "remedy: measure both on one device" in last.record.reason
+
+
+def test_a_baseline_that_moves_from_sitting_to_sitting_is_warned_of() -> None:
+    calm = rank(make_record("a", base_seconds=0.104, seconds=0.052))
+    assert not any("not steady" in note for note in calm.notes)
+    rough = rank(make_record("a", base_seconds=0.12, seconds=0.06))
+    (note,) = [note for note in rough.notes if "not steady" in note]
+    assert "moved by 18.2% over 2 sittings (0.1 beside baseline, 0.12 beside a)" in note
+    assert rough.lanes[1].rank == 1
+
+
+def test_the_drift_leaves_out_what_is_refused() -> None:
+    other = make_record("a", base_seconds=0.5)
+    assert other.speed is not None
     other.speed.device = "NVIDIA L4"
-    notes = " ".join(rank(other).notes)
-    assert "NVIDIA L4 (transformers); cpu: test (transformers)" in notes
-    assert "different devices" not in " ".join(rank(make_record("a")).notes)
+    assert not any("not steady" in note for note in rank(other).notes)
+
+
+def test_a_contaminated_lane_is_ranked_with_a_warning() -> None:
+    ranking = rank(make_record("a", contamination={"kmmlu_pro": 3, "ko_longrag": 1, "kmmlu_redux": 0}))
+    assert ranking.lanes[1].rank == 1
+    assert any(
+        note.startswith(
+            "a is contaminated: its training or calibration text holds 3 items of kmmlu_pro, 1 item of "
+            "ko_longrag."
+        )
+        for note in ranking.notes
+    )
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_counts_as_not_measured(bad: float) -> None:
+    quality, speed = make_record("a", pro=bad), make_record("b", seconds=bad)
+    ranking = rank(quality, speed, make_record("c", stage_seconds={"gptq": bad, "sft": 2.0}))
+    assert order(ranking) == ["baseline", "c", "a", "b"]
+    assert [lane.record.reason for lane in ranking.lanes[2:]] == [
+        "not measured: kmmlu_pro", "not measured: seconds per token",
+    ]  # fmt: skip
+    assert ranking.lanes[1].record.stage_seconds == {"sft": 2.0}
+    assert Ranking.model_validate_json(ranking.model_dump_json()) == ranking
+
+
+def test_a_baseline_without_a_number_leaves_its_benchmark_out() -> None:
+    ranking = rank_lanes([make_record("baseline", pro=float("nan"), seconds=0.1), make_record("a")], WEIGHTS)
+    assert ranking.weights_used == {"kmmlu_redux": 0.5}
+    assert "its value is not a finite number" in ranking.notes[0]
+
+
+def test_a_form_without_a_number_goes_alone() -> None:
+    record = make_record("a")
+    assert record.speed is not None
+    form = SpeedForm(
+        s_per_token=0.1, s_per_token_all=[0.1], baseline_s_per_token=0.2, baseline_s_per_token_all=[0.2],
+        n_sequences=1, tokens=8, baseline_tokens=8, seconds=0.8, baseline_seconds=1.6,
+    )  # fmt: skip
+    broken = form.model_copy(update={"s_per_token_all": [float("nan")]})
+    record.speed.forms = {"decode_b1": form, "free": broken}
+    cleaned = drop_non_finite(record)
+    assert cleaned.speed and list(cleaned.speed.forms) == ["decode_b1"]
+    assert list(record.speed.forms) == ["decode_b1", "free"]
+
+
+def test_a_lane_with_an_objection_is_not_ranked() -> None:
+    ranking = rank(make_record("a"), make_record("b"), objections={"a": "kmmlu_pro: 1 item missing: x (0)"})
+    assert order(ranking) == ["baseline", "b", "a"]
+    assert ranking.lanes[-1].record.reason == (
+        "asked otherwise than the baseline: kmmlu_pro: 1 item missing: x (0)"
+    )
+
+
+def test_ratings_of_two_judges_are_not_compared() -> None:
+    lane = make_record("a")
+    lane.benchmarks["kmmlu_pro"].judge = "another-judge"
+    assert "asked otherwise than the baseline" in rank(lane).lanes[1].record.reason
 
 
 def test_ranking_leaves_the_records_as_they_were() -> None:
@@ -211,4 +298,6 @@ def test_a_lane_that_was_asked_other_items_is_not_compared() -> None:
     lane.benchmarks[name].n_items += 1
     (ranked,) = [x for x in rank(lane).lanes if x.record.lane == "a"]
     assert (ranked.rank, ranked.record.status) == (None, "incomplete")
-    assert f"asked otherwise than the baseline (version, metric or items): {name}" in ranked.record.reason
+    assert (
+        f"asked otherwise than the baseline (version, metric, items or judge): {name}" in ranked.record.reason
+    )

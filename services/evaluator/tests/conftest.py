@@ -13,10 +13,14 @@ sys.path.insert(0, str(Path(__file__).parent))  # for evaluator_testing, in ever
 
 import pytest
 from evaluator_testing import build_model, choice_row, document_row, quantize_model, write_rows
+from hypothesis import settings
 
 from lanekit.benchmarks import Benchmark
 from lanekit.experiment import load_benchmark
 from lanekit.params import EngineParams
+
+settings.register_profile("evaluator", deadline=None, derandomize=True)
+settings.load_profile("evaluator")
 
 BENCHMARKS = Path(__file__).parents[3] / "lanes" / "benchmarks"
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from evaluator.f1 import compute_f1, is_refusal, normalize_answer, score_answer
+from evaluator.f1 import compute_f1, is_refusal, is_unanswerable, normalize_answer, score_answer
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,8 @@ def test_normalization(text: str, normalized: str) -> None:
         ("서울특별시", "서울", 2 * 2 / 7, False),
         ("", "서울", 0.0, False),
         ("...", "서울", 0.0, False),
-        ("", "", 1.0, True),
+        ("", "", 0.0, False),  # saying nothing is no refusal
+        ("...", "", 0.0, False),
         ("서울", "", 0.0, False),
         ("답할 수 없습니다.", "", 1.0, True),
         ("답할 수 없음", "답할 수 없음", 1.0, True),
@@ -94,12 +97,89 @@ def test_f1_counts_repeats(prediction: str, gold: str, expected: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["답할 수 없음", "답할 수 없습니다.", "알 수 없다", "주어진 문서로는 답할 수 없습니다"]
+    "text",
+    [
+        "답할 수 없음",
+        "답할 수 없습니다.",
+        "알 수 없다",
+        "주어진 문서로는 답할 수 없습니다",
+        "죄송하지만 답변할 수 없습니다.",
+        "제공된 문서에는 해당 정보가 없습니다.",
+        "관련 정보가 없습니다.",
+        "정보가 부족하여 답변할 수 없습니다.",
+        "제시된 문서에서는 확인할 수 없습니다",
+        "질문에 대한 답을 찾을 수 없습니다.",
+        "문서에 언급되어 있지 않습니다.",
+        "답변할 수 없는 질문입니다",
+        "답변 불가",
+        "Unanswerable",
+        "The answer cannot be found in the documents.",
+    ],
 )
 def test_refusals(text: str) -> None:
     assert is_refusal(text)
+    assert is_unanswerable(text)
 
 
-@pytest.mark.parametrize("text", ["", "서울", "볼 수 없는 섬", "답할 수 없음은 서울", "없음"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "서울",
+        "볼 수 없는 섬",
+        "알 수 없는 사람",
+        "답할 수 없음은 서울",
+        "없음",
+        "문제 없음",
+        "서울에는 없습니다",
+        "아무도 답할 수 없었다",
+        "알 수 없다고 말한 사람은 홍길동",
+        "정보공개법",
+    ],
+)
 def test_other_texts_are_no_refusals(text: str) -> None:
     assert not is_refusal(text)
+    assert not is_unanswerable(text)
+
+
+def test_an_empty_gold_answer_is_unanswerable() -> None:
+    assert is_unanswerable("")
+    assert is_unanswerable(" . ")
+    assert not is_refusal("")
+
+
+answers = st.text(st.sampled_from("가나다라서울은는이에서부터입니다 .,35'aA"), max_size=20)
+
+
+@given(answers, answers)
+def test_f1_is_symmetric_and_bounded(first: str, second: str) -> None:
+    f1 = compute_f1(first, second)
+    assert 0 <= f1 <= 1
+    assert f1 == compute_f1(second, first)
+    assert (f1 == 1) == (sorted(first) == sorted(second))
+    assert (f1 == 0) == (not set(first) & set(second) and bool(first or second))
+
+
+@given(answers, answers)
+def test_score_depends_on_the_normal_forms_alone(prediction: str, gold: str) -> None:
+    score = score_answer(prediction, gold)
+    assert 0 <= score.f1 <= 1
+    assert score.exact <= (score.f1 == 1)
+    assert score_answer(f" «{prediction}» ", f"{gold}!") == score
+    if normalize_answer(gold):
+        assert score_answer(gold, gold).exact
+        assert score.exact == (normalize_answer(prediction) == normalize_answer(gold))
+
+
+@given(answers)
+def test_normal_form_has_no_spaces_and_loses_only_characters(text: str) -> None:
+    normal = normalize_answer(text)
+    assert not any(character.isspace() for character in normal)
+    left = iter(text.lower())
+    assert all(character in left for character in normal)  # a subsequence
+
+
+@given(st.lists(st.sampled_from(["서울", "한강", "3.5", "1990"]), min_size=1, max_size=4))
+def test_spacing_and_particles_do_not_count(words: list[str]) -> None:
+    plain = "".join(words)
+    assert normalize_answer(" ".join(words)) == plain
+    assert normalize_answer("은 ".join(words) + "입니다.") == plain

@@ -1,217 +1,88 @@
-"""The golden table of answer forms: what is read, and what is not."""
+"""The table of answer forms, answer_forms.tsv: what is read, and what is not."""
 
 from __future__ import annotations
 
+import re
+import time
+from pathlib import Path
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from evaluator.parse import parse_choice, strip_thinking
+from evaluator.parse import cut_reply, parse_choice, strip_thinking
+from lanekit.benchmarks import Benchmark
 
-READ_AS_C = [
-    "정답: C",
-    "정답:C",
-    "정답 : C",
-    "정답：C",
-    "정답은 C입니다",
-    "정답은 C입니다.",
-    "정답은 C이다.",
-    "정답은 C 입니다.",
-    "정답은 **C**입니다.",
-    "정답은 (C)입니다",
-    "정답은 'C'입니다.",
-    "정답은 “C”입니다",
-    "정답은 C번입니다.",
-    "정답은 C.",
-    "정답은 C",
-    "정답이 C입니다",
-    "답: C",
-    "답은 C입니다",
-    "답 C",
-    "Answer: C",
-    "answer: c",
-    "Answer: (C)",
-    "The answer is C.",
-    "the answer is (C).",
-    "Final answer: C",
-    "ANSWER: C",
-    "**정답: C**",
-    "**정답:** C",
-    "**정답**: C",
-    "정답: **C**",
-    "[정답] C",
-    "### 정답: C",
-    "정답: C. 서울",
-    "정답: C) 서울",
-    "정답: C, 서울",
-    "정답: C (서울)",
-    "정답: C - 서울",
-    "정답: C: 서울",
-    "정답: (C) 서울입니다",
-    "정답:\nC",
-    "정답:\n\n**C**",
-    "정답 = C",
-    "정답 → C",
-    "정답: Ｃ",
-    "정답: 「C」",
-    "정답: `C`",
-    "따라서 정답은 C입니다.",
-    "최종 정답: C",
-    "최종정답: C",
-    "A는 틀리고 B도 틀리다. 정답: C",
-    "정답: A\n다시 보니 정답: C",
-    "정답: C\n이 답은 서울이 수도이기 때문입니다.",
-    "C",
-    "(C)",
-    "C.",
-    "C)",
-    "[C]",
-    "**C**",
-    '"C"',
-    "c",
-    "C. 서울",
-    "C) 서울",
-    "(C) 서울",
-    "C: 서울",
-    "C - 서울",
-    "C입니다",
-    "C입니다.",
-    "C 입니다.",
-    "C번",
-    "C번입니다",
-    "C이다",
-    "C예요",
-    "C\n\n설명: A는 아니다.",
-    "\n\n C \n",
-    "<think>A일까 B일까</think>C",
-    "<think>\n정답: A\n</think>\n\n정답: C",
-    "<think>\n\n</think>\n\n정답: C",
-    "정답: C. 비타민 A",
-    "정답: C형 아님. 정답: C",
-    "정답: C입니다. A는 오답입니다.",
-    "정답: C[|endofturn|]",
-    "정답은 C라고 생각합니다.",
-    "정답은 C인 것 같습니다.",
-    "Ⓒ",
-    "C, 서울",
-    "정답: C!",
-    "정답: C~",
-    "정답: A가 아닙니다. 정답은 C입니다.",
-    "정답은 C예요!",
-    "C. 비타민 A.",
-    "정답:C.서울",
-]
-
-UNPARSED = [
-    "",
-    "   ",
-    "ABC",
-    "A와 B 모두",
-    "A도시",
-    "Apple",
-    "정답은 없습니다",
-    "정답: A, B",
-    "A 또는 B",
-    "정답: A 또는 B",
-    "정답: A와 B",
-    "정답은 A, B입니다",
-    "정답: A/B",
-    "정답: A 및 C",
-    "정답: (A), (B)",
-    "정답: A or B",
-    "정답: AB",
-    "정답: ABC",
-    "정답은 Apple입니다",
-    "정답: 3",
-    "정답: ③",
-    "③",
-    "3",
-    "3번",
-    "정답은 3번입니다",
-    "정답: 가",
-    "모르겠습니다.",
-    "A는 사과입니다",
-    "A가 맞습니다",
-    "저는 A라고 봅니다",
-    "A B C D",
-    "A, B",
-    "A.B",
-    "A. 사과 B. 배",
-    "A. 사과\nB. 배\nC. 포도",
-    "정답은 A가 아닙니다",
-    "정답은 A가 아니라 B입니다",
-    "정답: A도시",
-    "정답: A 도시",
-    "A 도시",
-    "오답: A",
-    "대답: A",
-    "응답: A",
-    "a dog",
-    "Answer: a dog",
-    "The answer is based on A",
-    "답안지 A",
-    "정답: A\n정답: B 또는 C",
-    "정답: B\n정답은 A가 아닙니다.",
-    "<think>정답: A",
-    "<think>정답: A</think>",
-    "<think>A</think>모름",
-    '정답: "A"처럼 답하세요',
-    '"정답: A"처럼 알파벳 하나로 답하세요.',
-    "비타민 A",
-    "A+",
-    "A형",
-    "Answer",
-    "정답:",
-    "정답: F",
-    "F",
-    "정답: A. B",
-    "정답: A) B)",
-    "정답: A (또는 B)",
-    "정답: A아니면 B",
-    "정답: ⑴",
-    "정답: A1",
-    "1A",
-    "정답은 A일 수도 있습니다",
-    "정답은 A?",
-    "AA",
-    "(A) 또는 (B)",
-    "정답: (A) 또는 (B)",
-    "정답: (A) 아님",
-    "A+B",
-    "정답: A,B",
-    "정답은 A와 C입니다",
-]
+ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", "u200b": "\u200b"}
+WORDS = (
+    "정답 답 은 는 이 가 입니다 Answer answer is the The option 또는 아니 "
+    "\\boxed{ } ( ) ** : = - , . \n A B C D E a ③ 3"
+)
 
 
-@pytest.mark.parametrize("reply", READ_AS_C)
-def test_form_is_read(reply: str) -> None:
-    assert parse_choice(reply, 5) == "C"
+def read_table() -> list[tuple[str, int, str | None, str]]:
+    """Return reply, number of options, expected letter and reason; `-` is unparsed."""
+    path = Path(__file__).with_name("answer_forms.tsv")
+    head, *lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    assert head == "reply\tn_options\texpected\twhy"
+    rows = []
+    for line in lines:
+        reply, n_options, expected, why = line.split("\t")
+        plain = re.sub(r"\\(u200b|[nt\\])", lambda found: ESCAPES[found[1]], reply)
+        rows.append((plain, int(n_options), None if expected == "-" else expected, why))
+    return rows
 
 
-@pytest.mark.parametrize("reply", UNPARSED)
-def test_form_is_unparsed(reply: str) -> None:
-    assert parse_choice(reply, 5) is None
+TABLE = read_table()
 
 
-def test_table_is_large_enough() -> None:
-    assert len(set(READ_AS_C)) + len(set(UNPARSED)) >= 150
+@pytest.mark.parametrize(("reply", "n_options", "expected", "why"), TABLE)
+def test_form(reply: str, n_options: int, expected: str | None, why: str) -> None:
+    assert parse_choice(reply, n_options) == expected, why
+
+
+def test_table_is_large_and_even() -> None:
+    korean = [row for row in TABLE if re.search("[가-힣]", row[0])]
+    english = [row for row in TABLE if re.search("[A-Za-z]{2}", row[0]) and row not in korean]
+    assert len(TABLE) >= 150
+    assert len({(reply, n_options) for reply, n_options, _, _ in TABLE}) == len(TABLE)
+    assert sum(expected is None for _, _, expected, _ in TABLE) >= 50
+    for rows in (korean, english):
+        assert sum(expected is None for _, _, expected, _ in rows) >= 50
+        assert sum(expected is not None for _, _, expected, _ in rows) >= 50
+    assert {n_options for _, n_options, _, _ in TABLE} == {4, 5}
+    assert {expected for _, _, expected, _ in TABLE} == {None, *"ABCDE"}
+    assert all(why for _, _, _, why in TABLE)
 
 
 @pytest.mark.parametrize("letter", "ABCDE")
-def test_every_letter(letter: str) -> None:
-    assert parse_choice(f"정답: {letter}", 5) == letter
-    assert parse_choice(letter, 5) == letter
+@pytest.mark.parametrize(
+    "form", ["정답: {}", "{}", "The answer is ({}).", "\\boxed{{{}}}", "{}가 정답입니다."]
+)
+def test_every_letter(form: str, letter: str) -> None:
+    assert parse_choice(form.format(letter), 5) == letter
+    assert parse_choice(form.format(letter), 4) == (letter if letter != "E" else None)
 
 
-def test_letter_beyond_the_options_is_no_answer() -> None:
-    assert parse_choice("정답: E", 5) == "E"
-    assert parse_choice("정답: E", 4) is None
-    assert parse_choice("E", 4) is None
-    assert parse_choice("정답: C", 2) is None
+@given(st.lists(st.sampled_from(WORDS.split(" ")), max_size=14), st.booleans(), st.sampled_from([4, 5]))
+def test_an_answer_is_a_letter_of_the_reply(words: list[str], spaced: bool, n_options: int) -> None:
+    reply = (" " if spaced else "").join(words)
+    letter = parse_choice(reply, n_options)
+    assert letter is None or letter in "ABCDE"[:n_options]
+    assert letter is None or letter in reply.upper()
+    assert parse_choice(f"{reply}\n\n정답: B", n_options) == "B"
 
 
-def test_last_statement_wins_even_where_it_is_ambiguous() -> None:
-    assert parse_choice("정답: A\n정답: B", 4) == "B"
-    assert parse_choice("정답: A\n정답: B 또는 C", 4) is None
-    assert parse_choice("정답: A\n정답: E", 4) is None
+@pytest.mark.parametrize(
+    "reply",
+    ["정답" + "\n" * 20_000, "정답" + "*" * 20_000, "정답은" + "이" * 20_000, "정답 " + "은 " * 9_000,
+     "정답" + " -" * 9_000, "정답: A" + ", B" * 9_000, "B, A, " * 6_000 + "A가 정답입니다.",
+     "\\boxed{" * 4_000],
+)  # fmt: skip
+def test_a_broken_models_reply_is_read_in_time(reply: str) -> None:
+    started = time.perf_counter()
+    assert parse_choice(reply, 5) is None
+    assert time.perf_counter() - started < 2
 
 
 def test_open_reasoning_holds_no_answer() -> None:
@@ -220,3 +91,29 @@ def test_open_reasoning_holds_no_answer() -> None:
     assert strip_thinking("<think>\n\n</think>\n\n답") == "답"
     assert strip_thinking("<think>끝없이") == ""
     assert strip_thinking("답 </think>") == "답 </think>"
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "thinking", "expected"),
+    [
+        ("정답: A\n\n설명", ("\n\n",), False, "정답: A"),
+        ("가나다라", ("라", "나"), False, "가"),
+        ("가나", (), False, "가나"),
+        ("가나", ("다",), False, "가나"),
+        ("나", ("나",), False, ""),
+        ("생각\n\n더\n</think>\n정답: A\n\n설명", ("\n\n",), True, "생각\n\n더\n</think>\n정답: A"),
+        ("생각\n\n더", ("\n\n",), True, "생각\n\n더"),
+    ],
+)
+def test_stop_texts_cut(text: str, stop: tuple[str, ...], thinking: bool, expected: str) -> None:
+    assert cut_reply(text, stop, thinking_opened=thinking) == expected
+
+
+def test_shipped_few_shots_reply_in_the_form_asked_for(benchmarks: dict[str, Benchmark]) -> None:
+    choices = [benchmark for benchmark in benchmarks.values() if benchmark.metric == "accuracy"]
+    assert len(choices) == 2
+    for benchmark in choices:
+        example = re.search('"(정답: [A-E])"', benchmark.prompt)
+        replies = [shot.reply for shot in benchmark.few_shots]
+        for reply in [example[1] if example else "", *replies]:
+            assert parse_choice(cut_reply(reply, benchmark.stop), 4)

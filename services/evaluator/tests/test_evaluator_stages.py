@@ -13,14 +13,14 @@ import pytest
 from evaluator_testing import choice_row, write_rows
 
 from evaluator.engines import load_engine
-from evaluator.stages import evaluate, measure_speed, verify_package
-from lanekit.benchmarks import Benchmark
+from evaluator.outputs import ITEMS_FILE, read_items
+from evaluator.stages import evaluate, verify_package
+from lanekit.benchmarks import Benchmark, Shot
 from lanekit.errors import InputError
-from lanekit.params import EngineParams, EvaluateParams, MeasureSpeedParams, VerifyPackageParams
+from lanekit.params import EngineParams, EvaluateParams, VerifyPackageParams
 from lanekit.pool import ChildProcess
 from lanekit.progress import ignore_progress
-from lanekit.results import BenchmarkResult, SpeedResult
-from lanekit.scoring import LaneRecord, rank_lanes
+from lanekit.results import BenchmarkResult
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,10 @@ def read_json(path: Path) -> Any:
 def spec(benchmarks: dict[str, Benchmark], engine_params: EngineParams) -> EvaluateParams:
     short = {
         name: benchmark.model_copy(
-            update={"max_prompt_tokens": MAX_PROMPT_TOKENS if name == "ko_longrag" else None}
+            update={
+                "max_prompt_tokens": MAX_PROMPT_TOKENS if name == "ko_longrag" else None,
+                "max_new_tokens": min(48, benchmark.max_new_tokens),
+            }
         )
         for name, benchmark in benchmarks.items()
     }
@@ -48,9 +51,7 @@ def evaluate_model(spec: EvaluateParams, model: Path, suite: Path, out: Path) ->
     return {
         "metrics": read_json(out / "metrics.json"),
         "report": read_json(out / "report.json"),
-        "items": [
-            json.loads(line) for line in (out / "items.jsonl").read_text(encoding="utf-8").splitlines()
-        ],
+        "items": read_items(out / ITEMS_FILE),
     }
 
 
@@ -59,8 +60,10 @@ def test_evaluate(spec: EvaluateParams, tiny_model: Path, suite: Path, tmp_path:
     evaluate.run(
         spec, {"model": tiny_model, "suite": suite}, tmp_path, lambda s, t, _m="": steps.append((s, t))
     )
-    assert steps[-1] == (22, 22)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["items.jsonl", "metrics.json", "report.json"]
+    assert steps[-1] == (24, 24)  # 22 items, and two turns
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "items.parquet", "metrics.json", "report.json",
+    ]  # fmt: skip
     metrics = read_json(tmp_path / "metrics.json")
     results = {name: BenchmarkResult.model_validate(value) for name, value in metrics["benchmarks"].items()}
     assert {name: result.n_items for name, result in results.items()} == {
@@ -68,16 +71,71 @@ def test_evaluate(spec: EvaluateParams, tiny_model: Path, suite: Path, tmp_path:
     }  # fmt: skip
     assert results["komt_bench"].value is None
     assert results["komt_bench"].note == "no judge is configured"
-    assert results["ko_longrag"].n_cut == 1
-    assert results["ko_longrag"].note == "1 contexts were cut, 1 of them lost the gold answer"
+    documents = results["ko_longrag"]
+    assert (documents.n_cut, documents.n_gold_lost) == (1, 1)
+    assert {name: part.n_items for name, part in documents.parts.items()} == {
+        "answerable": 3, "unanswerable": 1, "single_document_qa": 4,
+    }  # fmt: skip
     assert metrics["size_bytes"] == (tiny_model / "model.safetensors").stat().st_size
-    items = [json.loads(line) for line in (tmp_path / "items.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert len(items) == 22
-    assert max(item["prompt_tokens"] for item in items) <= MAX_PROMPT_TOKENS
+    items = read_items(tmp_path / ITEMS_FILE)
+    assert [(item["benchmark"], item["index"], item["turn"]) for item in items] == [
+        *(("kmmlu_pro", index, 1) for index in range(9)),
+        *(("kmmlu_redux", index, 1) for index in range(9)),
+        *(("ko_longrag", index, 1) for index in range(4)),
+        ("komt_bench", 0, 1),
+        ("komt_bench", 0, 2),
+    ]
+    assert max(item["prompt_tokens"] for item in items[:22]) <= MAX_PROMPT_TOKENS
+    assert [item["answer_lost"] for item in items[18:22]] == [None, True, None, None]
     assert len({item["response"] for item in items}) > 5
+    values = [item["value"] for item in items[18:22]]
+    assert documents.value == pytest.approx(sum(values) / 4)
     report = read_json(tmp_path / "report.json")
     assert report["benchmarks"]["kmmlu_pro"]["s_per_token"] > 0
+    assert report["benchmarks"]["komt_bench"]["replies"] == 2
+    seconds = [report[f"{name}_seconds"] for name in ("load", "generate", "close", "other")]
+    assert sum(seconds) == pytest.approx(report["total_seconds"])
+    assert all(value > 0 for value in seconds)
     assert report["device"].startswith("cpu: ")
+
+
+def test_the_first_items_of_each_set(
+    spec: EvaluateParams, tiny_model: Path, suite: Path, tmp_path: Path
+) -> None:
+    result = evaluate_model(spec.model_copy(update={"limit_items": 2}), tiny_model, suite, tmp_path / "few")
+    numbers = {name: found["n_items"] for name, found in result["metrics"]["benchmarks"].items()}
+    assert numbers == {"kmmlu_pro": 2, "kmmlu_redux": 2, "ko_longrag": 2, "komt_bench": 1}
+    assert [item["id"] for item in result["items"][:2]] == ["q1", "q2"]
+
+
+def test_few_shots_stop_and_thinking(
+    spec: EvaluateParams, tiny_model: Path, suite: Path, tmp_path: Path
+) -> None:
+    """A variant of a benchmark; a random model never closes its reasoning, so nothing it says counts."""
+    pro = next(b for b in spec.benchmarks if b.name == "kmmlu_pro")
+    shot = Shot(fields=choice_row(1), reply="정답: B")
+    variant = pro.model_copy(update={"few_shots": (shot, shot), "thinking_max_new_tokens": 12})
+    plain = evaluate_model(spec.model_copy(update={"benchmarks": (pro,)}), tiny_model, suite, tmp_path / "a")
+    shots = spec.model_copy(update={"benchmarks": (variant,)})
+    helped = evaluate_model(shots, tiny_model, suite, tmp_path / "b")
+    thinking = evaluate_model(
+        shots.model_copy(update={"enable_thinking": True}), tiny_model, suite, tmp_path / "c"
+    )
+    pairs = list(zip(plain["items"], helped["items"], strict=True))
+    assert all(with_shots["prompt_tokens"] > 2 * bare["prompt_tokens"] for bare, with_shots in pairs)
+    assert any(with_shots["response"] != bare["response"] for bare, with_shots in pairs)
+    assert all(item["new_tokens"] <= 12 for item in thinking["items"])
+    assert all("</think>" not in item["response"] for item in thinking["items"])
+    assert thinking["metrics"]["benchmarks"]["kmmlu_pro"]["n_unparsed"] == 9
+    assert thinking["report"]["thinking"] is True
+
+
+def test_thinking_without_room_tells_the_remedy(
+    spec: EvaluateParams, tiny_model: Path, suite: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="up to 4096 tokens leave no room") as caught:
+        evaluate_model(spec.model_copy(update={"enable_thinking": True}), tiny_model, suite, tmp_path / "out")
+    assert "raise evaluation.max_model_len in the experiment file above 4096" in caught.value.remedy
 
 
 def test_evaluate_is_reproducible(
@@ -140,7 +198,7 @@ def test_evaluate_quantized(
     spec: EvaluateParams, quantize: Callable[[str], Path], tiny_model: Path, suite: Path, tmp_path: Path
 ) -> None:
     result = evaluate_model(spec, quantize("W4A16"), suite, tmp_path)
-    assert len(result["items"]) == 22
+    assert len(result["items"]) == 24
     assert result["metrics"]["size_bytes"] < (tiny_model / "model.safetensors").stat().st_size
     assert result["report"]["engine"]["weights"] == "decompressed at load by compressed-tensors, 14 linears"
 
@@ -212,49 +270,6 @@ def test_a_weight_stored_twice_is_refused(
     save_file(tensors, model / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match="has left over 1 tensors"):
         load_engine(model, engine_params)
-
-
-@pytest.fixture(scope="module")
-def speed(engine_params: EngineParams) -> MeasureSpeedParams:
-    return MeasureSpeedParams(
-        engine=engine_params, batch_size=3, prompt_tokens=16, decode_tokens=8, repeats=3, warmups=1
-    )
-
-
-def test_speed_of_two_models(
-    speed: MeasureSpeedParams, tiny_model: Path, other_model: Path, tmp_path: Path
-) -> None:
-    measure_speed.run(speed, {"model": other_model, "baseline": tiny_model}, tmp_path, ignore_progress)
-    result = SpeedResult.model_validate(read_json(tmp_path / "metrics.json"))
-    assert len(result.s_per_token_all) == len(result.baseline_s_per_token_all) == 3
-    assert result.s_per_token == sorted(result.s_per_token_all)[1]
-    assert result.s_per_token > result.baseline_s_per_token  # three layers against two
-    assert result.device.startswith("cpu: ")
-    report = read_json(tmp_path / "report.json")
-    assert not report["one_series"]
-    assert report["baseline"]["spread"] >= 0
-
-
-def test_speed_of_the_baseline_is_one_series(
-    speed: MeasureSpeedParams, tiny_model: Path, tmp_path: Path
-) -> None:
-    measure_speed.run(speed, {"model": tiny_model, "baseline": tiny_model}, tmp_path, ignore_progress)
-    result = SpeedResult.model_validate(read_json(tmp_path / "metrics.json"))
-    assert result.s_per_token_all == result.baseline_s_per_token_all
-    record = LaneRecord(
-        lane="baseline",
-        benchmarks={"kmmlu_pro": BenchmarkResult(metric="accuracy", version=1, value=0.5)},
-        speed=result,
-    )
-    head = rank_lanes([record], {"kmmlu_pro": 1.0}).lanes[0]
-    assert head.speed_norm == 0.0
-    assert head.score == 0.5
-
-
-def test_speed_refuses_what_does_not_fit(speed: MeasureSpeedParams, tiny_model: Path, tmp_path: Path) -> None:
-    long = speed.model_copy(update={"prompt_tokens": 2048})
-    with pytest.raises(InputError, match="exceed max_model_len"):
-        measure_speed.run(long, {"model": tiny_model, "baseline": tiny_model}, tmp_path, ignore_progress)
 
 
 def pack(model: Path, folder: Path, prefix: str = "EXAONE-tiny/") -> Path:

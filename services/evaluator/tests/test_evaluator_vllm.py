@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from evaluator.outputs import ITEMS_FILE, read_items
 from lanekit.benchmarks import Benchmark
+from lanekit.errors import LanekitError
 from lanekit.params import EngineParams, EvaluateParams, MeasureSpeedParams
 from lanekit.pool import ChildProcess
 from lanekit.progress import ignore_progress
@@ -21,6 +23,9 @@ pytestmark = [
     pytest.mark.vllm,
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
 ]
+
+
+STOP = ("q", "6", "7", "f")  # of what the random model says
 
 
 @pytest.fixture(scope="module")
@@ -56,51 +61,112 @@ def test_vllm_answers_as_transformers_does(
     suite: Path,
     tmp_path: Path,
 ) -> None:
-    """Both engines decode greedily in float32 on the CPU, so most replies agree to the last token."""
-    replies = {}
+    """Both engines decode greedily in float32 on the CPU, so most replies agree to the last token, also where
+    a text stops them."""
+    stopped = benchmarks["kmmlu_redux"].model_copy(update={"stop": STOP})
+    rows = {}
     for engine in ("vllm", "transformers"):
         out = tmp_path / engine
         out.mkdir()
         spec = EvaluateParams(
             engine=params.model_copy(update={"engine": engine}),
-            benchmarks=tuple(benchmarks[name] for name in ("kmmlu_pro", "ko_longrag")),
+            benchmarks=(benchmarks["kmmlu_pro"], stopped, benchmarks["ko_longrag"]),
         )
         metrics = run_stage(child, "evaluate", spec, out, model=tiny_model, suite=suite)
         result = BenchmarkResult.model_validate(metrics["benchmarks"]["kmmlu_pro"])
         assert result.n_items == 9
-        lines = (out / "items.jsonl").read_text(encoding="utf-8").splitlines()
-        replies[engine] = [json.loads(line)["response"] for line in lines]
+        rows[engine] = read_items(out / ITEMS_FILE)
         if engine == "vllm":
             report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-            assert report["engine"]["kernels"]["UnquantizedLinearMethod"] >= 8  # four a layer, fused
-    agreeing = sum(a == b for a, b in zip(replies["vllm"], replies["transformers"], strict=True))
-    assert agreeing >= 0.8 * len(replies["vllm"])
+            assert report["engine"]["kernels"]["qkv_proj: UnquantizedLinearMethod"] == 2  # one a layer
+    pairs = list(zip(rows["vllm"], rows["transformers"], strict=True))
+    agreeing = [(a, b) for a, b in pairs if a["response"] == b["response"]]
+    assert len(agreeing) >= 0.8 * len(pairs)
+    assert all((a["new_tokens"], a["finished"]) == (b["new_tokens"], b["finished"]) for a, b in agreeing)
+    early = [row for row in rows["vllm"] if row["benchmark"] == "kmmlu_redux" and row["finished"]]
+    assert len(early) >= 3
+    assert all(0 < row["new_tokens"] < stopped.max_new_tokens for row in early)
+    assert not [row for row in early if any(text in row["response"] for text in STOP)]
+
+
+@pytest.fixture
+def speed(params: EngineParams, benchmarks: dict[str, Benchmark]) -> MeasureSpeedParams:
+    pro = benchmarks["kmmlu_pro"].model_copy(update={"max_new_tokens": 6})
+    return MeasureSpeedParams(
+        engine=params,
+        benchmarks=(pro,),
+        batch_sizes=(1, 2),
+        prompt_tokens=16,
+        decode_tokens=8,
+        prefill_tokens=32,
+        free_items=3,
+        score_form="decode_b2",
+    )
 
 
 def test_vllm_measures_two_models_in_turn(
-    child: ChildProcess, params: EngineParams, tiny_model: Path, other_model: Path, tmp_path: Path
+    child: ChildProcess,
+    speed: MeasureSpeedParams,
+    tiny_model: Path,
+    other_model: Path,
+    suite: Path,
+    tmp_path: Path,
 ) -> None:
-    spec = MeasureSpeedParams(engine=params, batch_size=2, prompt_tokens=16, decode_tokens=8)
-    metrics = run_stage(child, "measure_speed", spec, tmp_path, model=other_model, baseline=tiny_model)
+    inputs = {"model": other_model, "baseline": tiny_model, "suite": suite}
+    metrics = run_stage(child, "measure_speed", speed, tmp_path, **inputs)
     result = SpeedResult.model_validate(metrics)
-    assert len(result.s_per_token_all) == len(result.baseline_s_per_token_all) == 3
-    assert result.s_per_token_all != result.baseline_s_per_token_all
-    assert result.engine == "vllm"
-    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert report["engine_parameters"]["gpu_memory_utilization"] == params.gpu_memory_utilization / 2
+    assert tuple(result.forms) == ("decode_b1", "decode_b2", "prefill", "free")
+    for form in result.forms.values():
+        assert len(form.s_per_token_all) == len(form.baseline_s_per_token_all) == 3
+        assert form.s_per_token_all != form.baseline_s_per_token_all
+    assert result.forms["prefill"].tokens == 64
+    assert 3 <= result.forms["free"].tokens <= 18
+    assert (result.engine, result.batch_size) == ("vllm", 2)
+    arguments = result.engine_arguments
+    assert arguments["gpu_memory_utilization"] == speed.engine.gpu_memory_utilization / 2
+    assert (arguments["max_num_seqs"], arguments["kv_cache_dtype"]) == (2, "auto")
+    assert arguments["enforce_eager"] is True and int(arguments["max_num_batched_tokens"]) >= 64
+    assert result.cost and result.baseline_cost
+    kernels = result.cost.kernels
+    for layer in ("qkv_proj", "o_proj", "gate_up_proj", "down_proj"):
+        assert kernels[f"{layer}: UnquantizedLinearMethod"] == 3
+    assert kernels["embed_tokens: UnquantizedEmbeddingMethod"] == 1
+    assert kernels["lm_head: UnquantizedEmbeddingMethod"] == 1
+    assert any(name.startswith("attn: ") for name in kernels)
+    # The CPU's engine holds the bfloat16 checkpoint in float32; see test_speed_of_two_models for the count.
+    layer_bytes = 4 * (128 * 128 * 2 + 64 * 128 * 2 + 3 * 256 * 128 + 2 * 128 + 2 * 32)
+    bytes_per_step = result.baseline_cost.weight_bytes_per_step
+    if result.is_cpu:
+        assert bytes_per_step == 2 * layer_bytes + 4 * (640 * 128 + 128)
+        assert result.cost.weight_bytes_per_step == bytes_per_step + layer_bytes
+        assert result.cost.kv_cache_dtype == "float32"
 
 
 def test_vllm_measures_the_baseline_once(
-    child: ChildProcess, params: EngineParams, tiny_model: Path, tmp_path: Path
+    child: ChildProcess, speed: MeasureSpeedParams, tiny_model: Path, suite: Path, tmp_path: Path
 ) -> None:
-    spec = MeasureSpeedParams(engine=params, batch_size=2, prompt_tokens=16, decode_tokens=8)
-    metrics = run_stage(child, "measure_speed", spec, tmp_path, model=tiny_model, baseline=tiny_model)
+    inputs = {"model": tiny_model, "baseline": tiny_model, "suite": suite}
+    metrics = run_stage(child, "measure_speed", speed, tmp_path, **inputs)
     result = SpeedResult.model_validate(metrics)
     assert result.s_per_token_all == result.baseline_s_per_token_all
+
+
+def test_vllm_on_a_cpu_has_no_fp8_cache(
+    child: ChildProcess, speed: MeasureSpeedParams, tiny_model: Path, suite: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("a GPU has one")
+    engine = speed.engine.model_copy(update={"kv_cache_dtype": "fp8"})
+    inputs = {"model": tiny_model, "baseline": tiny_model, "suite": suite}
+    with pytest.raises(LanekitError, match="vLLM's CPU build has none"):
+        run_stage(child, "measure_speed", speed.model_copy(update={"engine": engine}), tmp_path, **inputs)
 
 
 def test_engines_leave_no_process_behind(child: ChildProcess) -> None:
     import psutil
 
     left = psutil.Process(child.process.pid).children(recursive=True)
-    assert not [p.name() for p in left if "resource_tracker" not in " ".join(p.cmdline())]
+    alive = [p for p in left if p.status() != psutil.STATUS_ZOMBIE]  # one that was killed holds no memory
+    assert not [p.name() for p in alive if "resource_tracker" not in " ".join(p.cmdline())]

@@ -12,9 +12,12 @@ import pytest
 
 from lanekit.results import LaneRecord, Ranking
 from lanekit.scoring import rank_lanes
+from ranker.formats import clean_log
 from ranker.html import render_html
-from ranker.plots import draw_summary, render_charts
-from ranker.tables import clean_log
+from ranker.items import collect_values
+from ranker.plots import draw_summary, find_tied_runs, render_charts, stack_runs
+from ranker.stages.rank import read_lane_items
+from ranker.statistics import Resampling, add_statistics
 
 WEIGHTS = {"kmmlu_pro": 0.25, "kmmlu_redux": 0.25, "komt_bench": 0.5}
 NASTY = '"><script>alert(1)</script><img src="https://evil.example/x.png" onerror=x>$title'
@@ -182,6 +185,61 @@ def test_a_name_is_no_formula(make_record: Callable[..., LaneRecord], tmp_path: 
     records = [make_record("baseline"), make_record("$\\bad$", group="_$x")]
     draw_summary(rank_lanes(records, WEIGHTS, experiment="$\\frac$"), tmp_path / "x.png")
     assert "$\\bad$" in render(records)
+
+
+Run = tuple[list[LaneRecord], dict[str, Path]]
+
+
+@pytest.fixture
+def rich_page(rich_run: Run) -> str:
+    """The page of a ranking with items, forms, a judge and contamination."""
+    records, inputs = rich_run
+    names = ["kmmlu_pro", "kmmlu_redux", "ko_longrag", "komt_bench"]
+    ranking = rank_lanes(records, dict.fromkeys(names, 0.25), experiment="rich")
+    items = {r.lane: collect_values(read_lane_items(r.lane, inputs)) for r in records}
+    add_statistics(ranking, items, 0.5, Resampling(resamples=300))
+    return render_html(ranking, names, 0.5)
+
+
+def test_a_page_with_statistics_is_well_formed_and_asks_for_nothing(rich_page: str) -> None:
+    page = Page(rich_page)
+    assert not LOADING.search(rich_page) and "//" not in rich_page
+    ids = Counter(a["id"] for _, a in page.tags if "id" in a)
+    assert set(ids.values()) == {1}
+    labels = {str(a["aria-labelledby"]) for _, a in page.tags if "aria-labelledby" in a}
+    assert labels == {"bars-caption", "scatter-caption", "recovery-caption"} and labels <= set(ids)
+
+
+def test_a_page_with_statistics_tells_what_they_say(rich_page: str) -> None:
+    text = Page(rich_page).text
+    for expected in (
+        "Quality by benchmark벤치마크별 품질",
+        "recovery회복률",
+        "kmmlu_pro accuracy 정확도, 25 % of Perf; test: exact McNemar",
+        "unanswerable",
+        "gold lost정답 유실",
+        "exact 0.3000, 50 items",
+        "Speed by form방식별 속도",
+        "prefill프리필",
+        "2,075 / 1,800 tokens",
+        "Speed: where and how속도 측정 환경",
+        "gpu: driver550.54",
+        "memory bandwidth300 GB/s",
+        "of the roofline루프라인 대비",
+        "linear: Marlin: 210",
+        "⚠ contaminated 오염",
+        "◆ front 파레토",
+        "≈ 2 구별 안 됨",
+        "Intervals are 95 % percentile bootstrap intervals",
+    ):
+        assert expected in text, expected
+
+
+def test_the_chart_of_scores_joins_what_is_tied(ranking: Ranking) -> None:
+    first, second, third = (lane for lane in ranking.lanes if lane.rank)
+    second.tied_with, third.tied_with = [third.record.lane], [second.record.lane]
+    assert find_tied_runs([first, second, third]) == [(1, 2)]
+    assert stack_runs([(0, 2), (1, 3), (3, 5)]) == [(0, 0, 2), (1, 1, 3), (0, 3, 5)]
 
 
 def test_logs_are_shown_as_plain_text() -> None:

@@ -7,27 +7,38 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from lanekit.errors import InputError
 from lanekit.params import RankParams
 from lanekit.progress import ignore_progress
 from lanekit.results import LaneRecord, Ranking
+from ranker.formats import compute_spread, format_size
 from ranker.stages.rank import run
-from ranker.tables import compute_spread, format_size
 
 GOLDEN = Path(__file__).parent / "golden"
 WEIGHTS = {"kmmlu_pro": 0.25, "kmmlu_redux": 0.25, "komt_bench": 0.5}
 HEADER = "rank,lane,group,status,perf,perf_norm,s_per_token,speed_norm,score,size_bytes,reason"
+RICH = ("kmmlu_pro", "kmmlu_redux", "ko_longrag", "komt_bench")
+Run = tuple[list[LaneRecord], dict[str, Path]]
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def rank(records: list[LaneRecord], out: Path, **options: object) -> Path:
+def rank(
+    records: list[LaneRecord], out: Path, inputs: dict[str, Path] | None = None, **options: object
+) -> Path:
     """Run the stage."""
     fields = {"weights": WEIGHTS, "experiment": "test", **options}
     content = tuple(record.model_dump(mode="json") for record in records)
-    run(RankParams.model_validate({"records": content, **fields}), {}, out, ignore_progress)
+    run(RankParams.model_validate({"records": content, **fields}), inputs or {}, out, ignore_progress)
     return out
+
+
+def swap(run: Run, out: Path) -> tuple[list[LaneRecord], Path, dict[str, Path]]:
+    return run[0], out, run[1]
 
 
 def read_rows(out: Path) -> dict[str, dict[str, str]]:
@@ -40,6 +51,13 @@ def test_tables_are_the_golden_ones(records: list[LaneRecord], tmp_path: Path, n
     rank(records, tmp_path / "out")
     text = (tmp_path / "out" / name).read_text(encoding="utf-8")
     assert text == (GOLDEN / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["summary.csv", "summary.md"])
+def test_tables_with_statistics_are_the_golden_ones(rich_run: Run, tmp_path: Path, name: str) -> None:
+    rank(*swap(rich_run, tmp_path / "out"), weights=dict.fromkeys(RICH, 0.25), resamples=500)
+    text = (tmp_path / "out" / name).read_text(encoding="utf-8")
+    assert text == (GOLDEN / f"rich.{name}").read_text(encoding="utf-8")
 
 
 def test_the_csv_has_the_promised_head_order_and_unrounded_numbers(
@@ -66,7 +84,8 @@ def test_every_cpu_speed_says_cpu_and_no_other_does(
         out = tmp_path / device[:3]
         rank([make_record("baseline", device=device), make_record("a", device=device)], out)
         text = (out / "summary.md").read_text(encoding="utf-8")
-        table = [line for line in text.splitlines() if line.startswith("| ")][2:]
+        first = text[text.index("| rank") :].partition("\n\n")[0]
+        table = first.splitlines()[2:]
         assert len(table) == 2
         for line in table:
             assert line.count(" cpu |") == (2 if expected else 0)
@@ -102,6 +121,104 @@ def test_the_stage_writes_the_same_bytes_twice(records: list[LaneRecord], tmp_pa
     for name in names:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
     assert (first / "summary.png").read_bytes().startswith(PNG_SIGNATURE)
+
+
+def test_the_stage_with_items_writes_the_same_bytes_twice(rich_run: Run, tmp_path: Path) -> None:
+    options = {"weights": dict.fromkeys(RICH, 0.25), "resamples": 200}
+    first, second = (rank(*swap(rich_run, tmp_path / name), **options) for name in ("one", "two"))
+    names = sorted(p.relative_to(first).as_posix() for p in first.rglob("*") if p.is_file())
+    assert {f"lanes/{record.lane}/items.parquet" for record in rich_run[0]} <= set(names)
+    for name in names:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_the_judges_rows_take_the_place_of_the_unjudged_ones(rich_run: Run, tmp_path: Path) -> None:
+    out = rank(*swap(rich_run, tmp_path / "out"), weights=dict.fromkeys(RICH, 0.25), resamples=200)
+    table = pq.read_table(out / "lanes" / "lane01_w4" / "items.parquet")
+    source = pq.read_table(tmp_path / "lane01_w4" / "evaluate" / "items.parquet")
+    assert table.schema == source.schema and len(table) == len(source)
+    assert table.column("value").null_count == 0 and source.column("value").null_count == 24
+    assert list(dict.fromkeys(table.column("benchmark").to_pylist())) == list(RICH)
+    judged = table.filter(pc.equal(table.column("benchmark"), "komt_bench"))
+    assert judged.column("turn").to_pylist()[:4] == [1, 2, 1, 2]
+
+
+def test_a_lane_that_was_asked_another_item_is_not_ranked(rich_run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "lane03_w8" / "evaluate" / "items.parquet"
+    rows = pq.read_table(path).to_pylist()
+    rows[0]["id"] = "another"
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
+    out = rank(*swap(rich_run, tmp_path / "out"), weights=dict.fromkeys(RICH, 0.25), resamples=200)
+    row = read_rows(out)["lane03_w8"]
+    assert (row["rank"], row["status"]) == ("", "incomplete")
+    for expected in ("asked otherwise than the baseline: kmmlu_pro: 1 item", "missing: kmmlu_pro-000 (0)",
+                     "1 item that the baseline was not asked: another (0)"):  # fmt: skip
+        assert expected in row["reason"]
+
+
+def test_items_that_the_judge_gave_no_rating_are_left_out_alone(rich_run: Run, tmp_path: Path) -> None:
+    records, _ = rich_run
+    path = tmp_path / "lane01_w4" / "judge" / "items.parquet"
+    rows = pq.read_table(path).to_pylist()
+    rows[3]["value"] = None  # the second item's second turn
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
+    rated = [rows[2 * i]["value"] + rows[2 * i + 1]["value"] for i in range(12) if i != 1]
+    record = next(r for r in records if r.lane == "lane01_w4")
+    record.benchmarks["komt_bench"].value = sum(rated) / 22
+    record.benchmarks["komt_bench"].n_unparsed = 1
+    out = rank(*swap(rich_run, tmp_path / "out"), weights=dict.fromkeys(RICH, 0.25), resamples=200)
+    row = read_rows(out)["lane01_w4"]
+    assert row["rank"] and row["score_low"] and row["komt_bench_p"]
+    text = (out / "summary.md").read_text(encoding="utf-8")
+    assert "Items that the judge gave no rating, left out: `lane01_w4` 1." in text
+    assert "Every answer could be parsed." in text
+
+
+def test_a_contaminated_lane_is_ranked_and_labelled_everywhere(rich_run: Run, tmp_path: Path) -> None:
+    out = rank(*swap(rich_run, tmp_path / "out"), weights=dict.fromkeys(RICH, 0.25), resamples=200)
+    warning = "lane05_sft is contaminated: its training or calibration text holds 3 items of kmmlu_pro."
+    markdown, page = ((out / f"summary.{kind}").read_text(encoding="utf-8") for kind in ("md", "html"))
+    assert warning in markdown[: markdown.index("| rank")] and warning in page
+    row = next(line for line in markdown.splitlines() if "`lane05_sft`" in line)
+    assert "⚠ contaminated" in row and markdown.count("⚠ contaminated") == 1
+    assert "⚠ contaminated" in page and "⚠ lane05_sft" in page  # the badge, the chart
+    assert read_rows(out)["lane05_sft"]["contamination"] == "kmmlu_pro:3"
+    assert read_rows(out)["lane05_sft"]["rank"]
+
+
+def test_values_that_are_no_numbers_do_not_stop_the_ranking(
+    make_record: Callable[..., LaneRecord], tmp_path: Path
+) -> None:
+    records = [make_record(name) for name in ("baseline", "fine", "bad_value", "bad_speed")]
+    records[2].benchmarks["kmmlu_pro"].value = float("nan")
+    assert records[3].speed
+    records[3].speed.s_per_token_all[0] = float("inf")
+    out = rank(records, tmp_path)
+    rows = read_rows(out)
+    assert [rows[n]["status"] for n in ("fine", "bad_value", "bad_speed")] == [
+        "ok",
+        "incomplete",
+        "incomplete",
+    ]
+    text = (out / "ranking.json").read_text(encoding="utf-8")
+    assert Ranking.model_validate_json(text).lanes[1].record.lane == "fine"
+    assert not any(word in text for word in ("NaN", "Infinity"))
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"), [("value", "lacks the column value"), ("", "there is no such")]
+)
+def test_a_malformed_file_of_items_is_named(
+    rich_run: Run, tmp_path: Path, column: str, expected: str
+) -> None:
+    path = tmp_path / "lane03_w8" / "evaluate" / "items.parquet"
+    table = pq.read_table(path)
+    path.unlink()
+    if column:
+        pq.write_table(table.drop_columns([column]), path)
+    with pytest.raises(InputError, match=f"items.parquet: {expected}") as caught:
+        rank(*swap(rich_run, tmp_path / "out"))
+    assert caught.value.remedy
 
 
 def test_metrics_hold_the_record_and_its_score(records: list[LaneRecord], tmp_path: Path) -> None:
@@ -148,7 +265,6 @@ def test_malformed_records_are_named(
 def test_spread_and_size(make_record: Callable[..., LaneRecord]) -> None:
     speed = make_record("a").speed
     assert speed is not None
-    assert compute_spread(speed) == pytest.approx(0.04)
-    speed.s_per_token_all = []
-    assert compute_spread(speed) == 0
+    assert compute_spread(speed.s_per_token_all) == pytest.approx(0.04)
+    assert compute_spread([]) == 0
     assert [format_size(n) for n in (None, 971_000, 2_558_000_000)] == ["–", "1.0 MB", "2.56 GB"]

@@ -41,5 +41,5 @@ def corpus(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "calibration_rows": 64,
         }
     )
-    run(spec, {}, out, ignore_progress)
+    run(spec, {"model": FIXTURE, "suite": data_folder}, out, ignore_progress)
     return out

@@ -63,7 +63,7 @@ def replace_sources(experiment: Experiment, sources: list[str]) -> Experiment:
                 f"--source {option}: unknown data set '{name}'{did_you_mean(name, data)}",
                 remedy="known sets: " + ", ".join(data),
             )
-        data[name] = data[name].model_copy(update={"source": make_absolute(value)})
+        data[name] = data[name].model_copy(update={"source": make_absolute(value), "rows": None})
     return experiment.model_copy(update={"data": data})
 
 

@@ -2,18 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 
 CHOICE_LETTERS = "ABCDE"
+OPTION_COUNTS = (4, 5)  # the published sets have no others
+
+
+class PlacedError(ValueError):
+    """A fault of the value at `place`, keys and positions from the validated object on."""
+
+    def __init__(self, message: str, *place: str | int) -> None:
+        super().__init__(message)
+        self.place = place
+
+
+class Shot(BaseModel):
+    """One worked example, sent as a user's and an assistant's turn before the question.
+
+    `fields` are the item's columns, as the set has them; `reply` is the answer in the form asked for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fields: dict[str, Any]
+    reply: str
+
+
+class Rubric(BaseModel):
+    """What a judge is told; the places {question_1}, {answer_1}, {question_2}, {answer_2}, {reference_1} and
+    {reference_2} are filled literally.
+
+    `first_turn` and `second_turn` are user messages; the `*_with_reference` ones serve items that have a
+    reference. `rating_pattern` has one group, the number, from `lowest` to `highest`. An answer that is not
+    Korean gets the square root of its rating, but for the items of `korean_exempt`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    system: str
+    first_turn: str
+    first_turn_with_reference: str
+    second_turn: str
+    second_turn_with_reference: str
+    rating_pattern: str
+    lowest: int = 1
+    highest: int = 10
+    korean_exempt: tuple[str, ...] = ()
 
 
 class Benchmark(BaseModel):
-    """How one set is asked and judged.
+    """How one set is asked and judged; a change of any field but the token limits needs a new `version`.
 
     `prompt` holds places in braces that the evaluator fills literally. `max_prompt_tokens` bounds the
-    rendered prompt of a retrieval item by cutting its documents, never its question.
+    rendered prompt of a retrieval item by cutting its documents, never its question. A reply ends before the
+    first of the `stop` texts. `thinking_max_new_tokens` takes the place of `max_new_tokens` where thinking is
+    on: the reasoning comes out of the same budget.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -23,21 +70,73 @@ class Benchmark(BaseModel):
     parser: Literal["choice_letter", "free_text"]
     metric: Literal["accuracy", "f1", "judge"]
     max_new_tokens: PositiveInt
+    thinking_max_new_tokens: PositiveInt = 4096
     max_prompt_tokens: PositiveInt | None = None
     prompt: str
+    few_shots: tuple[Shot, ...] = ()
+    stop: tuple[str, ...] = ()
+    rubric: Rubric | None = None
 
     @model_validator(mode="after")
     def check_places(self) -> Benchmark:
-        """Refuse a prompt without the places its metric needs."""
-        needed = {
-            "accuracy": ("{question}", "{options}"),
-            "f1": ("{prompt}",),
-            "judge": ("{turn}",),
-        }[self.metric]
-        missing = [place for place in needed if place not in self.prompt]
+        """Refuse a prompt without the places its metric needs, and parts that do not fit the metric."""
+        needs = _NEEDS[self.metric]
+        missing = [place for place in needs.places if place not in self.prompt]
         if missing:
-            raise ValueError(f"the prompt lacks the place {', '.join(missing)}")
+            raise PlacedError(f"the prompt lacks the place {', '.join(missing)}", "prompt")
+        if self.parser != needs.parser:
+            message = f"the metric '{self.metric}' goes with the parser '{needs.parser}'"
+            raise PlacedError(message, "parser")
+        if self.rubric is not None and self.metric != "judge":
+            raise PlacedError("a rubric belongs to the metric 'judge' alone", "rubric")
+        if self.few_shots and not needs.shot_fields:
+            message = f"the metric '{self.metric}' takes no few-shots"
+            raise PlacedError(message, "few_shots")
+        for index, text in enumerate(self.stop):
+            if not text:
+                raise PlacedError("a stop text is empty", "stop", index)
+        for index, shot in enumerate(self.few_shots):
+            _check_shot(shot, needs.shot_fields, index)
         return self
+
+    def count_new_tokens(self, *, thinking: bool) -> int:
+        """Return the most tokens that a reply may have."""
+        return self.thinking_max_new_tokens if thinking else self.max_new_tokens
+
+
+@dataclass(frozen=True)
+class _Needs:
+    parser: str
+    places: tuple[str, ...]
+    shot_fields: tuple[str, ...]
+
+
+# What each metric needs of a benchmark file.
+_NEEDS = {
+    "accuracy": _Needs("choice_letter", ("{question}", "{options}"), ("question", "options")),
+    "f1": _Needs("free_text", ("{prompt}",), ("titles", "context", "question", "prompt")),
+    "judge": _Needs("free_text", ("{turn}",), ()),
+}
+
+
+def _check_shot(shot: Shot, fields: tuple[str, ...], index: int) -> None:
+    """Refuse a few-shot that cannot be rendered: it needs these fields, as texts."""
+    place = ("few_shots", index)
+    missing = [name for name in fields if name not in shot.fields]
+    if missing:
+        raise PlacedError(f"the few-shot lacks {', '.join(missing)}", *place, "fields")
+    for name in fields:
+        value = shot.fields[name]
+        texts = value if name in ("options", "titles") else [value]
+        if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
+            kind = "a list of texts" if name in ("options", "titles") else "a text"
+            raise PlacedError(f"the few-shot's {name} must be {kind}", *place, "fields", name)
+    n_options = len(shot.fields.get("options", CHOICE_LETTERS))
+    if n_options not in OPTION_COUNTS:
+        message = f"a few-shot has {' or '.join(map(str, OPTION_COUNTS))} options, not {n_options}"
+        raise PlacedError(message, *place, "fields", "options")
+    if not shot.reply.strip():
+        raise PlacedError("the few-shot's reply is empty", *place, "reply")
 
 
 # Columns each set must have (facts of the published data cards).
@@ -71,5 +170,9 @@ def fill_places(template: str, **values: str) -> str:
 
 def render_choice_prompt(benchmark: Benchmark, question: str, options: list[str]) -> str:
     """Return the user message of a multiple-choice item, options lettered from A."""
-    lines = [f"{CHOICE_LETTERS[i]}. {text}" for i, text in enumerate(options)]
-    return fill_places(benchmark.prompt, question=question, options="\n".join(lines))
+    return fill_places(benchmark.prompt, question=question, options=list_options(options))
+
+
+def list_options(options: Sequence[str]) -> str:
+    """Return the options lettered from A, one a line."""
+    return "\n".join(f"{CHOICE_LETTERS[i]}. {text}" for i, text in enumerate(options))

@@ -19,9 +19,11 @@ from lanekit.errors import InputError, LanekitError
 from lanekit.experiment import Experiment, load_experiment_lanes
 from lanekit.lanefile import Lane
 from lanekit.pipeline import Session
-from lanekit.plan import Plan, plan_engine
+from lanekit.plan import Plan
+from lanekit.plan_evaluation import plan_engine
 from lanekit.pool import ChildPool
 from lanekit.resolve import detect_cuda, find_project_root, load_environments, resolve_sources
+from lanekit.revisions import REVISIONS_NAME, Revisions, load_revisions
 from lanekit.settings import load_settings, make_child_environment
 from lanekit.yamlfile import read_yaml
 
@@ -87,12 +89,18 @@ def load_inputs(
     args: argparse.Namespace,
     override: Callable[[Experiment], Experiment] | None = None,
     parts: tuple[str, ...] = ("base_model", "data"),
+    revisions: Revisions | None = None,
 ) -> tuple[Experiment, list[Lane]]:
-    """Load the experiment and its lanes, with the sources of `parts` resolved."""
+    """Load the experiment and its lanes, with the sources of `parts` resolved.
+
+    Branches of the hub are those that `revisions` pins, by default the file beside the experiment.
+    """
     experiment, lanes = load_experiment_lanes(args.experiment)
     if override:
         experiment = override(experiment)
-    return resolve_sources(experiment, parts), lanes
+    if revisions is None:
+        revisions = load_revisions(args.experiment.parent / REVISIONS_NAME)
+    return resolve_sources(experiment, parts, revisions), lanes
 
 
 @contextmanager

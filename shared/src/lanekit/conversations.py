@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +28,21 @@ def check_conversation(messages: Any) -> str:
     return ""
 
 
-def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield each line's number, from 1, and object.
+def read_json_lines(path: Path, wanted: Set[int] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each line's number, from 1, and object; with `wanted` the objects at these places, from 0, alone.
+
+    Empty lines are no objects and have no place.
 
     Raises:
-        InputError: a line is not a JSON object; names file and line.
+        InputError: a line is not a JSON object, or is not UTF-8; names file and line.
     """
-    with path.open(encoding="utf-8") as stream:
+    place = -1
+    with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
+                continue
+            place += 1
+            if wanted is not None and place not in wanted:
                 continue
             try:
                 row = json.loads(line)

@@ -79,10 +79,22 @@ def direct_ranking(
         weights=dict(settings.scoring.benchmark_weights),
         quality_weight=settings.scoring.quality_weight,
         experiment=settings.experiment,
+        resamples=settings.scoring.resamples,
+        confidence=settings.scoring.confidence,
     )
-    rank = make_stage_run("rank", params, {}, environments)
+    plan = Plan()
+    inputs = {}
+    for record in records:
+        for role, path in list_item_artifacts(record).items():
+            run = load_committed(path, store)
+            if run is not None:
+                plan.runs[run.key] = run
+                inputs[role] = run.key
+    rank = make_stage_run("rank", params, inputs, environments)
     title = RANKING_TITLE
-    state = yield Plan({rank.key: rank}, {title: LanePlan(title, title, "", (), rank.key)})
+    plan.runs[rank.key] = rank
+    plan.lanes[title] = LanePlan(title, title, "", (), rank.key)
+    state = yield plan
     reason = state.explain_lane(title)
     if reason:
         raise InputError(reason)
@@ -102,6 +114,22 @@ def direct_ranking(
             else:
                 outcome.packages[name] = plan.runs[lane.stage_keys[0]].ref
     return outcome
+
+
+def list_item_artifacts(record: LaneRecord) -> dict[str, str]:
+    """Return the places of a lane's per-item outputs by the roles that the ranking knows them by."""
+    places = {f"items.{record.lane}": record.evaluation, f"judged.{record.lane}": record.judgement}
+    return {role: path for role, path in places.items() if path and record.benchmarks}
+
+
+def load_committed(path: str, store: ArtifactReader) -> StageRun | None:
+    """Return the run behind an artifact; None where it is gone."""
+    try:
+        return store.load_run(path)
+    except LanekitError as error:
+        if error.transient:
+            raise
+        return None
 
 
 def name_package(base_name: str, lane: str) -> str:

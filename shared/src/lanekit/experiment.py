@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt
 from lanekit.benchmarks import REQUIRED_COLUMNS, Benchmark
 from lanekit.errors import did_you_mean
 from lanekit.lanefile import Lane, load_lanes, validate
-from lanekit.params import CorpusSettings, Device, Dtype, Parameters, Source, SpeedSettings
+from lanekit.params import CorpusSettings, Device, Dtype, JudgeSettings, Parameters, Source, SpeedSettings
 from lanekit.specs import LANE_STAGES, STAGE_TYPES
 from lanekit.yamlfile import InputProblems, KeyPath, Problem, YamlDocument, read_yaml
 
@@ -32,16 +32,23 @@ class EvaluationSettings(Parameters):
     max_model_len: PositiveInt = 4096
     gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
     enforce_eager: bool = False
+    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
     batch_size: PositiveInt = 64
     limit_items: PositiveInt | None = None
     enable_thinking: bool = False
+    judge: JudgeSettings | None = None
 
 
 class ScoringSettings(Parameters):
-    """Score = quality_weight·Perf/Perf_base + (1 − quality_weight)·(1 − spt/spt_base)."""
+    """Score = quality_weight·Perf/Perf_base + (1 − quality_weight)·(1 − spt/spt_base).
+
+    Intervals are bootstrapped with `resamples` and have `confidence`.
+    """
 
     quality_weight: float = Field(default=0.5, ge=0, le=1)
     benchmark_weights: dict[str, float]
+    resamples: PositiveInt = 10_000
+    confidence: float = Field(default=0.95, gt=0, lt=1)
 
 
 class PackagingSettings(Parameters):

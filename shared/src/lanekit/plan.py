@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lanekit.experiment import Experiment, is_local
 from lanekit.keys import SHORT_KEY_CHARACTERS, compute_stage_key
 from lanekit.lanefile import Lane
-from lanekit.params import (
-    EngineParams,
-    EvaluateParams,
-    FetchModelParams,
-    MeasureSpeedParams,
-    Parameters,
-    PrepareBenchmarksParams,
-    PrepareCorpusParams,
-    Source,
-)
+from lanekit.params import EngineParams, FetchModelParams, Parameters, PrepareCorpusParams, Source
+from lanekit.plan_evaluation import plan_evaluation, plan_judging, plan_speed, plan_suite
 from lanekit.specs import STAGE_TYPES, StageType
 
 BASELINE = "baseline"
@@ -92,7 +84,8 @@ class StageRun:
 class LanePlan:
     """The runs of one lane, in order; `model_key` is the run whose artifact is the lane's model.
 
-    A chain that is not to be evaluated has neither `evaluate_key` nor `speed_key`.
+    A chain that is not to be evaluated has neither `evaluate_key` nor `speed_key`; `judge_key` is there where
+    a judge is configured.
     """
 
     name: str
@@ -102,11 +95,13 @@ class LanePlan:
     model_key: str
     evaluate_key: str | None = None
     speed_key: str | None = None
+    judge_key: str | None = None
 
     @property
     def target_keys(self) -> tuple[str, ...]:
         """The runs that must be committed for the lane to be complete."""
-        return tuple(k for k in (self.model_key, self.evaluate_key, self.speed_key) if k)
+        keys = (self.model_key, self.evaluate_key, self.judge_key, self.speed_key)
+        return tuple(key for key in keys if key)
 
 
 @dataclass
@@ -151,7 +146,7 @@ def make_stage_run(
     key = compute_stage_key(
         stage,
         stage_type.version,
-        drop_paths(params.model_dump(mode="json")),
+        drop_paths(params.model_dump(mode="json", exclude=set(params.not_in_key))),
         inputs,
         environments[stage_type.service],
     )
@@ -189,13 +184,17 @@ class Planner:
         """Add the fetching of the base model."""
         return self.add_model(self.experiment.base_model.name, self.experiment.base_model)
 
+    def add_suite(self) -> str:
+        """Add the preparation of the benchmark sets."""
+        return self.add_run("prepare_benchmarks", plan_suite(self.experiment), {})
+
     def add_corpus(self) -> str:
-        """Add the preparation of the corpus."""
+        """Add the preparation of the corpus, guarded by the suite, measured by the base's tokenizer."""
         experiment = self.experiment
         params = PrepareCorpusParams(
             corpus=experiment.data["manta"], seed=experiment.seed, **experiment.corpus.model_dump()
         )
-        return self.add_run("prepare_corpus", params, {})
+        return self.add_run("prepare_corpus", params, {"model": self.add_base(), "suite": self.add_suite()})
 
     def add_chain(
         self, start: str, stages: Iterable[tuple[str, Parameters]], teacher: str | None = None
@@ -218,14 +217,18 @@ class Planner:
     ) -> None:
         """Add a lane over planned runs; it is evaluated where a baseline to compare with is given."""
         model = chain[-1] if chain else start
-        evaluate = speed = None
+        evaluate = speed = judge = None
         if baseline is not None:
-            suite = self.add_run("prepare_benchmarks", plan_suite(self.experiment), {})
+            suite = self.add_suite()
             quality = plan_evaluation(self.experiment, self.engine)
             evaluate = self.add_run("evaluate", quality, {"model": model, "suite": suite})
+            judging = plan_judging(self.experiment)
+            if judging is not None:
+                judge = self.add_run("judge", judging, {"answers": evaluate, "suite": suite})
             timing = plan_speed(self.experiment, self.engine, self.hardware)
-            speed = self.add_run("measure_speed", timing, {"model": model, "baseline": baseline})
-        self.plan.lanes[name] = LanePlan(name, title, group, chain, model, evaluate, speed)
+            inputs = {"model": model, "baseline": baseline, "suite": suite}
+            speed = self.add_run("measure_speed", timing, inputs)
+        self.plan.lanes[name] = LanePlan(name, title, group, chain, model, evaluate, speed, judge)
 
 
 def plan_lanes(
@@ -248,40 +251,6 @@ def plan_lanes(
         chain = planner.add_chain(base, [(stage.type.name, stage.params) for stage in lane.stages])
         planner.add_lane(lane.name, lane.title, lane.group, base, chain, base)
     return planner.plan
-
-
-def plan_suite(experiment: Experiment) -> PrepareBenchmarksParams:
-    """Return what to read of the benchmark sets."""
-    return PrepareBenchmarksParams(
-        sets={b.name: experiment.data[b.name] for b in experiment.benchmarks},
-        limit_items=experiment.evaluation.limit_items,
-    )
-
-
-def plan_evaluation(experiment: Experiment, engine: EngineParams) -> EvaluateParams:
-    """Return the evaluation's parameters."""
-    return EvaluateParams(
-        engine=engine,
-        benchmarks=experiment.benchmarks,
-        enable_thinking=experiment.evaluation.enable_thinking,
-    )
-
-
-def plan_speed(experiment: Experiment, engine: EngineParams, hardware: str) -> MeasureSpeedParams:
-    """Return the speed measurement's parameters."""
-    return MeasureSpeedParams(engine=engine, hardware=hardware, **experiment.speed.model_dump())
-
-
-def plan_engine(
-    experiment: Experiment, detect_cuda: Callable[[], bool], engine: str | None = None
-) -> EngineParams:
-    """Decide the engine: the caller's, else the experiment's, `auto` by whether CUDA is there."""
-    settings = experiment.evaluation
-    name = engine or settings.engine
-    if name == "auto":
-        name = "vllm" if detect_cuda() else "transformers"
-    fields: dict[str, Any] = settings.model_dump(exclude={"engine", "limit_items", "enable_thinking"})
-    return EngineParams.model_validate({"engine": name, "seed": experiment.seed, **fields})
 
 
 def drop_paths(value: Any) -> Any:

@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from lanekit.artifacts import explain_os_errors
 from lanekit.errors import InputError, LanekitError
 from lanekit.manifest import Manifest
-from lanekit.plan import BASELINE, Locator, Plan
+from lanekit.plan import BASELINE, LanePlan, Locator, Plan
 from lanekit.results import BenchmarkResult, LaneRecord, SpeedResult
 from lanekit.schedule import RunState
 
 METRICS_NAME = "metrics.json"
+LANE_FILES = (METRICS_NAME, "items.parquet")  # of each lane in a ranking's artifact
 OWN_NAMES = ("manifest.json", "report.json", "README.md")  # of the artifact itself
 
 
@@ -44,6 +45,7 @@ def collect_record(plan: Plan, state: RunState, store: ResultReader, lane: str) 
     }
     record.stages = [plan.runs[key].path for key in lane_plan.stage_keys]
     record.model = plan.runs[lane_plan.model_key].path
+    record.contamination = count_contamination(plan, lane_plan, store)
     reason = state.explain_lane(lane)
     if reason:
         record.status, record.reason = "failed", reason
@@ -53,9 +55,12 @@ def collect_record(plan: Plan, state: RunState, store: ResultReader, lane: str) 
     try:
         quality = json.loads(store.read_file(plan.runs[lane_plan.evaluate_key], METRICS_NAME))
         timing = store.read_file(plan.runs[lane_plan.speed_key], METRICS_NAME)
-        benchmarks = {
-            name: BenchmarkResult.model_validate(result) for name, result in quality["benchmarks"].items()
-        }
+        results = dict(quality["benchmarks"])
+        if lane_plan.judge_key:
+            judged = json.loads(store.read_file(plan.runs[lane_plan.judge_key], METRICS_NAME))
+            results |= judged["benchmarks"]
+            record.judgement = plan.runs[lane_plan.judge_key].path
+        benchmarks = {name: BenchmarkResult.model_validate(result) for name, result in results.items()}
         size_bytes = int(quality["size_bytes"])
         speed = SpeedResult.model_validate_json(timing)
     except LanekitError as error:
@@ -67,7 +72,33 @@ def collect_record(plan: Plan, state: RunState, store: ResultReader, lane: str) 
         record.status, record.reason = "failed", f"its metrics cannot be read: {error}"
         return record
     record.benchmarks, record.size_bytes, record.speed = benchmarks, size_bytes, speed
+    record.evaluation = plan.runs[lane_plan.evaluate_key].path
     return record
+
+
+def count_contamination(plan: Plan, lane: LanePlan, store: ResultReader) -> dict[str, int]:
+    """Return, by benchmark, how many items stand in the text that a lane's stages read of the corpus.
+
+    Raises:
+        TransientError: the store could not be reached.
+    """
+    counts: dict[str, int] = {}
+    for run in (plan.runs[key] for key in lane.stage_keys):
+        corpus = run.inputs.get("corpus")
+        if corpus is None:
+            continue
+        try:
+            report = json.loads(store.read_file(plan.runs[corpus], "report.json"))
+            found = report["contamination"][run.type.corpus_part]
+        except LanekitError as error:
+            if error.transient:
+                raise
+            continue
+        except (OSError, ValueError, KeyError, TypeError):  # not made, or by another version of the code
+            continue
+        for name, count in found.items():
+            counts[name] = max(counts.get(name, 0), int(count))
+    return {name: count for name, count in counts.items() if count}
 
 
 def read_records(results: Path) -> list[LaneRecord]:
@@ -112,14 +143,14 @@ def write_record(results: Path, record: LaneRecord) -> Path:
 
 
 def export_ranking(folder: Path, results: Path) -> None:
-    """Copy a ranking artifact's tables to the results folder, and each lane's metrics to `<lane>/`."""
+    """Copy a ranking artifact's tables to the results folder, each lane's metrics and items to `<lane>/`."""
     with explain_os_errors(f"writing {results}"):
         results.mkdir(parents=True, exist_ok=True)
         for path in sorted(folder.iterdir()):
             if path.is_file() and path.name not in OWN_NAMES:
                 shutil.copyfile(path, results / path.name)
-        for path in sorted((folder / "lanes").glob(f"*/{METRICS_NAME}")):
-            target = results / path.parent.name / METRICS_NAME
+        for path in sorted(p for p in (folder / "lanes").glob("*/*") if p.is_file()):
+            target = results / path.parent.name / path.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
 

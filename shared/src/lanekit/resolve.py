@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from lanekit.errors import InputError
-from lanekit.experiment import Experiment, is_local
+from lanekit.experiment import CORPUS, Experiment, is_local
+from lanekit.hub import HubKind, explain_hub_error
 from lanekit.keys import hash_environment, hash_source
 from lanekit.params import Source
+from lanekit.revisions import COMMIT, Revisions
 
-COMMIT = re.compile(r"^[0-9a-f]{40}$")
 SERVICES: tuple[str, ...] = ("trainer", "quantizer", "evaluator", "ranker")
 
 
@@ -35,64 +34,68 @@ def detect_cuda() -> bool:
 
 
 def resolve_source(
-    source: Source, kind: Literal["model", "dataset"], find_commit: Callable[..., str] | None = None
+    source: Source,
+    kind: HubKind,
+    find_commit: Callable[..., str] | None = None,
+    revisions: Revisions | None = None,
 ) -> Source:
     """Return the source with its digest: content hash of a local path, commit of a hub revision.
 
+    A branch that `revisions` pins is not asked for; what the hub answers is noted there.
+
     Raises:
-        InputError: the path does not exist, or the hub cannot be asked.
+        InputError: the path does not exist, or the hub has no such source or keeps it closed.
+        TransientError: the hub cannot be reached.
     """
     if is_local(source.source):
         return source.model_copy(update={"digest": hash_source(Path(source.source).expanduser())})
     if COMMIT.match(source.revision):
         return source.model_copy(update={"digest": source.revision})
-    commit = (find_commit or _ask_hub)(source.source, source.revision, kind)
+    known = revisions if revisions is not None else Revisions()
+    commit = known.find(kind, source.source, source.revision)
+    if commit is None:
+        commit = (find_commit or ask_hub)(source.source, source.revision, kind)
+        known.note(kind, source.source, source.revision, commit)
     return source.model_copy(update={"digest": commit, "revision": commit})
 
 
-def resolve_sources(experiment: Experiment, parts: tuple[str, ...] = ("base_model", "data")) -> Experiment:
+def resolve_sources(
+    experiment: Experiment,
+    parts: tuple[str, ...] = ("base_model", "data"),
+    revisions: Revisions | None = None,
+) -> Experiment:
     """Resolve the sources that a command needs; see `resolve_source`.
 
     Args:
-        parts: any of "base_model", "data" (all sets), "benchmarks" (those of the suite), or a set's name.
+        parts: any of "base_model", "data" (all sets), "benchmarks" (all but the corpus), or a set's name.
     """
-    suite = {benchmark.name for benchmark in experiment.benchmarks}
 
     def is_wanted(name: str) -> bool:
-        return "data" in parts or name in parts or ("benchmarks" in parts and name in suite)
+        return "data" in parts or name in parts or ("benchmarks" in parts and name != CORPUS)
 
     data: dict[str, Any] = {
-        name: resolve_source(source, "dataset") if is_wanted(name) else source
+        name: resolve_source(source, "dataset", revisions=revisions) if is_wanted(name) else source
         for name, source in experiment.data.items()
     }
     base = experiment.base_model
     if "base_model" in parts:
-        base = base.model_copy(
-            update=resolve_source(base, "model").model_dump(include={"digest", "revision"})
-        )
+        resolved = resolve_source(base, "model", revisions=revisions)
+        base = base.model_copy(update=resolved.model_dump(include={"digest", "revision"}))
     return experiment.model_copy(update={"data": data, "base_model": base})
 
 
-def _ask_hub(repo: str, revision: str, kind: str) -> str:
+def ask_hub(repo: str, revision: str, kind: HubKind) -> str:
+    """Return the commit that a revision of the hub stands for.
+
+    Raises:
+        InputError: gated, or no such source or revision; names the page to open.
+        TransientError: the hub cannot be reached.
+    """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
     try:
         info = HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=30)
-    except GatedRepoError as error:
-        raise InputError(
-            f"{repo}: this {kind} is gated",
-            remedy=f"accept its terms on its hub page, then set HF_TOKEN ({error.__class__.__name__})",
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise InputError(
-            f"{repo}: no such {kind} on the hub, or no right to see it",
-            remedy="correct the name in the experiment file, or set HF_TOKEN",
-        ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise InputError(
-            f"{repo}: the hub could not be asked for revision '{revision}': {error}",
-            remedy="check the network, pin a 40-digit commit, or give a local path "
-            "(it starts with / or ./) in the experiment file",
-        ) from error
+        raise explain_hub_error(error, repo, kind, revision) from error
     return str(info.sha)

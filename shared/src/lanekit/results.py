@@ -13,8 +13,21 @@ class _Schema(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
+class PartResult(_Schema):
+    """Some items of a benchmark, e.g. the unanswerable ones."""
+
+    n_items: int
+    value: float
+    exact_match: float | None = None
+
+
 class BenchmarkResult(_Schema):
-    """One benchmark; `value` is a fraction of 1, None where it was left out (`note` says why)."""
+    """One benchmark; `value` is a fraction of 1, None where it was left out (`note` says why).
+
+    `n_cut` prompts lost document text to the token budget; in `n_gold_lost` of them the gold answer stood in
+    the documents and stands there no more. `parts` are subsets reported apart, by name. `judge` names the
+    model that gave the ratings: values of two judges are not comparable.
+    """
 
     metric: str
     version: int
@@ -22,14 +35,52 @@ class BenchmarkResult(_Schema):
     n_items: int = 0
     n_unparsed: int = 0
     n_cut: int = 0
+    n_gold_lost: int = 0
     exact_match: float | None = None
+    parts: dict[str, PartResult] = {}
+    judge: str = ""
     note: str = ""
 
 
-class SpeedResult(_Schema):
-    """Seconds per generated token at a fixed length: median, and each repeat, of one sitting.
+class SpeedForm(_Schema):
+    """One form of timing: wall seconds per token, the median and each repeat, base and candidate in turn.
 
-    `baseline_*` are the uncompressed model's, measured in turn with the candidate's.
+    Tokens are generated ones, in the form `prefill` those of the prompts. `seconds` is the median wall time
+    of a repeat, `tokens` their number in it; free-running models end where they like, so the two differ
+    between candidate and baseline.
+    """
+
+    s_per_token: float
+    s_per_token_all: list[float]
+    baseline_s_per_token: float
+    baseline_s_per_token_all: list[float]
+    n_sequences: int
+    tokens: int
+    baseline_tokens: int
+    seconds: float
+    baseline_seconds: float
+
+
+class ModelCost(_Schema):
+    """What one model asks of the memory: `weight_bytes_per_step` are read for every decode step.
+
+    `roofline_ratio` is the least time that the device's memory bandwidth allows for them over the time
+    measured, at the score's form: 1 is the roof, None where the bandwidth is not known. `kernels` counts the
+    layers by type and by the kernel that serves them.
+    """
+
+    weight_bytes_per_step: int
+    roofline_ratio: float | None = None
+    kv_cache_dtype: str = ""
+    kernels: dict[str, int] = {}
+
+
+class SpeedResult(_Schema):
+    """Seconds per token of the score's form: median, and each repeat, of one sitting.
+
+    `baseline_*` are the uncompressed model's, measured in turn with the candidate's. `batch_size` is the
+    form's number of sequences. `sitting` is one process group's measurement, and no other's; `gpu` holds what
+    nvidia-smi says of the device (name, driver, clocks before and after), empty on a CPU.
     """
 
     s_per_token: float
@@ -41,6 +92,14 @@ class SpeedResult(_Schema):
     decode_tokens: int
     engine: str
     device: str
+    form: str = "decode"
+    forms: dict[str, SpeedForm] = {}
+    sitting: str = ""
+    gpu: dict[str, str] = {}
+    engine_arguments: dict[str, str | int | float | bool] = {}
+    bandwidth_bytes_per_s: float | None = None
+    cost: ModelCost | None = None
+    baseline_cost: ModelCost | None = None
     versions: dict[str, str] = {}
 
     @property
@@ -50,7 +109,11 @@ class SpeedResult(_Schema):
 
 
 class LaneRecord(_Schema):
-    """All that ranking and packaging need to know of one lane."""
+    """All that ranking and packaging need to know of one lane.
+
+    `model`, `evaluation` and `judgement` are places in the store. `contamination` counts, by benchmark, the
+    items that stand in the text which this lane was trained or calibrated on.
+    """
 
     lane: str
     title: str = ""
@@ -61,13 +124,45 @@ class LaneRecord(_Schema):
     speed: SpeedResult | None = None
     size_bytes: int | None = None
     model: str = ""
+    evaluation: str = ""
+    judgement: str = ""
+    contamination: dict[str, int] = {}
     stages: list[str] = []
     stage_seconds: dict[str, float] = {}
     log_tail: list[str] = []
 
 
+class Interval(_Schema):
+    """A confidence interval."""
+
+    low: float
+    high: float
+
+
+class BenchmarkStatistics(_Schema):
+    """One lane's benchmark against the baseline's, on the same items.
+
+    `recovery` is value/baseline (1 is 100 %). `difference` is value − baseline; `p_value` is of the paired
+    test `test`, `p_adjusted` after Holm over the lanes. None where there is nothing to compare.
+    """
+
+    interval: Interval | None = None
+    recovery: float | None = None
+    recovery_interval: Interval | None = None
+    difference: float | None = None
+    n_better: int = 0
+    n_worse: int = 0
+    test: str = ""
+    p_value: float | None = None
+    p_adjusted: float | None = None
+
+
 class RankedLane(_Schema):
-    """A lane with its score; numbers are None where they cannot be computed."""
+    """A lane with its score; numbers are None where they cannot be computed.
+
+    `tied_with` names the ranked lanes whose score cannot be told from this one's; `on_front` says that no
+    lane is at least as good in quality, speed and size and better in one.
+    """
 
     rank: int | None
     record: LaneRecord
@@ -75,6 +170,11 @@ class RankedLane(_Schema):
     perf_norm: float | None = None
     speed_norm: float | None = None
     score: float | None = None
+    score_interval: Interval | None = None
+    perf_norm_interval: Interval | None = None
+    benchmark_statistics: dict[str, BenchmarkStatistics] = {}
+    tied_with: list[str] = []
+    on_front: bool = False
 
 
 class Ranking(_Schema):

@@ -46,6 +46,7 @@ class LaneSpec(Parameters):
     model_key: str
     evaluate_key: str | None = None
     speed_key: str | None = None
+    judge_key: str | None = None
 
 
 class RankingSettings(Parameters):

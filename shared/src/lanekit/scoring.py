@@ -5,10 +5,12 @@ Score = max(q·Perf/Perf_base + (1 − q)·(1 − spt/spt_base), 0), q = 0.5 in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from lanekit.errors import InputError
+from lanekit.finite import drop_non_finite
 from lanekit.results import LaneRecord, RankedLane, Ranking
+from lanekit.sittings import REMEDY, describe_drift, find_mismatch
 
 TIE_RULE = (
     "Equal scores are ordered by higher Perf, then smaller size, then lower seconds per token, "
@@ -42,12 +44,16 @@ def rank_lanes(
     quality_weight: float = 0.5,
     baseline: str = "baseline",
     experiment: str = "",
+    objections: Mapping[str, str] | None = None,
 ) -> Ranking:
     """Score every lane against the baseline and order them.
 
     A benchmark that the baseline itself lacks is left out for all and its weight is shared by the
     others; a lane that lacks one of the rest is `incomplete` and gets no rank. With a baseline that
-    failed, or whose Perf is 0, no lane can be scored: each is `unscored`, with the reason.
+    failed, or whose Perf is 0, no lane can be scored: each is `unscored`, with the reason. A lane whose speed
+    was measured under other conditions than the baseline record's (another GPU, driver, engine or form) is
+    `incomplete` as well, and so is one that `objections` names with a reason. NaN and infinity count as not
+    measured.
 
     Raises:
         InputError: no baseline record, or two records of one lane.
@@ -56,6 +62,7 @@ def rank_lanes(
     repeated = sorted({n for n in names if names.count(n) > 1})
     if repeated:
         raise InputError(f"more than one record of the lane {', '.join(repeated)}")
+    records = [drop_non_finite(record) for record in records]
     base = next((r for r in records if r.lane == baseline), None)
     if base is None:
         raise InputError(
@@ -69,14 +76,17 @@ def rank_lanes(
     if obstacle:
         notes.append(obstacle)
     ranked = [
-        _score_lane(r, base, base_perf, obstacle, used, quality_weight) for r in records if r is not base
+        _score_lane(r, base, base_perf, obstacle, used, quality_weight, (objections or {}).get(r.lane, ""))
+        for r in records
+        if r is not base
     ]
     scored = sorted((x for x in ranked if x.score is not None), key=_order)
     for position, lane in enumerate(scored, start=1):
         lane.rank = position
     rest = sorted((x for x in ranked if x.score is None), key=lambda x: x.record.lane)
     head = _score_lane(base, base, base_perf, obstacle, used, quality_weight)
-    notes += _note_devices(records)
+    notes += warn_of_contamination(records)
+    notes += _note_drift(records, base)
     notes.append(TIE_RULE)
     return Ranking(experiment=experiment, lanes=[head, *scored, *rest], weights_used=used, notes=notes)
 
@@ -113,10 +123,10 @@ def _find_obstacle(base: LaneRecord, base_perf: float | None) -> str:
     return ""
 
 
-def _form(record: LaneRecord, benchmark: str) -> tuple[int, str, int] | None:
+def _form(record: LaneRecord, benchmark: str) -> tuple[int, str, int, str] | None:
     """What must be equal for two values of a benchmark to be comparable."""
     result = record.benchmarks.get(benchmark)
-    return (result.version, result.metric, result.n_items) if result else None
+    return (result.version, result.metric, result.n_items, result.judge) if result else None
 
 
 def _score_lane(
@@ -126,6 +136,7 @@ def _score_lane(
     obstacle: str,
     used: Mapping[str, float],
     quality_weight: float,
+    objection: str = "",
 ) -> RankedLane:
     record = record.model_copy(deep=True)
     lane = RankedLane(rank=None, record=record)
@@ -139,25 +150,42 @@ def _score_lane(
         return lane
     other = [n for n in used if _form(record, n) != _form(base, n)]
     missing = [n for n in used if _value(record, n) is None]
-    if other and not missing:
+    if (other and not missing) or objection:
         record.status = "incomplete"
-        record.reason = f"asked otherwise than the baseline (version, metric or items): {', '.join(other)}"
+        reason = f": {objection}" if objection else f" (version, metric, items or judge): {', '.join(other)}"
+        record.reason = f"asked otherwise than the baseline{reason}"
         return lane
     if lane.speed_norm is None:
         missing.append("seconds per token")
     if missing or lane.perf is None or base_perf is None or lane.speed_norm is None:
         record.status, record.reason = "incomplete", f"not measured: {', '.join(missing)}"
         return lane
+    assert record.speed is not None
+    mismatch = find_mismatch(record.speed, base.speed) if base.speed else ""
+    if mismatch:
+        record.status = "incomplete"
+        record.reason = f"its speed cannot be compared with the others' ({mismatch}); remedy: {REMEDY}"
+        return lane
     lane.perf_norm = lane.perf / base_perf
     lane.score = compute_score(lane.perf_norm, lane.speed_norm, quality_weight)
     return lane
 
 
-def _note_devices(records: list[LaneRecord]) -> list[str]:
-    devices = sorted({f"{r.speed.device} ({r.speed.engine})" for r in records if r.speed})
-    if len(devices) > 1:
-        return [
-            "Speeds come from different devices or engines (" + "; ".join(devices) + "): each lane is "
-            "compared with the baseline on its own device, but lanes should not be compared."
-        ]
-    return []
+def warn_of_contamination(records: Iterable[LaneRecord]) -> list[str]:
+    """Return a warning for each lane whose training or calibration text holds benchmark items."""
+    return [
+        f"{record.lane} is contaminated: its training or calibration text holds "
+        + ", ".join(f"{count} item{'s' if count > 1 else ''} of {n}" for n, count in found.items())
+        + ". It is ranked, but its quality there proves nothing."
+        for record in records
+        if (found := {n: count for n, count in record.contamination.items() if count})
+    ]
+
+
+def _note_drift(records: list[LaneRecord], base: LaneRecord) -> list[str]:
+    """Return a warning where the baseline itself took another time from sitting to sitting."""
+    if base.speed is None:
+        return []
+    comparable = [r for r in records if r.speed and not find_mismatch(r.speed, base.speed)]
+    drift = describe_drift(comparable)
+    return [drift] if drift else []

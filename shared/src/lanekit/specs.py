@@ -31,6 +31,7 @@ class StageType:
         takes: the forms of model that it accepts; empty where it takes no lane model.
         gives: the form of model that it returns; None where the form stays as it came.
         needs_corpus: whether, with these parameters, it reads the corpus artifact.
+        corpus_part: the corpus file that it reads, if it reads the corpus.
         needs_teacher: it reads the base model beside the lane's own.
         needs_device: it computes on the device, which it has to itself where there is a lease.
         exclusive: nothing else may run on its host meanwhile.
@@ -47,6 +48,7 @@ class StageType:
     takes: tuple[ModelForm, ...] = ()
     gives: ModelForm | None = None
     needs_corpus: Callable[[Any], bool] = lambda _params: False
+    corpus_part: Literal["train", "calibration"] = "train"
     needs_teacher: bool = False
     needs_device: bool = False
     exclusive: bool = False
@@ -73,16 +75,17 @@ def _scheme(method: str) -> Callable[[Any], str]:
 _TYPES = [
     StageType("fetch_model", 1, "trainer", "trainer.stages.fetch_model:run", p.FetchModelParams,
               "models", lambda q: q.name.lower(), gives="dense"),
-    StageType("prepare_corpus", 1, "trainer", "trainer.stages.prepare_corpus:run",
+    StageType("prepare_corpus", 2, "trainer", "trainer.stages.prepare_corpus:run",
               p.PrepareCorpusParams, "data", _named("corpus")),
-    StageType("prepare_benchmarks", 1, "trainer", "trainer.stages.prepare_benchmarks:run",
+    StageType("prepare_benchmarks", 2, "trainer", "trainer.stages.prepare_benchmarks:run",
               p.PrepareBenchmarksParams, "data", _named("benchmarks")),
     StageType("sft", 1, "trainer", "trainer.stages.sft:run", p.SftParams, "checkpoints",
               _named("sft"), takes=("dense",), gives="dense", needs_corpus=_always, needs_device=True,
               timeout_s=24 * HOUR_S),
     StageType("prune", 1, "trainer", "trainer.stages.prune:run", p.PruneParams, "checkpoints",
               lambda q: f"prune{q.keep_layers}", takes=("dense",), gives="dense",
-              needs_corpus=lambda q: q.selection == "block_influence", needs_device=True),
+              needs_corpus=lambda q: q.selection == "block_influence", corpus_part="calibration",
+              needs_device=True),
     StageType("distill", 1, "trainer", "trainer.stages.distill:run", p.DistillParams,
               "checkpoints", _named("distill"), takes=("dense",), gives="dense",
               needs_corpus=_always, needs_teacher=True, needs_device=True, timeout_s=48 * HOUR_S),
@@ -90,16 +93,19 @@ _TYPES = [
               _named("post_sft"), takes=("dense", "packed"), needs_corpus=_always, needs_device=True,
               timeout_s=24 * HOUR_S),
     StageType("gptq", 1, "quantizer", "quantizer.stages.gptq:run", p.GptqParams, "models",
-              _scheme("gptq"), takes=("dense",), gives="packed", needs_corpus=_always, needs_device=True),
+              _scheme("gptq"), takes=("dense",), gives="packed", needs_corpus=_always,
+              corpus_part="calibration", needs_device=True),
     StageType("fp8", 1, "quantizer", "quantizer.stages.fp8:run", p.Fp8Params, "models",
               _scheme("fp8"), takes=("dense",), gives="packed",
-              needs_corpus=lambda q: q.scheme == "FP8", needs_device=True),
-    StageType("evaluate", 1, "evaluator", "evaluator.stages.evaluate:run", p.EvaluateParams,
+              needs_corpus=lambda q: q.scheme == "FP8", corpus_part="calibration", needs_device=True),
+    StageType("evaluate", 2, "evaluator", "evaluator.stages.evaluate:run", p.EvaluateParams,
               "results", _named("evaluate"), needs_device=True, timeout_s=12 * HOUR_S),
-    StageType("measure_speed", 1, "evaluator", "evaluator.stages.measure_speed:run",
+    StageType("judge", 1, "evaluator", "evaluator.stages.judge:run", p.JudgeParams, "results",
+              _named("judge"), timeout_s=6 * HOUR_S),
+    StageType("measure_speed", 2, "evaluator", "evaluator.stages.measure_speed:run",
               p.MeasureSpeedParams, "results", _named("speed"), needs_device=True, exclusive=True,
               timeout_s=2 * HOUR_S),
-    StageType("rank", 2, "ranker", "ranker.stages.rank:run", p.RankParams, "results",
+    StageType("rank", 3, "ranker", "ranker.stages.rank:run", p.RankParams, "results",
               _named("summary"), timeout_s=HOUR_S),
     StageType("package", 1, "ranker", "ranker.stages.package:run", p.PackageParams, "submissions",
               lambda q: q.lane),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -14,7 +15,7 @@ from rich.text import Text
 from lanekit.direct import Outcome
 from lanekit.plan import Plan, StageRun
 from lanekit.progress import ProgressEvent
-from lanekit.results import LaneRecord
+from lanekit.results import LaneRecord, RankedLane
 from lanekit.schedule import RunStatus
 
 MARKS: dict[RunStatus, tuple[str, str]] = {
@@ -27,6 +28,7 @@ MARKS: dict[RunStatus, tuple[str, str]] = {
 }
 PLAIN_SECONDS = 15.0
 MAX_LANES_NAMED = 3
+MARKS_TERM = "≈ not told apart from a neighbour; ◆ on the front of quality, speed and size; ⚠ contaminated"
 
 
 def format_duration(seconds: float) -> str:
@@ -144,27 +146,34 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     """Print the final table, the notes and the packages."""
     ranking, packages, refused = outcome.ranking, list(outcome.packages), outcome.refused
     on_cpu = any(lane.record.speed and lane.record.speed.is_cpu for lane in ranking.lanes)
-    table = Table(title=f"{ranking.experiment}: {len(ranking.lanes) - 1} lanes and the baseline")
-    seconds = "ms/token (cpu)" if on_cpu else "ms/token"
-    for name in ("rank", "lane", "score", "Perf", "Perf/base", seconds, "speed norm", "MB", "package"):
-        left = name in ("lane", "package")
-        table.add_column(name, justify="left" if left else "right", no_wrap=name == "lane")
+    title = f"{ranking.experiment}: {len(ranking.lanes) - 1} lanes and the baseline"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    seconds = "ms/\ntoken\n(cpu)" if on_cpu else "ms/\ntoken"
+    for name in ("rank", "lane", "score", "interval", "Perf/\nbase", seconds, "gain", "MB", "marks"):
+        left = name in ("rank", "lane", "marks")
+        table.add_column(
+            name, justify="left" if left else "right", no_wrap=name in ("rank", "lane", "interval")
+        )
     for lane in ranking.lanes:
         record = lane.record
         position = packages.index(record.lane) + 1 if record.lane in packages else None
+        interval = lane.score_interval
         table.add_row(
-            str(lane.rank or "-"),
+            f"{lane.rank or '-'}{' ≈' if lane.tied_with else ''}",
             record.lane,
             _number(lane.score),
-            _number(lane.perf),
-            _number(lane.perf_norm),
+            f"{interval.low:.3f}–{interval.high:.3f}" if interval else "",
+            _number(lane.perf_norm, 3),
             _number(record.speed.s_per_token * 1000 if record.speed else None, 3),
-            _number(lane.speed_norm),
-            _number(record.size_bytes / 1e6 if record.size_bytes else None, 2),
-            f"top{position}" if position else "",
+            "-" if lane.speed_norm is None else f"{lane.speed_norm:+.1%}",
+            _number(record.size_bytes / 1e6, 2 if record.size_bytes < 100e6 else 0)
+            if record.size_bytes
+            else "-",
+            name_marks(lane, position),
             style="red" if record.status != "ok" else "",
         )
     console.print(table)
+    console.print(MARKS_TERM, style="dim", highlight=False)
     for lane in ranking.lanes:
         if lane.record.reason and lane.record.status != "unscored":  # that reason stands in the notes
             console.print(f"{lane.record.lane}: {lane.record.status}: {lane.record.reason}", markup=False)
@@ -172,6 +181,14 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
         console.print(f"{name}: not packaged: {reason}", style="red", markup=False)
     for note in ranking.notes:
         console.print(f"note: {note}", style="dim", markup=False)
+
+
+def name_marks(lane: RankedLane, position: int | None) -> str:
+    """Return e.g. "top1 ◆ ⚠": the package's place, the Pareto front, contamination."""
+    marks = [f"top{position}"] if position else []
+    marks += ["◆"] if lane.on_front else []
+    marks += ["⚠"] if any(lane.record.contamination.values()) else []
+    return " ".join(marks)
 
 
 def show_record(console: Console, record: LaneRecord) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from itertools import dropwhile, takewhile
 
 from controller.committed import CommittedStore
 from controller.documents import JSON_TYPE, Documents
@@ -17,7 +18,7 @@ from lanekit.outcome import (
     RunOutcome,
 )
 from lanekit.plan import BASELINE
-from lanekit.records import METRICS_NAME
+from lanekit.records import LANE_FILES, METRICS_NAME
 from lanekit.results import RankedLane
 
 CONTENT_TYPES = {
@@ -75,7 +76,7 @@ def _find_reason(lanes: list[RankedLane]) -> str:
 def publish_outcome(
     documents: Documents, store: CommittedStore, ended: RunOutcome, models: dict[str, str] | None = None
 ) -> None:
-    """Write tables, metrics and an index under the run, the tables at the top too, and the outcome last.
+    """Write tables, metrics, items and an index under the run, the tables at the top, and the outcome last.
 
     `models`: the place of each lane's model.
 
@@ -90,8 +91,8 @@ def publish_outcome(
         if manifest is None:
             raise StoreError(f"{ref.path}: the ranking is gone", remedy="scripts/retry.py RUN makes it anew")
         for name in sorted(manifest.files):
-            is_metrics = name.startswith("lanes/") and posixpath.basename(name) == METRICS_NAME
-            if name not in SUMMARIES and not is_metrics:
+            is_lanes = name.startswith("lanes/") and posixpath.basename(name) in LANE_FILES
+            if name not in SUMMARIES and not is_lanes:
                 continue
             content = store.read_file(ref, name)
             documents.write(ended.run_id, name, content, choose_type(name))
@@ -117,7 +118,8 @@ def render_readme(ended: RunOutcome, table: str, models: dict[str, str]) -> str:
     lines = [f"# Run `{ended.run_id}`", "", f"It ended: **{ended.phase}**."]
     if ended.reason:
         lines += ["", *(f"> {line}" for line in ended.reason.splitlines())]
-    rows = [line for line in table.splitlines() if line.startswith("|")]
+    lines_of_tables = dropwhile(lambda line: not line.startswith("|"), table.splitlines())
+    rows = list(takewhile(lambda line: line.startswith("|"), lines_of_tables))  # the first table
     if rows:
         lines += ["", "## Table", "", *rows[: TABLE_LINES + 2]]
         lines += ["", "The whole of it: `summary.md`, `summary.csv`, `summary.html`, `summary.png` here."]

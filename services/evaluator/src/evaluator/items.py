@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lanekit.benchmarks import CHOICE_LETTERS, REQUIRED_COLUMNS, Benchmark
+from lanekit.benchmarks import CHOICE_LETTERS, OPTION_COUNTS, REQUIRED_COLUMNS, Benchmark
 from lanekit.errors import InputError
 
-_MIN_OPTIONS = 2
 _PLACES = ("{context}", "{question}")
 
 
@@ -40,17 +39,19 @@ class DocumentItem:
 
 @dataclass(frozen=True)
 class ChatItem:
-    """A conversation's user turns, for a judge."""
+    """A conversation's user turns, for a judge; `references` has a text for each, "" where there is none."""
 
     id: str
     turns: tuple[str, ...]
+    references: tuple[str, ...]
+    task: str
 
 
 Item = ChoiceItem | DocumentItem | ChatItem
 
 
-def load_items(suite: Path, benchmark: Benchmark) -> list[Item]:
-    """Read a benchmark's rows.
+def load_items(suite: Path, benchmark: Benchmark, limit: int | None = None) -> list[Item]:
+    """Read a benchmark's rows, the first `limit` of them where one is given.
 
     Raises:
         InputError: the file is missing, empty or not JSON lines, or a row has a missing or wrong column; the
@@ -62,9 +63,11 @@ def load_items(suite: Path, benchmark: Benchmark) -> list[Item]:
             f"{path}: the suite has no rows for the benchmark '{benchmark.name}'",
             remedy="give it a source under data in the experiment file, or no weight",
         )
-    items = []
+    items: list[Item] = []
     with path.open(encoding="utf-8") as stream:
         for number, line in enumerate(stream, start=1):
+            if len(items) == limit:
+                break
             if line.strip():
                 items.append(parse_row(benchmark, _read_row(line, f"{path}:{number}"), f"{path}:{number}"))
     if not items:
@@ -81,18 +84,27 @@ def parse_row(benchmark: Benchmark, row: Mapping[str, Any], where: str) -> Item:
     if benchmark.metric == "accuracy":
         return _parse_choice(row, identity, where)
     if benchmark.metric == "f1":
-        return _parse_document(row, identity, where)
-    turns = row["turns"]
-    if not isinstance(turns, list) or not turns or not all(isinstance(turn, str) for turn in turns):
+        return parse_document(row, identity, where)
+    return _parse_chat(row, identity, where)
+
+
+def _parse_chat(row: Mapping[str, Any], identity: str, where: str) -> ChatItem:
+    turns, references = row["turns"], row["reference"]
+    if not isinstance(turns, list) or not turns or not all(isinstance(t, str) and t.strip() for t in turns):
         raise _fault(where, "turns", "must be a list of texts, one a turn", f"found {_show(turns)}")
-    return ChatItem(identity, tuple(turns))
+    known = [references] if references is None or isinstance(references, str) else references
+    if not isinstance(known, list) or not all(r is None or isinstance(r, str) for r in known):
+        wanted = "must be null or a list of texts, one a turn"
+        raise _fault(where, "reference", wanted, f"found {_show(references)}")
+    padded = [*(reference or "" for reference in known), *[""] * len(turns)][: len(turns)]
+    return ChatItem(identity, tuple(turns), tuple(padded), task=str(row.get("category") or ""))
 
 
 def _parse_choice(row: Mapping[str, Any], identity: str, where: str) -> ChoiceItem:
     options, solution = row["options"], row["solution"]
     question = _take_text(row, "question", where)
-    if not isinstance(options, list) or not _MIN_OPTIONS <= len(options) <= len(CHOICE_LETTERS):
-        limits = f"must be a list of {_MIN_OPTIONS} to {len(CHOICE_LETTERS)} texts"
+    if not isinstance(options, list) or len(options) not in OPTION_COUNTS:
+        limits = f"must be a list of {' or '.join(map(str, OPTION_COUNTS))} texts"
         raise _fault(where, "options", limits, f"found {_show(options)}")
     for option in options:
         if not isinstance(option, str) or not option.strip():
@@ -111,7 +123,8 @@ def _read_solution(solution: Any, n_options: int, where: str) -> str:
     return CHOICE_LETTERS[number - 1]
 
 
-def _parse_document(row: Mapping[str, Any], identity: str, where: str) -> DocumentItem:
+def parse_document(row: Mapping[str, Any], identity: str, where: str) -> DocumentItem:
+    """Check a document row and return its item; see `parse_row`."""
     template = _take_text(row, "prompt", where)
     missing = [place for place in _PLACES if place not in template]
     if missing:

@@ -1,25 +1,43 @@
-"""From items to prompts: user messages, chat template, and the token budget of document items. Pure; the
-tokenizer comes in as an object with two methods."""
+"""From items to prompts: user messages, few-shots, chat template, and the token budget of document items.
+Pure; the tokenizer comes in as an object with two methods."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from evaluator.f1 import normalize_answer
-from evaluator.items import ChoiceItem, DocumentItem
+from evaluator.f1 import is_unanswerable, normalize_answer
+from evaluator.items import ChatItem, ChoiceItem, DocumentItem, Item, parse_document
 from lanekit.benchmarks import Benchmark, fill_places, render_choice_prompt
 from lanekit.errors import InputError
+
+Message = Mapping[str, str]
+
+_CHUNK_ITEMS = 64  # a tokenized document takes about 100 bytes a token
+# A context and the text around it may share fewer tokens than they have apart: only where they exceed the
+# budget by more is a cut certain.
+_BORDER_TOKENS = 16
+
+
+class TokenizedText(Protocol):
+    """A plain text, tokenized by itself."""
+
+    def __len__(self) -> int:
+        """Return the number of tokens."""
+
+    def find_end(self, n_tokens: int) -> int:
+        """Return the character offset at which the first `n_tokens` (at least 1) end."""
 
 
 class ChatEncoder(Protocol):
     """What rendering needs of a tokenizer."""
 
-    def encode_chat(self, message: str) -> list[int]:
-        """Return the token ids of one user message in the chat template, generation prompt included."""
+    def encode_chats(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
+        """Return each conversation's token ids in the chat template, generation prompt included."""
 
-    def find_token_ends(self, text: str) -> list[int]:
-        """Return, for each token of a plain text, the character offset at which it ends."""
+    def tokenize_texts(self, texts: Sequence[str]) -> Sequence[TokenizedText]:
+        """Tokenize plain texts."""
 
 
 @dataclass(frozen=True)
@@ -36,52 +54,163 @@ class Cut:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One item, rendered."""
+    """One item, rendered; `message` is the last user turn, few-shots are in `token_ids` alone."""
 
     message: str
     token_ids: list[int]
     cut: Cut | None = None
 
 
-def render_choice(benchmark: Benchmark, item: ChoiceItem, encoder: ChatEncoder, room: int) -> Prompt:
-    """Render a multiple-choice item.
+def render_items(
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    chat: ChatEncoder,
+    max_model_len: int,
+    *,
+    thinking: bool = False,
+) -> list[Prompt]:
+    """Render a benchmark's items, in their order.
+
+    The prompts of a judged benchmark are the conversations' first turns, whatever their length; all others
+    leave room for the reply in `max_model_len`.
+
+    Raises:
+        InputError: `max_model_len` has no room for an item beside the reply.
+    """
+    if benchmark.metric == "judge":
+        return render_turns(benchmark, [item for item in items if isinstance(item, ChatItem)], [], chat)
+    room = find_room(benchmark, max_model_len, thinking=thinking)
+    if benchmark.metric == "f1":
+        documents = [item for item in items if isinstance(item, DocumentItem)]
+        chunks = range(0, len(documents), _CHUNK_ITEMS)
+        return [
+            prompt
+            for start in chunks
+            for prompt in _render_documents(benchmark, documents[start : start + _CHUNK_ITEMS], chat, room)
+        ]
+    return _render_choices(benchmark, [item for item in items if isinstance(item, ChoiceItem)], chat, room)
+
+
+def render_turns(
+    benchmark: Benchmark, items: Sequence[ChatItem], replies: Sequence[Sequence[str]], chat: ChatEncoder
+) -> list[Prompt]:
+    """Render the next turn of each conversation.
 
     Args:
-        room: how many prompt tokens the engine has room for.
+        replies: for each item, the model's own replies to its turns so far; empty for the first turn.
+    """
+    messages: list[str] = []
+    conversations: list[list[Message]] = []
+    for index, item in enumerate(items):
+        said = replies[index] if replies else ()
+        turns = [fill_places(benchmark.prompt, turn=turn) for turn in item.turns[: len(said) + 1]]
+        conversation: list[Message] = []
+        for turn, reply in zip(turns, said, strict=False):
+            conversation += [_user(turn), _assistant(reply)]
+        messages.append(turns[-1])
+        conversations.append([*conversation, _user(turns[-1])])
+    return [
+        Prompt(message, token_ids)
+        for message, token_ids in zip(messages, chat.encode_chats(conversations), strict=True)
+    ]
+
+
+def find_room(benchmark: Benchmark, max_model_len: int, *, thinking: bool = False) -> int:
+    """Return how many prompt tokens `max_model_len` has room for beside the longest reply.
 
     Raises:
-        InputError: the item is longer than that.
+        InputError: there is no room at all.
     """
-    message = render_choice_prompt(benchmark, item.question, list(item.options))
-    token_ids = encoder.encode_chat(message)
-    if len(token_ids) > room:
-        raise _too_long(benchmark, item.id, len(token_ids), room)
-    return Prompt(message, token_ids)
+    new_tokens = benchmark.count_new_tokens(thinking=thinking)
+    if new_tokens >= max_model_len:
+        name = "thinking_max_new_tokens" if thinking else "max_new_tokens"
+        raise InputError(
+            f"{benchmark.name}: replies of up to {new_tokens} tokens leave no room for a prompt in "
+            f"max_model_len {max_model_len}",
+            remedy=f"raise evaluation.max_model_len in the experiment file above {new_tokens}, or lower "
+            f"{name} in benchmarks/{benchmark.name}.yaml",
+        )
+    return max_model_len - new_tokens
 
 
-def render_document(benchmark: Benchmark, item: DocumentItem, encoder: ChatEncoder, room: int) -> Prompt:
-    """Render a document item; its context loses trailing tokens until the whole prompt fits.
+def _render_choices(
+    benchmark: Benchmark, items: Sequence[ChoiceItem], chat: ChatEncoder, room: int
+) -> list[Prompt]:
+    shots = _render_shots(benchmark)
+    messages = [render_choice_prompt(benchmark, item.question, list(item.options)) for item in items]
+    encoded = chat.encode_chats([[*shots, _user(message)] for message in messages])
+    for item, token_ids in zip(items, encoded, strict=True):
+        if len(token_ids) > room:
+            raise _too_long(benchmark, item.id, len(token_ids), room)
+    return [Prompt(message, token_ids) for message, token_ids in zip(messages, encoded, strict=True)]
+
+
+def _render_documents(
+    benchmark: Benchmark, items: Sequence[DocumentItem], chat: ChatEncoder, room: int
+) -> list[Prompt]:
+    """Render document items; each context loses trailing tokens until its whole prompt fits.
 
     The budget is the smaller of `benchmark.max_prompt_tokens` and `room`, counted on the rendered prompt.
-
-    Raises:
-        InputError: the item does not fit even without its context.
     """
     budget = min(benchmark.max_prompt_tokens or room, room)
-    message = _fill(benchmark, item, item.context)
-    token_ids = encoder.encode_chat(message)
-    if len(token_ids) <= budget:
-        return Prompt(message, token_ids)
-    ends = encoder.find_token_ends(item.context)
-    kept = len(ends)
-    while len(token_ids) > budget:
-        if kept == 0:
-            raise _too_long(benchmark, item.id, len(token_ids), budget)
-        kept = max(0, kept - (len(token_ids) - budget))
-        context = item.context[: ends[kept - 1]] if kept else ""
-        message = _fill(benchmark, item, context)
-        token_ids = encoder.encode_chat(message)
-    return Prompt(message, token_ids, Cut(len(ends), kept, _is_lost(item.gold, item.context, context)))
+    shots = _render_shots(benchmark)
+
+    def encode(messages: Sequence[str]) -> list[list[int]]:
+        return chat.encode_chats([[*shots, _user(message)] for message in messages])
+
+    contexts = chat.tokenize_texts([item.context for item in items])
+    frames = encode([_fill(benchmark, item, "") for item in items])
+    kept: list[int] = []
+    for item, context, frame in zip(items, contexts, frames, strict=True):
+        if len(frame) > budget:
+            raise _too_long(benchmark, item.id, len(frame), budget, " without its documents")
+        certain = len(context) + len(frame) > budget + _BORDER_TOKENS
+        kept.append(budget - len(frame) if certain else len(context))
+
+    prompts: dict[int, Prompt] = {}
+    while len(prompts) < len(items):
+        left = [index for index in range(len(items)) if index not in prompts]
+        texts = [_keep(items[index].context, contexts[index], kept[index]) for index in left]
+        messages = [_fill(benchmark, items[i], text) for i, text in zip(left, texts, strict=True)]
+        for index, text, message, token_ids in zip(left, texts, messages, encode(messages), strict=True):
+            if len(token_ids) > budget:
+                kept[index] = max(0, kept[index] - (len(token_ids) - budget))
+                continue
+            item, n_tokens = items[index], len(contexts[index])
+            lost = kept[index] < n_tokens and _is_lost(item.gold, item.context, text)
+            cut = Cut(n_tokens, kept[index], lost) if kept[index] < n_tokens else None
+            prompts[index] = Prompt(message, token_ids, cut)
+    return [prompts[index] for index in range(len(items))]
+
+
+def _render_shots(benchmark: Benchmark) -> list[Message]:
+    """Return the worked examples as user and assistant turns."""
+    messages: list[Message] = []
+    for number, shot in enumerate(benchmark.few_shots, start=1):
+        messages += [_user(_render_fields(benchmark, shot.fields, number)), _assistant(shot.reply)]
+    return messages
+
+
+def _render_fields(benchmark: Benchmark, fields: Mapping[str, Any], number: int) -> str:
+    if benchmark.metric == "accuracy":
+        return render_choice_prompt(benchmark, fields["question"], list(fields["options"]))
+    where = f"benchmarks/{benchmark.name}.yaml, few-shot {number}"
+    item = parse_document({**fields, "answer": "", "task": ""}, str(number), where)
+    return _fill(benchmark, item, item.context)
+
+
+def _keep(context: str, tokens: TokenizedText, n_tokens: int) -> str:
+    if n_tokens >= len(tokens):
+        return context
+    return context[: tokens.find_end(n_tokens)] if n_tokens else ""
+
+
+def _user(content: str) -> Message:
+    return {"role": "user", "content": content}
+
+
+def _assistant(content: str) -> Message:
+    return {"role": "assistant", "content": content}
 
 
 def _fill(benchmark: Benchmark, item: DocumentItem, context: str) -> str:
@@ -91,12 +220,14 @@ def _fill(benchmark: Benchmark, item: DocumentItem, context: str) -> str:
 
 def _is_lost(gold: str, whole: str, kept: str) -> bool:
     wanted = normalize_answer(gold)
-    return bool(wanted) and wanted in normalize_answer(whole) and wanted not in normalize_answer(kept)
+    if is_unanswerable(gold) or wanted in normalize_answer(kept):
+        return False
+    return wanted in normalize_answer(whole)
 
 
-def _too_long(benchmark: Benchmark, item: str, length: int, budget: int) -> InputError:
+def _too_long(benchmark: Benchmark, item: str, length: int, budget: int, what: str = "") -> InputError:
     return InputError(
-        f"{benchmark.name}, item {item}: the prompt has {length} tokens where {budget} fit",
+        f"{benchmark.name}, item {item}: the prompt has {length} tokens{what} where {budget} fit",
         remedy="raise evaluation.max_model_len in the experiment file, or max_prompt_tokens in "
         f"benchmarks/{benchmark.name}.yaml",
     )

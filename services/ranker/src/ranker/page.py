@@ -58,7 +58,7 @@ th span.ko { display: block; font-size: 12px; word-break: keep-all; }
 tbody tr:last-child > * { border-bottom: 0; }
 tbody th { font-weight: 500; }
 .num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.num small { display: block; color: var(--soft); white-space: normal; min-width: 4em; }
+.num small { font-weight: 400; display: block; color: var(--soft); white-space: normal; min-width: 4em; }
 .lane { min-width: 170px; overflow-wrap: break-word; }
 .group { white-space: nowrap; }
 .lane code { font-size: 13px; }
@@ -78,6 +78,18 @@ pre { margin: 8px 0 0; padding: 10px 12px; background: var(--bad-tint); border-r
 .bar { display: flex; height: 18px; border-radius: 3px; overflow: hidden; }
 .bar i { background: var(--hue); print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 .scroll + .legend, details.numbers { margin-top: 10px; }
+.badges { display: flex; flex-wrap: wrap; gap: 4px; margin-top: 5px; }
+.badge { font-size: 12px; padding: 1px 7px; border-radius: 9px; background: var(--tint);
+  white-space: nowrap; }
+.badge.good { color: var(--good); }
+.badge.bad { color: var(--bad); background: var(--bad-tint); font-weight: 600; }
+.badge .ko { color: inherit; opacity: .75; }
+.wide { min-width: 860px; } .wide svg { display: block; width: 100%; height: auto; font-family: inherit; }
+details + details { margin-top: 12px; } details > .scroll { margin-top: 8px; }
+.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(210px, 1fr)); gap: 8px 18px;
+  margin: 0 0 14px; }
+.facts dt { color: var(--soft); font-size: 12px; }
+.facts dd { margin: 0; font-size: 14px; overflow-wrap: anywhere; }
 .formula { padding: 10px 12px; background: var(--tint); border-radius: 6px; display: block;
   margin-bottom: 8px; overflow-wrap: anywhere; }
 footer { color: var(--soft); font-size: 13px; }

@@ -5,31 +5,25 @@ One drawing code gives the PNG (both charts side by side) and the SVGs of the pa
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lanekit.results import RankedLane, Ranking
+from lanekit.results import Interval, RankedLane, Ranking
+from ranker.canvas import FAINT, GUIDE, INK, PALETTE, PAPER, make_figure, render_svg, style_axes
+from ranker.formats import count_contaminated, join_ranks, list_scored
+from ranker.front import find_front
 
-PALETTE = ("#3366a3", "#d9822b", "#3d8f5f", "#b0413e", "#7a5ba6", "#5f6b73", "#b5a12c", "#2a9d9a",
-           "#c46a9b", "#8a5a3c", "#7fa8d4", "#3f3f8f")  # fmt: skip
-INK = "#22262a"
-FAINT = "#d7dbdf"
-GUIDE = "#8b939a"
-PAPER = "#ffffff"
-THEME = {INK: "ink", FAINT: "line", GUIDE: "guide", PAPER: "card"}  # colours that follow the page's
-WIDTH_INCHES, ROW_INCHES, DPI = 12.0, 0.34, 120
+WIDTH_INCHES, ROW_INCHES = 12.0, 0.34
 CHART_INCHES = 6.0
 NEAR = 0.045  # of an axis
 SLOWEST_SHOWN = -1.0  # a lane slower than this gain stands at the edge, its gain beside its rank
+SMALLEST_AREA, AREA_SPAN = 36.0, 110.0  # of a point, square points: from no bytes to the largest model's
+TIE_STEP = 0.016  # of the axis: between the lines that join tied lanes
 
 Draw = Callable[[Axes], None]
 
@@ -38,7 +32,7 @@ def draw_summary(ranking: Ranking, target: Path) -> None:
     """Write the PNG with both charts; works without any scored lane."""
     n_scored = len(list_scored(ranking))
     with rc_context({"text.parse_math": False}):
-        figure, (bars, scatter) = _make_figure(ranking, WIDTH_INCHES, (1.15, 1))
+        figure, (bars, scatter) = make_figure(WIDTH_INCHES, _choose_height(ranking), (1.15, 1))
         title = f"{ranking.experiment}: {n_scored} lanes ranked" if ranking.experiment else "Ranking"
         title += f"  (speed: {describe_place(ranking)})"
         figure.suptitle(title, color=INK, fontsize=13, x=0.01, ha="left")
@@ -59,13 +53,19 @@ def draw_summary(ranking: Ranking, target: Path) -> None:
 
 def render_charts(ranking: Ranking) -> dict[str, str]:
     """Return both charts as <svg> elements for a page that defines --ink, --line, --guide and --card."""
-    drawings = {"bars": partial(draw_bars, ranking), "scatter": partial(draw_scatter, ranking)}
-    return {name: _render_svg(ranking, draw, name) for name, draw in drawings.items()}
+    drawings: dict[str, Draw] = {
+        "bars": partial(draw_bars, ranking),
+        "scatter": partial(draw_scatter, ranking),
+    }
+    height = _choose_height(ranking)
+    return {
+        name: render_svg(partial(_draw_on_first, draw), name, CHART_INCHES, height)
+        for name, draw in drawings.items()
+    }
 
 
-def list_scored(ranking: Ranking) -> list[RankedLane]:
-    """Return the lanes with a rank, best first."""
-    return [lane for lane in ranking.lanes if lane.rank is not None]
+def _draw_on_first(draw: Draw, axes: list[Axes]) -> None:
+    draw(axes[0])
 
 
 def choose_colours(ranking: Ranking) -> dict[str, str]:
@@ -82,15 +82,15 @@ def describe_place(ranking: Ranking) -> str:
 
 
 def draw_bars(ranking: Ranking, axes: Axes) -> None:
-    """Draw the scores, best first, and the baseline's as a line."""
+    """Draw the scores, best first, with their intervals, the baseline's as a line, and what is tied."""
     scored, colours = list_scored(ranking), choose_colours(ranking)
-    _style(axes, "Score (higher is better)")
+    style_axes(axes, "Score (higher is better)")
     axes.set_yticks([])
     if not scored:
         axes.text(0.5, 0.5, "no lane could be scored", ha="center", color=INK, transform=axes.transAxes)
         axes.set_xticks([])
         return
-    names = [f"{lane.record.lane}  {lane.rank}" for lane in scored]
+    names = [f"{'⚠ ' if count_contaminated(x.record) else ''}{x.record.lane}  {x.rank}" for x in scored]
     values = [lane.score or 0.0 for lane in scored]
     axes.barh(range(len(scored)), values, color=[colours[x.record.group] for x in scored], height=0.72)
     base = ranking.lanes[0].score
@@ -99,34 +99,92 @@ def draw_bars(ranking: Ranking, axes: Axes) -> None:
         axes.annotate(f"baseline {base:.3f}", (base, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
                       textcoords="offset points", fontsize=8, color=INK, ha="center")  # fmt: skip
     box = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.6}  # keeps a value readable on the line
-    for position, value in enumerate(values):
-        axes.annotate(f"{value:.3f}", (value, position), xytext=(4, 0), textcoords="offset points",
+    ends = [_find_end(lane) for lane in scored]
+    for position, (lane, value, end) in enumerate(zip(scored, values, ends, strict=True)):
+        if lane.score_interval:
+            _draw_whisker(axes, lane.score_interval, position)
+        axes.annotate(f"{value:.3f}", (end, position), xytext=(4, 0), textcoords="offset points",
                       va="center", fontsize=8.5, color=INK, bbox=box)  # fmt: skip
+    for column, first, last in stack_runs(find_tied_runs(scored)):
+        axes.plot([1 + column * TIE_STEP] * 2, [first - 0.3, last + 0.3], color=INK, linewidth=1.6,
+                  clip_on=False, transform=axes.get_yaxis_transform(), solid_capstyle="butt")  # fmt: skip
     axes.set_yticks(range(len(scored)), names, fontsize=8.5)
     axes.set_ylim(len(scored) - 0.4, -0.6)
-    axes.set_xlim(0, max(*values, base or 0.0, 0.1) * 1.14)
+    axes.set_xlim(0, max(*ends, base or 0.0, 0.1) * 1.16)
     axes.grid(axis="x", color=FAINT, linewidth=0.7)
 
 
 def draw_scatter(ranking: Ranking, axes: Axes) -> None:
-    """Draw quality against speed, each point with its rank; the baseline is the diamond at (0, 1)."""
-    colours = choose_colours(ranking)
-    _style(axes, f"Speed gain, 1 − s_per_token/base ({describe_place(ranking)})")
+    """Draw quality against speed, each point with its rank; the baseline is the diamond at (0, 1).
+
+    A point's area grows with the model's size; outlined ones are on the front of quality, speed and size, and
+    the line joins the front of quality and speed alone.
+    """
+    colours, scored = choose_colours(ranking), list_scored(ranking)
+    largest = max((lane.record.size_bytes or 0 for lane in ranking.lanes), default=0) or 1
+    style_axes(axes, f"Speed gain, 1 − s_per_token/base ({describe_place(ranking)})")
     axes.set_ylabel("Quality, Perf/Perf_base", color=INK, fontsize=9.5)
     axes.axhline(1, color=GUIDE, linewidth=0.9, linestyle="--")
     axes.axvline(0, color=GUIDE, linewidth=0.9, linestyle="--")
     axes.plot(0, 1, marker="D", color=INK, markersize=7, linestyle="none", zorder=4)
     axes.annotate("baseline", (0, 1), xytext=(-7, 6), textcoords="offset points", fontsize=8, color=INK,
                   ha="right")  # fmt: skip
-    for lane in list_scored(ranking):
-        axes.scatter(*_locate(lane), s=70, marker="<" if _is_off(lane) else "o",
-                     color=colours[lane.record.group], edgecolor=PAPER, zorder=3)  # fmt: skip
-    for point, label in _label_points(list_scored(ranking)):
+    front = _find_plane_front(scored)
+    axes.plot([x for x, _ in front], [y for _, y in front], color=INK, linewidth=1.1, alpha=0.55, zorder=2)
+    for lane in scored:
+        x, y = _locate(lane)
+        if lane.perf_norm_interval:
+            ends = [lane.perf_norm_interval.low, lane.perf_norm_interval.high]
+            axes.plot([x, x], ends, color=GUIDE, linewidth=0.9, zorder=2)
+        axes.scatter(x, y, s=SMALLEST_AREA + AREA_SPAN * (lane.record.size_bytes or 0) / largest,
+                     marker="<" if _is_off(lane) else "o", color=colours[lane.record.group],
+                     edgecolor=INK if lane.on_front else PAPER, linewidth=1.4 if lane.on_front else 1.0,
+                     zorder=3)  # fmt: skip
+    for point, label in _label_points(scored):
         axes.annotate(
             label, point, xytext=(6, 5), textcoords="offset points", fontsize=8, color=INK, zorder=5
         )
     axes.margins(0.12)
     axes.grid(color=FAINT, linewidth=0.7)
+
+
+def find_tied_runs(scored: list[RankedLane]) -> list[tuple[int, int]]:
+    """Return the longest runs of lanes that cannot be told apart, as first and last position."""
+    places = {lane.record.lane: place for place, lane in enumerate(scored)}
+    runs: list[tuple[int, int]] = []
+    for place, lane in enumerate(scored):
+        last = max([place, *(places[name] for name in lane.tied_with if name in places)])
+        if last > place and not any(first <= place and last <= end for first, end in runs):
+            runs.append((place, last))
+    return runs
+
+
+def stack_runs(runs: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
+    """Return runs as (column, first, last); those that share a position stand in different columns."""
+    ends: list[int] = []
+    placed = []
+    for first, last in runs:
+        column = next((c for c, end in enumerate(ends) if end < first), len(ends))
+        ends[column : column + 1] = [last]
+        placed.append((column, first, last))
+    return placed
+
+
+def _draw_whisker(axes: Axes, interval: Interval, position: int) -> None:
+    axes.plot([interval.low, interval.high], [position] * 2, color=INK, linewidth=1.2, zorder=3)
+    for end in (interval.low, interval.high):
+        axes.plot([end] * 2, [position - 0.14, position + 0.14], color=INK, linewidth=1.2, zorder=3)
+
+
+def _find_end(lane: RankedLane) -> float:
+    return max(lane.score or 0.0, lane.score_interval.high if lane.score_interval else 0.0)
+
+
+def _find_plane_front(scored: list[RankedLane]) -> list[tuple[float, float]]:
+    """Return the front of speed and quality alone, the baseline's place included, by speed."""
+    points = sorted({(0.0, 1.0), *(_locate(lane) for lane in scored if not _is_off(lane))})
+    on_front = find_front([(x, y, 0.0) for x, y in points])
+    return [point for point, is_on in zip(points, on_front, strict=True) if is_on]
 
 
 def _is_off(lane: RankedLane) -> bool:
@@ -153,58 +211,8 @@ def _label_points(scored: list[RankedLane]) -> list[tuple[tuple[float, float], s
                 break
         else:
             clusters.append([rank])
-    return labels + [(points[cluster[0]], _join_ranks(sorted(cluster))) for cluster in clusters]
+    return labels + [(points[cluster[0]], join_ranks(sorted(cluster))) for cluster in clusters]
 
 
-def _join_ranks(ranks: list[int]) -> str:
-    """Return e.g. "3, 5–8"."""
-    parts: list[list[int]] = []
-    for rank in ranks:
-        if parts and rank == parts[-1][-1] + 1:
-            parts[-1].append(rank)
-        else:
-            parts.append([rank])
-    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}–{p[-1]}" for p in parts)
-
-
-def _make_figure(ranking: Ranking, width: float, ratios: tuple[float, ...]) -> tuple[Figure, list[Axes]]:
-    height = max(4.2, 1.8 + ROW_INCHES * len(list_scored(ranking)))
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0])
-
-
-def _render_svg(ranking: Ranking, draw: Draw, name: str) -> str:
-    """Draw one chart and make it fit for a page: no prolog, ids of its own, colours by the page's names."""
-    with rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "text.parse_math": False}):
-        figure, (axes,) = _make_figure(ranking, CHART_INCHES, (1,))
-        draw(axes)
-        stream = io.StringIO()
-        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(stream, format="svg", metadata=metadata, transparent=True)
-    text = stream.getvalue()
-    box = re.search(r'viewBox="([^"]+)"', text)
-    assert box
-    used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
-    body = text[text.index(">", text.index("<svg")) + 1 :]
-    body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)  # it would hold for the whole page
-    body = re.sub(r"<[^>]*>", lambda tag: _adapt_tag(tag[0], used), body)
-    return f'<svg viewBox="{box[1]}" role="img" aria-labelledby="{name}-caption">{body.strip()}'
-
-
-def _adapt_tag(tag: str, used_ids: set[str]) -> str:
-    """Drop the id unless something refers to it; let the page's names give the colours."""
-    tag = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used_ids else "", tag)
-    tag = re.sub(r"font-family: [^;]+", "font-family: inherit", tag.replace("xlink:href", "href"))
-    for colour, variable in THEME.items():
-        tag = tag.replace(colour, f"var(--{variable})")
-    return tag
-
-
-def _style(axes: Axes, label: str) -> None:
-    axes.set_axisbelow(True)
-    axes.set_facecolor("none")
-    axes.set_xlabel(label, color=INK, fontsize=9.5)
-    axes.tick_params(colors=INK, labelsize=8.5, length=0)
-    for side in ("top", "right", "left", "bottom"):
-        axes.spines[side].set_visible(False)
+def _choose_height(ranking: Ranking) -> float:
+    return max(4.2, 1.8 + ROW_INCHES * len(list_scored(ranking)))

@@ -11,10 +11,19 @@ OnProgress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Generation:
-    """One continuation; `token_ids` end before the end-of-turn token, `finished` says that one came."""
+    """One continuation; `token_ids` end before the end-of-turn token.
+
+    `finished` says that one came, or a stop text; `by_text` says that it was the text.
+    """
 
     token_ids: list[int]
     finished: bool
+    by_text: bool = False
+
+    @property
+    def n_generated(self) -> int:
+        """How many tokens the model generated, the end-of-turn token included."""
+        return len(self.token_ids) + (self.finished and not self.by_text)
 
 
 class Engine(Protocol):
@@ -29,6 +38,7 @@ class Engine(Protocol):
         max_new_tokens: int,
         *,
         ignore_eos: bool = False,
+        stop: Sequence[str] = (),
         on_progress: OnProgress | None = None,
     ) -> list[Generation]:
         """Continue every prompt greedily (temperature 0), in the order given.
@@ -37,11 +47,18 @@ class Engine(Protocol):
             prompts: token ids, chat template included.
             max_new_tokens: the most tokens to add to each.
             ignore_eos: for timing: each prompt gets exactly `max_new_tokens`, all prompts in one batch.
+            stop: texts; a reply is over once it holds one, and its tokens end with the text's last. The text
+                itself is cut where the tokens are decoded, since a token may reach beyond it. Not with
+                `ignore_eos`.
             on_progress: called with the number of prompts that are done.
         """
 
     def describe(self) -> dict[str, Any]:
-        """Return the engine's name, settings and what is known of its kernels, as JSON values."""
+        """Return the engine's name and settings, as JSON values.
+
+        Among them: `arguments`, flat, the same for every model; `kernels`, the number of layers by type and
+        by what serves them; `kv_cache_dtype`, resolved; `weight_bytes_per_step`, read by a decode step.
+        """
 
     def close(self) -> None:
         """Free the memory; the engine is of no use afterwards."""

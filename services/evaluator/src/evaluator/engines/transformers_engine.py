@@ -8,13 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    StoppingCriteriaList,
+)
 from transformers.utils import logging as transformers_logging
 
 from evaluator.chat import read_eos_ids
 from evaluator.devices import describe_cpu, query_gpu
 from evaluator.engines.base import Generation, OnProgress
 from evaluator.engines.batches import plan_batches
+from evaluator.engines.kernels import count_dense_layers, count_resident_bytes
+from evaluator.engines.stop_texts import StopTexts
 from lanekit.errors import InputError
 from lanekit.params import EngineParams
 
@@ -30,7 +38,7 @@ class TransformersEngine:
     model that it takes to be in training; they lie on the grid already.
 
     Raises:
-        InputError: the folder is not readable as a causal language model.
+        InputError: the folder is not readable as a causal language model, or an fp8 KV cache is asked for.
     """
 
     def __init__(self, model: Path, params: EngineParams) -> None:
@@ -38,6 +46,11 @@ class TransformersEngine:
         self.params = params
         self.torch_device = pick_device(params.device)
         self.dtype = pick_dtype(params.dtype, self.torch_device)
+        if params.kv_cache_dtype != "auto":
+            raise InputError(
+                f"kv_cache_dtype '{params.kv_cache_dtype}' is asked for: the transformers engine has none",
+                remedy="set evaluation.kv_cache_dtype: auto in the experiment file, or use the engine vllm",
+            )
         torch.manual_seed(params.seed)
         try:
             config = AutoConfig.from_pretrained(str(model), local_files_only=True)
@@ -53,6 +66,7 @@ class TransformersEngine:
             )
             self.model, loading = loaded
             tokenizer = AutoTokenizer.from_pretrained(str(model), local_files_only=True)
+            self.tokenizer: Any = tokenizer
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
@@ -78,6 +92,7 @@ class TransformersEngine:
         max_new_tokens: int,
         *,
         ignore_eos: bool = False,
+        stop: Sequence[str] = (),
         on_progress: OnProgress | None = None,
     ) -> list[Generation]:
         """See base.Engine."""
@@ -99,27 +114,35 @@ class TransformersEngine:
         results: dict[int, Generation] = {}
         for batch in batches:
             for index, generation in zip(
-                batch, self._run_batch([prompts[i] for i in batch], settings), strict=True
+                batch, self._run_batch([prompts[i] for i in batch], settings, stop), strict=True
             ):
                 results[index] = generation
             if on_progress:
                 on_progress(len(results))
         return [results[i] for i in range(len(prompts))]
 
-    def _run_batch(self, prompts: Sequence[Sequence[int]], settings: GenerationConfig) -> list[Generation]:
+    def _run_batch(
+        self, prompts: Sequence[Sequence[int]], settings: GenerationConfig, stop: Sequence[str] = ()
+    ) -> list[Generation]:
         width = max(map(len, prompts))
         ids = torch.full((len(prompts), width), self.pad_id, dtype=torch.long)
         mask = torch.zeros_like(ids)
         for row, prompt in enumerate(prompts):
             ids[row, width - len(prompt) :] = torch.tensor(prompt)
             mask[row, width - len(prompt) :] = 1
+        criteria: Any = StoppingCriteriaList()
+        if stop and settings.eos_token_id is not None:
+            criteria.append(StopTexts(self.tokenizer, stop, width))
         output = self.model.generate(
             input_ids=ids.to(self.torch_device),
             attention_mask=mask.to(self.torch_device),
             generation_config=settings,
+            stopping_criteria=criteria,
         )
-        stop = set(self.eos_ids) if settings.eos_token_id is not None else set()
-        return [cut_at_stop(row, stop) for row in output[:, width:].tolist()]
+        ends = set(self.eos_ids) if settings.eos_token_id is not None else set()
+        rows = output[:, width:].tolist()
+        text_ends = criteria[0].ends if criteria else {}
+        return [cut_at_stop(row, ends, text_ends.get(i)) for i, row in enumerate(rows)]
 
     def describe(self) -> dict[str, Any]:
         """See base.Engine."""
@@ -131,6 +154,16 @@ class TransformersEngine:
             "threads": torch.get_num_threads(),
             "batch_size": self.params.batch_size,
             "quantization": "none",
+            "arguments": {
+                "dtype": str(self.dtype).removeprefix("torch."),
+                "attention": "sdpa",
+                "threads": torch.get_num_threads(),
+                "batch_size": self.params.batch_size,
+                "max_model_len": self.params.max_model_len,
+            },
+            "kernels": count_dense_layers(self.model, str(self.quantization.get("quant_method", ""))),
+            "kv_cache_dtype": str(self.dtype).removeprefix("torch."),
+            "weight_bytes_per_step": count_resident_bytes(self.model),
             **self.gpu,
         }
         if self.quantization:
@@ -221,9 +254,10 @@ def settle_weights(model: Any) -> int:
     return n_settled
 
 
-def cut_at_stop(token_ids: Sequence[int], stop: set[int]) -> Generation:
-    """Cut a continuation before its first stop token."""
-    for position, token in enumerate(token_ids):
-        if token in stop:
+def cut_at_stop(token_ids: Sequence[int], ends: set[int], text_end: int | None = None) -> Generation:
+    """Cut a continuation before its first end token, or at `text_end`, where a stop text was complete."""
+    for position, token in enumerate(token_ids[:text_end]):
+        if token in ends:
             return Generation(list(token_ids[:position]), finished=True)
-    return Generation(list(token_ids), finished=False)
+    by_text = text_end is not None
+    return Generation(list(token_ids[:text_end]), finished=by_text, by_text=by_text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,10 @@ from evaluator.chat import read_eos_ids
 from evaluator.devices import describe_cpu, query_gpu
 from evaluator.engines.base import Generation, OnProgress
 from evaluator.engines.kernels import count_kernels
+from evaluator.roofline import count_step_bytes
 from lanekit.errors import InputError, LanekitError
 from lanekit.params import EngineParams
+from lanekit.safetensors_header import check_model_folder
 
 # Set before vLLM is imported; what the environment says goes first. The engine core runs in a process of
 # its own, so that closing it gives all memory back; it is spawned, since the parent may have threads.
@@ -33,6 +36,7 @@ class VllmEngine:
     """Greedy generation with continuous batching; prefix caching is off, so that repeats do the same work.
 
     Raises:
+        InputError: the folder is no whole model, or this build has not the device or KV cache asked for.
         LanekitError: vLLM does not start on this model.
     """
 
@@ -50,6 +54,12 @@ class VllmEngine:
                 f"device '{params.device}' is asked for, and this vLLM build runs on '{self.device_type}'",
                 remedy="set device: auto, or install the vLLM build for that device",
             )
+        if params.kv_cache_dtype != "auto" and self.device_type == "cpu":
+            raise InputError(
+                f"kv_cache_dtype '{params.kv_cache_dtype}' is asked for, and vLLM's CPU build has none",
+                remedy="set evaluation.kv_cache_dtype: auto in the experiment file",
+            )
+        self.folder = check_model_folder(model)
         config = AutoConfig.from_pretrained(str(model), local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(str(model), local_files_only=True)
         self.vocab_size = int(config.vocab_size)
@@ -66,6 +76,7 @@ class VllmEngine:
                 gpu_memory_utilization=params.gpu_memory_utilization,
                 enforce_eager=self.eager,
                 enable_prefix_caching=False,
+                kv_cache_dtype=params.kv_cache_dtype,
                 seed=params.seed,
                 generation_config="vllm",
                 disable_log_stats=True,
@@ -86,6 +97,7 @@ class VllmEngine:
         max_new_tokens: int,
         *,
         ignore_eos: bool = False,
+        stop: Sequence[str] = (),
         on_progress: OnProgress | None = None,
     ) -> list[Generation]:
         """See base.Engine."""
@@ -98,31 +110,54 @@ class VllmEngine:
             ignore_eos=ignore_eos,
             stop_token_ids=None if ignore_eos else self.eos_ids,
             seed=self.params.seed,
-            detokenize=False,
+            stop=None if ignore_eos else list(stop),
+            detokenize=bool(stop) and not ignore_eos,
         )
         outputs = self.llm.generate(
             [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts],
             sampling,
             use_tqdm=_make_bar(on_progress) if on_progress else False,
         )
-        stop = set() if ignore_eos else set(self.eos_ids)
-        return [_read_output(output.outputs[0], stop) for output in outputs]
+        ends = set() if ignore_eos else set(self.eos_ids)
+        return [_read_output(output.outputs[0], ends) for output in outputs]
 
     def describe(self) -> dict[str, Any]:
         """See base.Engine."""
-        model_config = self.llm.llm_engine.vllm_config.model_config
+        config = self.llm.llm_engine.vllm_config
+        dtype = str(config.model_config.dtype).removeprefix("torch.")
+        kv_cache_dtype = str(config.cache_config.cache_dtype)
         return {
             "engine": "vllm",
             "vllm": self.version,
             "device": self.device,
-            "dtype": str(model_config.dtype).removeprefix("torch."),
-            "quantization": str(model_config.quantization or "none"),
+            "dtype": dtype,
+            "quantization": str(config.model_config.quantization or "none"),
             "max_model_len": self.params.max_model_len,
             "max_num_seqs": self.params.batch_size,
             "gpu_memory_utilization": self.params.gpu_memory_utilization,
             "enforce_eager": self.eager,
+            "arguments": self._list_arguments(config),
             "kernels": self._count_kernels(),
+            "kv_cache_dtype": dtype if kv_cache_dtype == "auto" else kv_cache_dtype,
+            "weight_bytes_per_step": count_step_bytes(self.folder, DTYPE_BITS.get(dtype)),
             **self.gpu,
+        }
+
+    def _list_arguments(self, config: Any) -> dict[str, str | int | float | bool]:
+        """Return what vLLM was asked, and of what it chose by itself all that no model decides."""
+        return {
+            "dtype": self.dtype,
+            "max_model_len": self.params.max_model_len,
+            "max_num_seqs": self.params.batch_size,
+            "max_num_batched_tokens": int(config.scheduler_config.max_num_batched_tokens),
+            "chunked_prefill": bool(config.scheduler_config.enable_chunked_prefill),
+            "prefix_caching": False,
+            "gpu_memory_utilization": self.params.gpu_memory_utilization,
+            "enforce_eager": self.eager,
+            "cudagraph_mode": str(getattr(config.compilation_config.cudagraph_mode, "name", "none")),
+            "kv_cache_dtype": self.params.kv_cache_dtype,
+            "block_size": int(config.cache_config.block_size),
+            "tensor_parallel_size": 1,
         }
 
     def _count_kernels(self) -> dict[str, int] | str:
@@ -136,7 +171,11 @@ class VllmEngine:
         if self.llm is not None:
             self.llm.llm_engine.engine_core.shutdown()
             self.llm = None
+            multiprocessing.active_children()  # reaps those that have ended
         gc.collect()
+
+
+DTYPE_BITS = {"float32": 32, "bfloat16": 16, "float16": 16}
 
 
 def pick_dtype(name: str, device_type: str) -> str:
@@ -144,9 +183,11 @@ def pick_dtype(name: str, device_type: str) -> str:
     return "float32" if name == "auto" and device_type == "cpu" else name
 
 
-def _read_output(output: Any, stop: set[int]) -> Generation:
+def _read_output(output: Any, ends: set[int]) -> Generation:
     token_ids = [int(token) for token in output.token_ids]
-    if token_ids and token_ids[-1] in stop:
+    if isinstance(output.stop_reason, str):
+        return Generation(token_ids, finished=True, by_text=True)
+    if token_ids and token_ids[-1] in ends:
         return Generation(token_ids[:-1], finished=True)
     return Generation(token_ids, finished=False)
 

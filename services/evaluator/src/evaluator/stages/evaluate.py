@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from evaluator.asking import Asker, count_turns, summarize_time
 from evaluator.chat import ChatTokenizer
 from evaluator.engines import load_engine
-from evaluator.engines.base import Engine
-from evaluator.items import ChoiceItem, DocumentItem, Item, load_items
-from evaluator.judge import Judged, judge_reply, omit_benchmark, summarize_benchmark
-from evaluator.prompts import Prompt, render_choice, render_document
-from lanekit.benchmarks import Benchmark
+from evaluator.grade import Graded, summarize_benchmark
+from evaluator.items import load_items
+from evaluator.outputs import ITEMS_FILE, write_items
+from evaluator.prompts import render_items
 from lanekit.child import list_versions
 from lanekit.modelfiles import measure_weights, write_json
 from lanekit.params import EvaluateParams
@@ -24,118 +23,64 @@ from lanekit.results import BenchmarkResult
 
 
 def run(spec: EvaluateParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
-    """Evaluate `inputs["model"]` on `inputs["suite"]`; writes metrics.json, items.jsonl and report.json.
+    """Evaluate `inputs["model"]` on `inputs["suite"]`; writes metrics.json, items.parquet and report.json.
+
+    A judged benchmark is answered, all turns, and has no value yet. The report's `load_seconds` are those of
+    tokenizer and engine, `generate_seconds` those within the engine; `other_seconds` is all else but closing.
 
     Raises:
         InputError: a row, the model or a length is at fault.
     """
-    model, suite = inputs["model"], inputs["suite"]
-    chat = ChatTokenizer(model, enable_thinking=spec.enable_thinking)
-    items = {benchmark.name: load_items(suite, benchmark) for benchmark in spec.benchmarks}
-    prompts = {
-        benchmark.name: _render(benchmark, items[benchmark.name], chat, spec.engine.max_model_len)
-        for benchmark in spec.benchmarks
-        if benchmark.metric != "judge"
-    }
-    total = sum(map(len, prompts.values()))
-    progress(0, total, "loading the model")
     started = time.perf_counter()
-    engine = load_engine(model, spec.engine)
+    model, suite = inputs["model"], inputs["suite"]
+    progress(0, 0, "rendering the prompts")
+    chat = ChatTokenizer(model, enable_thinking=spec.enable_thinking)
     load_seconds = time.perf_counter() - started
+    items = {b.name: load_items(suite, b, spec.limit_items) for b in spec.benchmarks}
+    max_model_len, thinking = spec.engine.max_model_len, spec.enable_thinking
+    prompts = {
+        b.name: render_items(b, items[b.name], chat, max_model_len, thinking=thinking)
+        for b in spec.benchmarks
+    }
+    total = sum(count_turns(item) for rows in items.values() for item in rows)
+    asker = Asker(chat, max_model_len, progress, total)
+    progress(0, total, "loading the model")
+    load_started = time.perf_counter()
+    engine = load_engine(model, spec.engine)
+    load_seconds += time.perf_counter() - load_started
     try:
         results: dict[str, BenchmarkResult] = {}
         timings: dict[str, dict[str, Any]] = {}
-        lines: list[Judged] = []
+        graded: list[Graded] = []
         for benchmark in spec.benchmarks:
-            rows = items[benchmark.name]
-            if benchmark.metric == "judge":
-                results[benchmark.name] = omit_benchmark(benchmark, len(rows))
-                continue
-            judged, seconds = _ask(
-                benchmark, rows, prompts[benchmark.name], engine, chat, progress, len(lines), total
-            )
-            lines += judged
-            results[benchmark.name] = summarize_benchmark(benchmark, judged)
-            timings[benchmark.name] = summarize_time(judged, seconds)
+            rows, seconds = asker.ask(engine, benchmark, items[benchmark.name], prompts[benchmark.name])
+            graded += rows
+            room = max_model_len - benchmark.count_new_tokens(thinking=thinking)
+            results[benchmark.name] = summarize_benchmark(benchmark, rows, room)
+            timings[benchmark.name] = summarize_time(rows, seconds)
         description = engine.describe()
     finally:
+        close_started = time.perf_counter()
         engine.close()
+        close_seconds = time.perf_counter() - close_started
     metrics = {
         "benchmarks": {name: result.model_dump() for name, result in results.items()},
         "size_bytes": measure_weights(model),
     }
     write_json(out / "metrics.json", metrics)
-    with (out / "items.jsonl").open("w", encoding="utf-8") as stream:
-        for line in lines:
-            stream.write(json.dumps(asdict(line), ensure_ascii=False) + "\n")
+    write_items(out / ITEMS_FILE, [asdict(row) for row in graded])
+    total_seconds = time.perf_counter() - started
+    generate_seconds = sum(timing["seconds"] for timing in timings.values())
     report = {
         "benchmarks": timings,
         "load_seconds": load_seconds,
-        "total_seconds": time.perf_counter() - started,
+        "generate_seconds": generate_seconds,
+        "close_seconds": close_seconds,
+        "other_seconds": total_seconds - load_seconds - generate_seconds - close_seconds,
+        "total_seconds": total_seconds,
+        "thinking": thinking,
         "engine": description,
         "device": engine.device,
         "versions": list_versions(),
     }
     write_json(out / "report.json", report)
-
-
-def _render(
-    benchmark: Benchmark, items: Sequence[Item], chat: ChatTokenizer, max_model_len: int
-) -> list[Prompt]:
-    room = max_model_len - benchmark.max_new_tokens
-    prompts = []
-    for item in items:
-        if isinstance(item, ChoiceItem):
-            prompts.append(render_choice(benchmark, item, chat, room))
-        elif isinstance(item, DocumentItem):
-            prompts.append(render_document(benchmark, item, chat, room))
-    return prompts
-
-
-def _ask(
-    benchmark: Benchmark,
-    items: Sequence[Item],
-    prompts: Sequence[Prompt],
-    engine: Engine,
-    chat: ChatTokenizer,
-    progress: Progress,
-    done: int,
-    total: int,
-) -> tuple[list[Judged], float]:
-    """Generate and judge one benchmark; returns the items and the seconds spent generating."""
-    progress(done, total, benchmark.name)
-    started = time.perf_counter()
-    outputs = engine.generate(
-        [prompt.token_ids for prompt in prompts],
-        benchmark.max_new_tokens,
-        on_progress=lambda step: progress(done + step, total, benchmark.name),
-    )
-    seconds = time.perf_counter() - started
-    judged = [
-        judge_reply(
-            benchmark,
-            item,
-            prompt,
-            chat.decode_reply(output.token_ids),
-            index=index,
-            new_tokens=len(output.token_ids) + output.finished,
-            finished=output.finished,
-            thinking_opened=chat.enable_thinking,
-        )
-        for index, (item, prompt, output) in enumerate(zip(items, prompts, outputs, strict=True))
-    ]
-    return judged, seconds
-
-
-def summarize_time(judged: Sequence[Judged], seconds: float) -> dict[str, Any]:
-    """Return how fast a benchmark ran; `s_per_token` is free-running: wall seconds per token generated."""
-    new_tokens = sum(item.new_tokens for item in judged)
-    return {
-        "seconds": seconds,
-        "items": len(judged),
-        "items_per_s": len(judged) / seconds,
-        "prompt_tokens": sum(item.prompt_tokens for item in judged),
-        "new_tokens": new_tokens,
-        "s_per_token": seconds / new_tokens if new_tokens else None,
-        "unfinished": sum(not item.finished for item in judged),
-    }

@@ -1,23 +1,39 @@
-"""Stage `measure_speed`: fixed-length decode of candidate and baseline, measured in turn in one sitting."""
+"""Stage `measure_speed`: candidate and baseline resident together, measured in turn in one sitting."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from evaluator.chat import ChatTokenizer
 from evaluator.engines import load_engine
 from evaluator.engines.base import Engine
-from evaluator.speed import alternate, draw_prompts, is_same_model, summarize_series
+from evaluator.free_running import make_free_form
+from evaluator.gpu_state import GpuMonitor, find_warnings, join_states
+from evaluator.residents import check_memory, explain_failure, fit_engine
+from evaluator.roofline import find_bandwidth, measure_ratio
+from evaluator.speed import (
+    Form,
+    Timing,
+    alternate,
+    check_lengths,
+    describe_form,
+    is_same_model,
+    make_fixed_forms,
+    measure_spread,
+    measure_step,
+    summarize_form,
+    time_form,
+)
 from lanekit.child import list_versions
-from lanekit.errors import InputError
-from lanekit.modelfiles import write_json
-from lanekit.params import EngineParams, MeasureSpeedParams
+from lanekit.modelfiles import read_config, write_json
+from lanekit.params import MeasureSpeedParams
 from lanekit.progress import Progress
-from lanekit.results import SpeedResult
-
-_EXTRA_TOKENS = 8  # room beside prompt and decode
+from lanekit.results import ModelCost, SpeedForm, SpeedResult
 
 
 def run(spec: MeasureSpeedParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
@@ -26,67 +42,172 @@ def run(spec: MeasureSpeedParams, inputs: Mapping[str, Path], out: Path, progres
     Where both are one folder it is loaded and measured once, and candidate and baseline are that one series.
 
     Raises:
-        InputError: a model cannot be loaded, or the lengths exceed max_model_len.
+        InputError: a model cannot be loaded, a form is longer than max_model_len, a row of the suite is at
+            fault, or both models are larger than the GPU.
+        TransientError: the GPU's memory ran out.
     """
     model, baseline = inputs["model"], inputs["baseline"]
-    same = is_same_model(model, baseline)
-    folders = [model] if same else [model, baseline]
-    params = fit_engine(spec, residents=len(folders))
-    engines: list[Engine] = []
-    try:
-        for folder in folders:
-            progress(0, 0, f"loading {'the baseline' if folder is baseline else 'the model'}")
-            engines.append(load_engine(folder, params))
-        vocab_size = min(engine.vocab_size for engine in engines)
-        plain_ids = ChatTokenizer(baseline).list_plain_ids(vocab_size)
-        prompts = draw_prompts(plain_ids, spec.batch_size, spec.prompt_tokens, spec.engine.seed)
-        series = [summarize_series(values) for values in alternate(engines, prompts, spec, progress)]
-        descriptions = [engine.describe() for engine in engines]
-        device = engines[0].device
-    finally:
-        for engine in engines:
-            engine.close()
-    versions = list_versions()
-    candidate, base = series[0], series[-1]
-    result = SpeedResult(
-        s_per_token=candidate["s_per_token"],
-        s_per_token_all=candidate["s_per_token_all"],
-        baseline_s_per_token=base["s_per_token"],
-        baseline_s_per_token_all=base["s_per_token_all"],
-        batch_size=spec.batch_size,
-        prompt_tokens=spec.prompt_tokens,
-        decode_tokens=spec.decode_tokens,
-        engine=spec.engine.engine,
-        device=device,
-        versions=versions,
-    )
+    folders = [model] if is_same_model(model, baseline) else [model, baseline]
+    check_lengths(spec)
+    forms = make_forms(spec, folders, baseline, inputs)
+    sitting = hold_sitting(spec, folders, forms, progress)
+    result = summarize_sitting(spec, forms, sitting)
     report: dict[str, Any] = {
-        "candidate": {**candidate, "engine": descriptions[0]},
-        "baseline": {**base, "engine": descriptions[-1]},
-        "one_series": same,
+        "sitting": sitting.name,
+        "device": sitting.device,
+        "warnings": find_warnings(*sitting.states) if sitting.states else [],
+        "notes": list_notes(result),
+        "one_series": len(folders) == 1,
         "warmups": spec.warmups,
-        "device": device,
-        "engine_parameters": params.model_dump(mode="json"),
-        "versions": versions,
+        "spread": {name: _describe_spread(form) for name, form in result.forms.items()},
+        "candidate": {"engine": sitting.descriptions[0], "timings": _list_timings(sitting.series[0])},
+        "baseline": {"engine": sitting.descriptions[-1], "timings": _list_timings(sitting.series[-1])},
+        "engine_parameters": fit_engine(spec).model_dump(mode="json"),
+        "versions": result.versions,
     }
     write_json(out / "metrics.json", result.model_dump())
     write_json(out / "report.json", report)
 
 
-def fit_engine(spec: MeasureSpeedParams, residents: int) -> EngineParams:
-    """Return the engine's parameters for this measurement.
+@dataclass
+class Sitting:
+    """What one measurement brought: one entry for each engine, the candidate's first, the baseline's last.
 
-    One batch holds all prompts, and each resident model gets its share of the GPU's memory.
+    `facts` and `states` (before and after the timed repeats) are the GPU's, empty on a CPU.
+    """
+
+    name: str
+    device: str = ""
+    series: list[dict[str, list[Timing]]] = field(default_factory=list)
+    descriptions: list[dict[str, Any]] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+    states: list[dict[str, str]] = field(default_factory=list)
+
+
+def hold_sitting(
+    spec: MeasureSpeedParams, folders: Sequence[Path], forms: Sequence[Form], progress: Progress
+) -> Sitting:
+    """Load the models of `folders`, time them in turn and close them.
 
     Raises:
-        InputError: prompt and decode tokens exceed max_model_len.
+        InputError: a model cannot be loaded, or is larger than its share of the GPU.
+        TransientError: the GPU's memory ran out.
     """
-    length = spec.prompt_tokens + spec.decode_tokens
-    if length + _EXTRA_TOKENS > spec.engine.max_model_len:
-        raise InputError(
-            f"speed: {spec.prompt_tokens} prompt and {spec.decode_tokens} decode tokens exceed max_model_len "
-            f"{spec.engine.max_model_len}",
-            remedy="lower them, or raise evaluation.max_model_len in the experiment file",
+    sitting = Sitting(name_sitting(datetime.now(timezone.utc)))
+    params = fit_engine(spec)
+    monitor = GpuMonitor() if spec.engine.device != "cpu" else None
+    if monitor:
+        check_memory(folders, params, monitor.facts)
+    engines: list[Engine] = []
+
+    def read_state() -> None:
+        if monitor and not sitting.device.startswith("cpu"):
+            sitting.facts = monitor.facts
+            sitting.states.append(monitor.read_under(lambda: time_form(engines[0], scored)))
+
+    scored = find_scored(spec, forms)
+    try:
+        with explain_failure(params, len(folders)):
+            for number, folder in enumerate(folders, start=1):
+                progress(0, 0, f"loading model {number} of {len(folders)}")
+                engines.append(load_engine(folder, params))
+            sitting.device = engines[0].device
+            sitting.series = alternate(engines, forms, spec, progress, read_state)
+            sitting.descriptions = [engine.describe() for engine in engines]
+    finally:
+        for engine in engines:
+            engine.close()
+    return sitting
+
+
+def find_scored(spec: MeasureSpeedParams, forms: Sequence[Form]) -> Form:
+    """Return the form that gives the score's seconds per token."""
+    return next(form for form in forms if form.name == spec.score_form)
+
+
+def summarize_sitting(spec: MeasureSpeedParams, forms: Sequence[Form], sitting: Sitting) -> SpeedResult:
+    """Return the result; the score's form stands at its head."""
+    candidate, base = sitting.series[0], sitting.series[-1]
+    results = {form.name: summarize_form(form, candidate[form.name], base[form.name]) for form in forms}
+    scored = find_scored(spec, forms)
+    top = results[scored.name]
+    gpu = join_states(sitting.facts, *sitting.states) if sitting.states else {}
+    bandwidth = find_bandwidth(gpu.get("name", ""))
+    steps = [measure_step(scored, seconds) for seconds in (top.s_per_token, top.baseline_s_per_token)]
+    return SpeedResult(
+        s_per_token=top.s_per_token,
+        s_per_token_all=top.s_per_token_all,
+        baseline_s_per_token=top.baseline_s_per_token,
+        baseline_s_per_token_all=top.baseline_s_per_token_all,
+        **describe_form(scored, spec),
+        engine=spec.engine.engine,
+        device=sitting.device,
+        forms=results,
+        sitting=sitting.name,
+        gpu=gpu,
+        engine_arguments=sitting.descriptions[0]["arguments"],
+        bandwidth_bytes_per_s=bandwidth,
+        cost=_describe_cost(sitting.descriptions[0], bandwidth, steps[0]),
+        baseline_cost=_describe_cost(sitting.descriptions[-1], bandwidth, steps[1]),
+        versions=list_versions(),
+    )
+
+
+def name_sitting(now: datetime) -> str:
+    """Return a name that no other measurement has, e.g. "20261124T181500Z-1f2e3d4c"."""
+    return f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+
+
+def make_forms(
+    spec: MeasureSpeedParams, folders: Sequence[Path], baseline: Path, inputs: Mapping[str, Path]
+) -> list[Form]:
+    """Return the forms to time, with the baseline's tokens, in the order of `spec.forms`.
+
+    Raises:
+        InputError: see `make_free_form`; or the models share no ordinary token.
+    """
+    chat = ChatTokenizer(baseline, enable_thinking=spec.enable_thinking)
+    vocab_size = min(int(read_config(folder)["vocab_size"]) for folder in folders)
+    forms = make_fixed_forms(spec, chat.list_plain_ids(vocab_size), spec.engine.seed)
+    if spec.free_items:
+        forms.append(make_free_form(spec, inputs["suite"], chat, vocab_size))
+    return forms
+
+
+def list_notes(result: SpeedResult) -> list[str]:
+    """Return what the numbers leave out."""
+    notes = ["weight_bytes_per_step leaves out the KV cache, activations and embedding look-ups"]
+    if result.form in ("prefill", "free"):
+        notes.append(f"no ratio to the roofline: the score's form '{result.form}' has no known steps")
+    elif result.bandwidth_bytes_per_s is None:
+        notes.append(
+            f"no ratio to the roofline: the memory bandwidth of '{result.device}' is not in the table"
         )
-    share = spec.engine.gpu_memory_utilization / residents
-    return spec.engine.model_copy(update={"batch_size": spec.batch_size, "gpu_memory_utilization": share})
+    return notes
+
+
+def _describe_cost(
+    description: Mapping[str, Any], bandwidth: float | None, step_seconds: float | None
+) -> ModelCost:
+    step_bytes = int(description["weight_bytes_per_step"])
+    kernels = description["kernels"]
+    return ModelCost(
+        weight_bytes_per_step=step_bytes,
+        roofline_ratio=measure_ratio(step_bytes, bandwidth, step_seconds),
+        kv_cache_dtype=str(description["kv_cache_dtype"]),
+        kernels=kernels if isinstance(kernels, dict) else {},
+    )
+
+
+def _describe_spread(form: SpeedForm) -> dict[str, float]:
+    return {
+        "candidate": measure_spread(form.s_per_token_all),
+        "baseline": measure_spread(form.baseline_s_per_token_all),
+    }
+
+
+def _list_timings(series: Mapping[str, Sequence[Timing]]) -> dict[str, list[dict[str, float]]]:
+    return {
+        name: [{"seconds": timing.seconds, "tokens": timing.tokens} for timing in timings]
+        for name, timings in series.items()
+    }

@@ -61,11 +61,12 @@ def _ask(spec: VerifyPackageParams, model: Path, progress: Progress) -> dict[str
     try:
         load_seconds = time.perf_counter() - started
         progress(2, 3, "asking")
-        output = engine.generate([chat.encode_chat(spec.prompt)], spec.max_new_tokens)[0]
+        prompt = chat.encode_chat([{"role": "user", "content": spec.prompt}])
+        output = engine.generate([prompt], spec.max_new_tokens)[0]
         description = engine.describe()
     finally:
         engine.close()
-    response = chat.decode_reply(output.token_ids)
+    response = chat.decode_replies([output.token_ids])[0]
     if not response:
         message = f"the model answers {spec.prompt!r} with no text"
         raise InputError(message, remedy="look at the lane's evaluation")

@@ -3,40 +3,57 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from lanekit.errors import InputError
+from lanekit.finite import drop_non_finite
 from lanekit.params import RankParams
 from lanekit.progress import Progress
 from lanekit.results import LaneRecord, RankedLane
 from lanekit.scoring import rank_lanes
 from ranker.html import render_html
+from ranker.items import ITEMS_NAME, LaneItems, collect_values, find_mismatch, merge_tables, read_table
+from ranker.markdown import render_markdown
+from ranker.notes import list_benchmarks
 from ranker.plots import draw_summary
-from ranker.tables import list_benchmarks, render_csv, render_markdown
+from ranker.statistics import Resampling, add_statistics
+from ranker.table_csv import render_csv
 
 
 def run(spec: RankParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
     """Write summary.csv, .md, .html and .png, baseline.json, ranking.json and lanes/<lane>/metrics.json.
 
+    `inputs` holds, where they are known, a lane's evaluation as "items.<lane>" and its judging as
+    "judged.<lane>"; their per-item outputs, joined, go to lanes/<lane>/items.parquet.
+
     Raises:
-        InputError: a record is malformed, two are of one lane, or the baseline's is missing.
+        InputError: a record or a file of items is malformed, two records are of one lane, or the baseline's
+            is missing.
     """
-    records = [parse_record(content) for content in spec.records]
+    records = [drop_non_finite(parse_record(content)) for content in spec.records]
+    tables = {r.lane: table for r in records if (table := read_lane_items(r.lane, inputs)) is not None}
+    items = {lane: collect_values(table) for lane, table in tables.items()}
     ranking = rank_lanes(
         records,
         spec.weights,
         quality_weight=spec.quality_weight,
         baseline=spec.baseline,
         experiment=spec.experiment,
+        objections=list_objections(records, items, spec),
     )
-    progress(1, 3, "tables")
+    progress(1, 4, "statistics")
+    method = Resampling(spec.resamples, spec.confidence, spec.seed)
+    add_statistics(ranking, items, spec.quality_weight, method)
+    progress(2, 4, "tables")
     benchmarks = list_benchmarks(ranking, list(spec.weights))
     out.mkdir(parents=True, exist_ok=True)
     _write(out / "summary.csv", render_csv(ranking, benchmarks))
-    _write(out / "summary.md", render_markdown(ranking, benchmarks, spec.quality_weight))
+    _write(out / "summary.md", render_markdown(ranking, benchmarks, spec.quality_weight, spec.confidence))
     _write(out / "ranking.json", ranking.model_dump_json(indent=2) + "\n")
     baseline = next(record for record in records if record.lane == spec.baseline)
     _write(out / "baseline.json", baseline.model_dump_json(indent=2) + "\n")
@@ -44,10 +61,12 @@ def run(spec: RankParams, inputs: Mapping[str, Path], out: Path, progress: Progr
         folder = out / "lanes" / lane.record.lane
         folder.mkdir(parents=True)
         _write(folder / "metrics.json", render_metrics(lane))
-    progress(2, 3, "page and picture")
-    _write(out / "summary.html", render_html(ranking, benchmarks, spec.quality_weight))
+        if lane.record.lane in tables:
+            pq.write_table(tables[lane.record.lane], folder / ITEMS_NAME, compression="zstd")
+    progress(3, 4, "page and picture")
+    _write(out / "summary.html", render_html(ranking, benchmarks, spec.quality_weight, spec.confidence))
     draw_summary(ranking, out / "summary.png")
-    progress(3, 3, "ranked")
+    progress(4, 4, "ranked")
 
 
 def parse_record(content: Mapping[str, object]) -> LaneRecord:
@@ -68,6 +87,35 @@ def parse_record(content: Mapping[str, object]) -> LaneRecord:
     if not record.lane or record.lane.startswith(".") or set(record.lane) & set("/\\\0"):
         raise InputError(f"'{record.lane}' cannot name a lane", remedy="use a-z, 0-9 and _ alone")
     return record
+
+
+def read_lane_items(lane: str, inputs: Mapping[str, Path]) -> pa.Table | None:
+    """Return a lane's per-item outputs, the judge's in place of the evaluation's; None where there are none.
+
+    Raises:
+        InputError: a file is malformed.
+    """
+    evaluated, judged = inputs.get(f"items.{lane}"), inputs.get(f"judged.{lane}")
+    if evaluated is None:
+        return None
+    table = read_table(evaluated / ITEMS_NAME)
+    return merge_tables(table, read_table(judged / ITEMS_NAME)) if judged else table
+
+
+def list_objections(
+    records: Sequence[LaneRecord], items: Mapping[str, LaneItems], spec: RankParams
+) -> dict[str, str]:
+    """Return, by lane, why its items are not the baseline's, over the benchmarks that have a weight."""
+    weighted = [name for name, weight in spec.weights.items() if weight > 0]
+    objections = {}
+    for record in records:
+        if record.lane == spec.baseline or record.lane not in items or spec.baseline not in items:
+            continue
+        valued = [n for n in weighted if (r := record.benchmarks.get(n)) and r.value is not None]
+        reason = find_mismatch(items[record.lane], items[spec.baseline], valued)
+        if reason:
+            objections[record.lane] = reason
+    return objections
 
 
 def render_metrics(lane: RankedLane) -> str:

@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from lanekit.errors import InputError, TransientError
+from lanekit.errors import InputError
 from lanekit.experiment import is_local
+from lanekit.hub import explain_hub_error
 from lanekit.modelfiles import STAGE_FILES, write_report
 from lanekit.params import FetchModelParams
 from lanekit.progress import Progress
@@ -20,7 +21,7 @@ def run(spec: FetchModelParams, inputs: Mapping[str, Path], out: Path, progress:
     """Copy the model's files and check that its weights are whole.
 
     Raises:
-        InputError: the folder is no model, or a weight file is truncated.
+        InputError: the folder is no model, a weight file is truncated, or the hub keeps the model closed.
         TransientError: the hub could not be reached.
     """
     del inputs  # the source is outside the store
@@ -38,18 +39,10 @@ def run(spec: FetchModelParams, inputs: Mapping[str, Path], out: Path, progress:
 
 def _download(spec: FetchModelParams) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
     repo = spec.model.source
     try:
         return Path(snapshot_download(repo, revision=spec.model.revision, allow_patterns=list(KEPT)))
-    except (GatedRepoError, RepositoryNotFoundError) as error:
-        raise InputError(
-            f"{repo}: not found on the hub, or gated: {error}",
-            remedy="accept the model's terms on its hub page and set HF_TOKEN, or give a local folder",
-        ) from error
-    except OSError as error:
-        raise TransientError(
-            f"{repo}: the download broke off: {error}",
-            remedy="run again: what was fetched stays in the hub cache",
-        ) from error
+    except (HfHubHTTPError, OSError) as error:  # what was fetched stays in the hub cache
+        raise explain_hub_error(error, repo, "model", spec.model.revision) from error

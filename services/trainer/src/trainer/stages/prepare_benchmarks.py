@@ -1,28 +1,39 @@
-"""Read the benchmark sets, check their columns and lay them out as JSONL."""
+"""Read the benchmark sets, check every row and lay them out as JSONL."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from lanekit.modelfiles import write_report
 from lanekit.params import PrepareBenchmarksParams
 from lanekit.progress import Progress
-from trainer.rows import read_rows
-from trainer.stages.prepare_corpus import write_rows
+from trainer.row_checks import check_row
+from trainer.rows import iterate_rows
 
 
 def run(spec: PrepareBenchmarksParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
-    """Write `<set>.jsonl` for each set.
+    """Write `<set>.jsonl` for each set, whole, in the columns as published.
 
     Raises:
-        InputError: a set is missing or lacks a column.
+        InputError: a set is missing, lacks a column or rows, or has a value that cannot be asked or judged.
+        TransientError: the hub could not be reached.
     """
     del inputs
     counts: dict[str, int] = {}
     for number, (name, source) in enumerate(spec.sets.items()):
-        progress(number, len(spec.sets), f"reading {name}")
-        rows = read_rows(source, name, spec.limit_items)
-        write_rows(out / f"{name}.jsonl", rows)
-        counts[name] = len(rows)
-    write_report(out, rows=counts, digests={name: s.digest for name, s in spec.sets.items()})
+        progress(number, len(spec.sets), f"reading {name} from {source.source}")
+        counts[name] = 0
+        with (out / f"{name}.jsonl").open("w", encoding="utf-8") as stream:
+            for where, row in iterate_rows(source, name):
+                check_row(name, row, where)
+                stream.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+                counts[name] += 1
+    progress(len(spec.sets), len(spec.sets), "written")
+    write_report(
+        out,
+        rows=counts,
+        sources={name: source.source for name, source in spec.sets.items()},
+        digests={name: source.digest for name, source in spec.sets.items()},
+    )

@@ -1,76 +1,139 @@
-"""Split the instruction corpus into train and validation, and draw the calibration set from train."""
+"""Split the instruction corpus into train and validation, draw the calibration set from train, guard all."""
 
 from __future__ import annotations
 
 import json
-import random
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lanekit.conversations import check_conversation
 from lanekit.errors import InputError
-from lanekit.modelfiles import write_report
+from lanekit.modelfiles import write_json, write_report
 from lanekit.params import PrepareCorpusParams
 from lanekit.progress import Progress
-from trainer.rows import read_rows
+from trainer.benchmark_texts import read_item_texts
+from trainer.calibration import Candidate, count_tokens, describe_bins, select_calibration
+from trainer.contamination import Guard, Match, count_items
+from trainer.corpus import CorpusRow, Draw, draw_rows
+from trainer.models import load_tokenizer
 
-SPARE_FACTOR = 2
+N_STEPS = 4
+MAX_MATCHES = 1000
+MAX_UNCHECKED = 50
+MAX_EXAMPLES = 3
+REPORT_EVERY = 500
 
 
 def run(spec: PrepareCorpusParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
-    """Write train.jsonl, validation.jsonl and calibration.jsonl.
+    """Write train.jsonl, validation.jsonl, calibration.jsonl and contamination.json.
 
     Raises:
-        InputError: the corpus is missing, lacks a column, or has too few usable conversations.
+        InputError: the corpus is missing, lacks a column, has too few usable or differing conversations, or
+            holds benchmark text and `spec.contamination` is "refuse".
+        TransientError: the hub could not be reached.
     """
-    del inputs
-    progress(0, 3, "reading the corpus")
-    needed = spec.train_rows + spec.validation_rows
-    # A million rows need not all be held: twice what is needed leaves room for faulty ones.
-    rows = read_rows(spec.corpus, "manta", SPARE_FACTOR * needed, sample_seed=spec.seed)
-    progress(1, 3, "checking conversations")
-    faults = [check_conversation(row["conversations"]) for row in rows]
-    usable = [row for row, fault in zip(rows, faults, strict=True) if not fault]
-    refused = Counter(fault for fault in faults if fault)
-    if len(usable) < needed:
-        raise InputError(
-            f"{spec.corpus.source}: {needed} conversations are asked for, {len(usable)} of "
-            f"{len(rows)} rows read are usable ({dict(refused) or 'no faulty ones'})",
-            remedy="lower corpus.train_rows or validation_rows in the experiment file",
-        )
     if spec.calibration_rows > spec.train_rows:
         raise InputError("corpus.calibration_rows is larger than corpus.train_rows, which it is drawn from")
-    parts = split_rows(usable, spec)
-    for name, part in parts.items():
-        write_rows(out / f"{name}.jsonl", part)
-    progress(3, 3, "written")
+    progress(0, N_STEPS, "reading the benchmark texts")
+    guard = Guard(read_item_texts(inputs["suite"]), spec.ngram_words)
+    progress(1, N_STEPS, f"reading the corpus from {spec.corpus.source}")
+    draw = draw_rows(spec, guard)
+    if spec.contamination == "refuse" and draw.matches:
+        raise _refuse(spec, draw, guard)
+    progress(2, N_STEPS, "choosing the calibration set")
+    parts = {"train": draw.rows[: spec.train_rows], "validation": draw.rows[spec.train_rows :]}
+    calibration, n_alike = _choose_calibration(spec, parts["train"], inputs["model"], progress)
+    progress(3, N_STEPS, "writing")
+    for name, rows in parts.items():
+        write_rows(out / f"{name}.jsonl", (_as_json(row) for row in rows))
+    write_rows(out / "calibration.jsonl", calibration)
+    found = _split_matches(draw, parts, {row["row"] for row in calibration})
+    matches = [match.as_json(part=part) for part, inside in found.items() for match in inside]
+    write_json(
+        out / "contamination.json",
+        {
+            "policy": spec.contamination,
+            "ngram_words": spec.ngram_words,
+            "matches": matches[:MAX_MATCHES],
+            "n_matches": len(matches),
+            "unchecked": {name: items[:MAX_UNCHECKED] for name, items in guard.unchecked.items()},
+        },
+    )
+    bins = [(row["bin"], row["n_tokens"], row["complexity"]) for row in calibration]
     write_report(
         out,
         source=spec.corpus.source,
         digest=spec.corpus.digest,
-        rows=len(rows),
-        refused=dict(refused),
-        **{f"{name}_rows": len(part) for name, part in parts.items()},
+        source_rows=draw.n_source,
+        rows=draw.n_read,
+        refused=draw.faults,
+        duplicates=draw.n_duplicates,
+        dropped=draw.n_dropped,
+        **{f"{name}_rows": len(rows) for name, rows in parts.items()},
+        calibration_rows=len(calibration),
+        calibration_too_alike=n_alike,
+        calibration_bins=describe_bins(bins, spec.calibration_bins),
+        contamination_policy=spec.contamination,
+        contamination={part: count_items(inside, guard.n_items) for part, inside in found.items()},
+        benchmark_items=guard.n_items,
+        benchmark_items_unchecked={name: len(items) for name, items in guard.unchecked.items()},
     )
+    progress(N_STEPS, N_STEPS, "written")
 
 
-def split_rows(rows: list[dict[str, Any]], spec: PrepareCorpusParams) -> dict[str, list[dict[str, Any]]]:
-    """Return the seeded parts. Train and validation share no row; calibration is part of train."""
-    order = list(range(len(rows)))
-    random.Random(spec.seed).shuffle(order)
-    chosen = [rows[i] for i in order[: spec.train_rows + spec.validation_rows]]
-    train = chosen[: spec.train_rows]
-    return {
-        "train": train,
-        "validation": chosen[spec.train_rows :],
-        "calibration": train[: spec.calibration_rows],
-    }
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write one JSON object a line."""
     with path.open("w", encoding="utf-8") as stream:
         for row in rows:
             stream.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+
+
+def _as_json(row: CorpusRow) -> dict[str, Any]:
+    return {"row": row.number, "conversations": row.messages, "complexity": row.complexity}
+
+
+def _choose_calibration(
+    spec: PrepareCorpusParams, train: list[CorpusRow], model: Path, progress: Progress
+) -> tuple[list[dict[str, Any]], int]:
+    tokenizer = load_tokenizer(model)
+    candidates = []
+    for place, row in enumerate(train):
+        if place % REPORT_EVERY == 0:
+            progress(2, N_STEPS, f"measuring conversations, {place} of {len(train)}")
+        candidates.append(Candidate(place, count_tokens(tokenizer, row.messages), row.complexity))
+    conversations = [row.messages for row in train]
+    chosen = select_calibration(
+        conversations, candidates, spec.calibration_rows, spec.calibration_bins, spec.seed
+    )
+    rows = [
+        {**_as_json(train[place]), "n_tokens": candidates[place].n_tokens, "bin": bin_name}
+        for place, bin_name in zip(chosen.places, chosen.bins, strict=True)
+    ]
+    return rows, chosen.n_alike
+
+
+def _split_matches(
+    draw: Draw, parts: Mapping[str, list[CorpusRow]], calibration: set[int]
+) -> dict[str, list[Match]]:
+    """Return the matches by the part that their row stands in; calibration rows stand in train as well."""
+    numbers = {name: {row.number for row in rows} for name, rows in parts.items()}
+    numbers["calibration"] = calibration
+    return {
+        name: [match for match in draw.matches if match.row in inside] for name, inside in numbers.items()
+    }
+
+
+def _refuse(spec: PrepareCorpusParams, draw: Draw, guard: Guard) -> InputError:
+    counts = count_items(draw.matches, guard.n_items)
+    found = ", ".join(f"{name} {n} of {guard.n_items[name]} items" for name, n in counts.items() if n)
+    n_rows = len({match.row for match in draw.matches})
+    examples = "".join(
+        f"\n  {m.benchmark} item {m.item} in row {m.row}: {m.excerpt}" for m in draw.matches[:MAX_EXAMPLES]
+    )
+    return InputError(
+        f"{spec.corpus.source}: {n_rows} of {len(draw.rows)} rows drawn hold benchmark text ({found}); "
+        f"what is trained or calibrated on it cannot be ranked fairly{examples}",
+        remedy="in the experiment file set corpus.contamination to 'drop' (leaves these rows out and draws "
+        "others in their place) or 'label' (keeps them and marks every lane that uses them); "
+        "scripts/01_prepare_data.py --contamination drop tries it out",
+    )

@@ -1,0 +1,1 @@
+"""Measurements against other tools; each script is a command of its own."""

@@ -1,0 +1,206 @@
+"""Item by item: what the `evaluate` stage and another tool made of the same items."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Answer
+
+MAX_TIE = 1e-3  # of a logit, float32: two sums of the same numbers in another order differ by less
+PLAIN_STATEMENT = r"정답:\s*[A-E]"  # the form that both must read
+PARTICLES = "입니다|이다|이에요|예요|은|는|이|가|을|를|의|에서|에게|에|으로|로|와|과|도|만|까지|부터"
+
+Explain = Callable[[Answer, Answer], str]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first thing that is not alike about an item; what follows from it is not told again.
+
+    `cause` is empty where none is known.
+    """
+
+    benchmark: str
+    index: int
+    what: str
+    ours: str
+    theirs: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One benchmark's comparison: counts of items, and the share that each side calls right, from 0 to 1."""
+
+    benchmark: str
+    n_items: int
+    right_ours: float
+    right_theirs: float
+    prompts_equal: int
+    replies_equal: int
+    answers_equal: int
+    verdicts_equal: int
+    differences: tuple[Difference, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+
+def compare_benchmark(
+    benchmark: str, ours: Sequence[Answer], theirs: Sequence[Answer], explain_reply: Explain
+) -> Agreement:
+    """Compare two tools' answers to the same items, in the same order.
+
+    Args:
+        explain_reply: names the cause of two replies to one prompt, or returns "".
+
+    Raises:
+        ValueError: they are not as many.
+    """
+    if len(ours) != len(theirs):
+        raise ValueError(f"{benchmark}: {len(ours)} items here, {len(theirs)} there")
+    pairs = list(zip(ours, theirs, strict=True))
+    found = [find_difference(benchmark, i, a, b, explain_reply) for i, (a, b) in enumerate(pairs)]
+    return Agreement(
+        benchmark=benchmark,
+        n_items=len(pairs),
+        right_ours=sum(a.correct for a, _ in pairs) / len(pairs),
+        right_theirs=sum(b.correct for _, b in pairs) / len(pairs),
+        prompts_equal=sum(a.token_ids == b.token_ids for a, b in pairs),
+        replies_equal=sum(a.reply == b.reply for a, b in pairs),
+        answers_equal=sum(a.parsed == b.parsed for a, b in pairs),
+        verdicts_equal=sum(a.correct == b.correct for a, b in pairs),
+        differences=tuple(difference for difference in found if difference),
+    )
+
+
+def find_difference(
+    benchmark: str, index: int, ours: Answer, theirs: Answer, explain_reply: Explain
+) -> Difference | None:
+    """Return the first of prompt, reply, answer, gold and verdict that is not alike, None where all are."""
+
+    def differ(what: str, a: Any, b: Any, cause: str = "") -> Difference:
+        return Difference(benchmark, index, what, str(a), str(b), cause)
+
+    if ours.token_ids != theirs.token_ids:
+        return differ("prompt", *show_split(ours.token_ids, theirs.token_ids))
+    if ours.reply != theirs.reply:
+        return differ("reply", ours.reply, theirs.reply, explain_reply(ours, theirs))
+    if ours.parsed != theirs.parsed:
+        return differ(
+            f"answer read in {ours.reply!r}", ours.parsed, theirs.parsed, explain_answer(ours, theirs)
+        )
+    if ours.gold != theirs.gold:
+        return differ("gold", ours.gold, theirs.gold)
+    if ours.correct != theirs.correct:
+        cause = explain_verdict(ours)
+        return differ(f"verdict on {ours.reply!r}, gold {ours.gold!r}", ours.correct, theirs.correct, cause)
+    return None
+
+
+def explain_answer(ours: Answer, theirs: Answer) -> str:
+    """Return why a letter was read in a reply by one of them alone, "" where no rule of our parser says so.
+
+    The harness's regular expression knows one form, "정답: A", and takes the last; ours knows others and is
+    stricter with what follows. The rules are written anew here, so that no fault of either explains itself.
+    """
+    if not theirs.n_options:
+        return ""
+    stated = list(re.finditer(PLAIN_STATEMENT, ours.reply))
+    if ours.parsed is None and theirs.parsed is not None and stated:
+        if theirs.parsed not in "ABCDE"[: theirs.n_options]:
+            return "the item has no such option"
+        if re.match(r"[^\S\n]*\w", ours.reply[stated[-1].end() :]):
+            return "the statement runs on behind the letter"
+    if ours.parsed is not None and theirs.parsed is None and not stated:
+        first = ours.reply.strip().split("\n", 1)[0]
+        if re.fullmatch(rf"\W*{ours.parsed}\W*", first):
+            return "a letter alone, which the regular expression does not know"
+        if re.search(rf"(?:정답|답|[Aa]nswer)\W*(?:은|는|이|is)?\W*{ours.parsed}(?![A-Za-z])", ours.reply):
+            return "a statement in a form that the regular expression does not know"
+    return ""
+
+
+def explain_verdict(ours: Answer) -> str:
+    """Return why our exact match alone takes a free reply for the gold answer, "" where no rule says so.
+
+    The harness drops white space, case and ASCII punctuation; ours further drops particles and copulas at the
+    ends of words, unifies forms of letters (NFKC) and takes one refusal for another.
+    """
+    if ours.n_options or not ours.correct:
+        return ""
+    said, gold = (_drop_marks(text) for text in (ours.reply, ours.gold))
+    if said == gold:
+        return "forms of letters or punctuation beyond ASCII"
+    if all(re.search(r"수\s*(?:가|는)?\s*없|없음|없습니다", text) for text in (ours.reply, ours.gold)):
+        return "both say that there is no answer"
+    ends = re.compile(rf"(?<=\w\w)(?:{PARTICLES})+(?=\s|$)")
+    said, gold = (re.sub(r"\s", "", ends.sub("", _drop_marks(t, " "))) for t in (ours.reply, ours.gold))
+    return "particles or copulas" if said == gold else ""
+
+
+def _drop_marks(text: str, kept: str = "") -> str:
+    """Return letters and digits alone, in one form and case, and the characters of `kept`."""
+    text = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(c if c.isalnum() else kept if c.isspace() else "" for c in text)
+
+
+def show_split(ours: Sequence[int], theirs: Sequence[int]) -> tuple[str, str]:
+    """Return both token lists from where they part, and where that is."""
+    pairs = zip(ours, theirs, strict=False)
+    at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(ours), len(theirs)))
+    return tuple(f"{len(ids)} tokens, from {at}: {list(ids[at : at + 4])}" for ids in (ours, theirs))  # type: ignore[return-value]
+
+
+class TieFinder:
+    """Tells whether two greedy replies part at a tie: two tokens whose logits differ by less than MAX_TIE.
+
+    The model runs once more for it, alone and unpadded; loaded when first asked.
+    """
+
+    def __init__(self, model: Path) -> None:
+        self.folder = model
+        self.loaded: tuple[Any, Any] | None = None
+
+    def explain(self, ours: Answer, theirs: Answer) -> str:
+        """Return the cause of two replies to one prompt, "" where it is no tie."""
+        import torch
+
+        model, tokenizer = self._load()
+        replies = [
+            [*tokenizer(reply, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+            for reply in (ours.reply, theirs.reply)
+        ]
+        pairs = list(zip(*replies, strict=False))
+        at = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
+        if at is None:
+            return ""
+        with torch.inference_mode():
+            ids = torch.tensor([[*ours.token_ids, *replies[0][:at]]])
+            logits = model(input_ids=ids).logits[0, -1].float()
+        two = [float(logits[token]) for token in pairs[at]]
+        gap = max(float(logits.max()) - min(two), abs(two[0] - two[1]))
+        return f"a tie: at token {at} the two best logits differ by {gap:.1e}" if gap < MAX_TIE else ""
+
+    def _load(self) -> tuple[Any, Any]:
+        if self.loaded is None:
+            import torch
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+
+            model = AutoModelForCausalLM.from_pretrained(
+                str(self.folder), dtype=torch.float32, local_files_only=True
+            )
+            tokenizer = AutoTokenizer.from_pretrained(str(self.folder), local_files_only=True)
+            self.loaded = model.eval(), tokenizer
+        return self.loaded
+
+
+def count_unexplained(found: Mapping[str, Agreement]) -> int:
+    """Return how many differences have no known cause."""
+    return sum(not difference.cause for each in found.values() for difference in each.differences)

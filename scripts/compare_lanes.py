@@ -1,0 +1,184 @@
+"""Show the items on which two lanes differ: by value, or by another answer of the same value.
+
+Reads results/<lane>/items.parquet, as run_all.py, 05_rank_and_package.py and fetch.py leave them. The name
+"baseline" stands for the uncompressed model. First the counts by benchmark, with an exact or permutation
+test of the pairs; then the items: those that B gained or lost against A, then those that only changed.
+
+  python scripts/compare_lanes.py baseline lane01_gptq_w4a16
+  python scripts/compare_lanes.py lane01_gptq_w4a16 lane03_gptq_w8a16 --benchmark kmmlu_pro --only lost
+  python scripts/compare_lanes.py baseline lane12_fp8_static --limit 0     # the counts alone
+  python scripts/compare_lanes.py baseline lane12_fp8_static --json | jq '.items[].id'
+
+Exit codes: 0; 2 the input is at fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lanekit import cli
+from lanekit.errors import InputError, did_you_mean
+from lanekit.settings import load_settings
+
+if TYPE_CHECKING:
+    from ranker.comparison import Answer, Counts, Pair
+
+LIMIT = 20
+QUESTION_CHARACTERS, REPLY_CHARACTERS = 160, 120
+KINDS = ("gained", "lost", "changed")
+STYLES = {"gained": "green", "lost": "red", "changed": "yellow"}
+
+
+def main() -> int:
+    """Compare two lanes; see the docstring for the exit codes."""
+    args = parse_arguments()
+    try:
+        from ranker import comparison
+    except ImportError as error:  # the light environment of the stack's commands
+        raise InputError(
+            f"this command reads parquet files, and {error.name} is not installed",
+            remedy="./scripts/dev setup installs the whole environment",
+        ) from error
+    rows = [comparison.load_lane(args.results, lane) for lane in (args.lane_a, args.lane_b)]
+    everything = pairs = comparison.pair_lanes(*rows)
+    known = list(dict.fromkeys(pair.benchmark for pair in pairs))
+    if args.benchmark:
+        if args.benchmark not in known:
+            raise InputError(
+                f"no items of the benchmark '{args.benchmark}'{did_you_mean(args.benchmark, known)}",
+                remedy=f"name one of {', '.join(known)}",
+            )
+        pairs = [pair for pair in pairs if pair.benchmark == args.benchmark]
+    counts = comparison.count_pairs(pairs)
+    shown = choose_pairs(pairs, args.only)
+    if args.json:
+        items = [comparison.describe_pair(pair) for pair in shown[: args.limit]]
+        content = {"a": args.lane_a, "b": args.lane_b, "n_items": len(shown), "items": items}
+        print(json.dumps(content | {"benchmarks": [asdict(c) for c in counts]}, ensure_ascii=False, indent=2))
+        return 0
+    console = cli.make_console()
+    show_counts(console, counts, args.lane_a, args.lane_b)
+    n_alone = [len(found) - len(everything) for found in rows]
+    if any(n_alone):
+        console.print(f"asked of one lane alone, left out: A {n_alone[0]}, B {n_alone[1]}", style="yellow")
+    show_pairs(console, shown, args)
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("lane_a", metavar="LANE_A", help="a lane's name, or baseline")
+    parser.add_argument("lane_b", metavar="LANE_B", help="a lane's name, or baseline")
+    parser.add_argument("--benchmark", metavar="B", help="this benchmark alone (default: all)")
+    parser.add_argument(
+        "--results", type=Path, default=load_settings().results, help="results folder (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--limit", type=_count, default=LIMIT, metavar="N", help="items shown (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--only", choices=KINDS, help="gained: B better than A; lost: worse; changed: neither"
+    )
+    parser.add_argument("--json", action="store_true", help="print data for another program")
+    return parser.parse_args()
+
+
+def choose_pairs(pairs: Sequence[Pair], only: str | None) -> list[Pair]:
+    """Return the pairs that differ, those of one value last; with `only` those of that kind."""
+    wanted = [only] if only else list(KINDS)
+    return sorted(
+        (pair for pair in pairs if pair.change in wanted), key=lambda pair: pair.change == "changed"
+    )
+
+
+def show_counts(console: Console, counts: Sequence[Counts], lane_a: str, lane_b: str) -> None:
+    """Print how the two lanes agree, by benchmark."""
+    table = Table(title=f"A = {lane_a}, B = {lane_b}", title_justify="left")
+    table.add_column("benchmark", no_wrap=True)
+    heads = ("items", "both right", "only A", "only B", "neither", "gained", "lost", "changed", "p")
+    for name in heads:
+        table.add_column(name, justify="right")
+    table.add_column("test")
+    for found in counts:
+        p_value = "–" if found.p_value is None else f"{found.p_value:.3g}"
+        numbers = (
+            found.n_items, found.both_right, found.only_a, found.only_b, found.neither, found.n_gained,
+            found.n_lost, found.n_changed,
+        )  # fmt: skip
+        table.add_row(found.benchmark, *map(str, numbers), p_value, found.test or "no values")
+    console.print(table)
+    console.print(
+        "right: the whole value; gained, lost: B's value is higher, lower; changed: another answer of the "
+        "same value. p: two-sided, of the paired values.",
+        style="dim",
+        highlight=False,
+    )
+
+
+def show_pairs(console: Console, pairs: Sequence[Pair], args: argparse.Namespace) -> None:
+    """Print the items, each with both lanes' answers."""
+    kind = args.only or "different"
+    if not pairs:
+        console.print(f"No {kind} item.")
+        return
+    for pair in pairs[: args.limit]:
+        turn = f", turn {pair.turn}" if pair.turn > 1 else ""
+        title = Text.assemble(
+            (pair.change, f"bold {STYLES[pair.change]}"),
+            f"  {pair.benchmark}  {pair.id} ({pair.index}{turn})",
+        )
+        console.print(title)
+        table = Table(show_header=False, box=None, pad_edge=False)
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        table.add_row("question", Text(shorten(pair.question, QUESTION_CHARACTERS)))
+        if pair.gold:
+            table.add_row("gold", Text(shorten(pair.gold, REPLY_CHARACTERS)))
+        for side, answer in (("A", pair.a), ("B", pair.b)):
+            table.add_row(side, draw_answer(answer))
+        console.print(table)
+        console.print()
+    hidden = len(pairs) - min(args.limit, len(pairs))
+    if hidden:
+        console.print(f"{hidden} more {kind} items: --limit {len(pairs)} shows all.", highlight=False)
+
+
+def draw_answer(answer: Answer) -> Text:
+    """Return an answer's value, what was parsed, and the reply's beginning."""
+    value = "–" if answer.value is None else f"{answer.value:.3g}"
+    parsed = "not parsed" if answer.parsed is None else shorten(answer.parsed, REPLY_CHARACTERS)
+    text = Text.assemble((f"{value:>5}  ", "bold"), parsed)
+    reply = shorten(answer.response, REPLY_CHARACTERS)
+    return text if reply == parsed else text.append(f"  ← {reply}", "dim")
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return foreign text on one line, without control characters, its middle left out where it is long."""
+    line = "".join(c for c in " ".join(text.split()) if c.isprintable())
+    if len(line) <= limit:
+        return line
+    end = limit // 3
+    return f"{line[: limit - end]} … {line[-end:]}"
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("a number of items is 0 or more")
+    return number
+
+
+if __name__ == "__main__":
+    cli.run_main(main)

@@ -1,0 +1,163 @@
+"""scripts/compare_lanes.py on small per-item outputs: counts, items, and errors a person can act on."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import compare_lanes
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from commands import ROOT, make_environment
+
+from lanekit.errors import InputError
+
+# index: value and parsed answer of the baseline, then of the lane
+CHOICES = {
+    0: ((1.0, "A"), (1.0, "A")),
+    1: ((1.0, "B"), (0.0, "C")),
+    2: ((1.0, "D"), (0.0, None)),
+    3: ((0.0, "A"), (1.0, "B")),
+    4: ((0.0, "A"), (0.0, "C")),
+    5: ((0.0, "E"), (0.0, "E")),
+    6: ((1.0, "A"), (0.0, "B")),
+}
+
+
+def make_rows(side: int) -> list[dict[str, Any]]:
+    rows = []
+    for index, answers in CHOICES.items():
+        value, parsed = answers[side]
+        rows.append(
+            {"benchmark": "kmmlu_pro", "index": index, "id": f"pro-{index}", "turn": 1, "part": "",
+             "task": "법", "question": f"물음 {index}?\n(1) 가 [b]굵게[/b]", "response": f"정답: {parsed}",
+             "parsed": parsed, "gold": "A", "value": value}
+        )  # fmt: skip
+    for turn in (1, 2):
+        rows.append(
+            {"benchmark": "komt_bench", "index": 0, "id": "81", "turn": turn, "part": "", "task": "",
+             "question": "써 줘.", "response": "좋아요. " * 60, "parsed": None, "gold": "", "value": None}
+        )  # fmt: skip
+    return rows
+
+
+def write_lane(results: Path, lane: str, rows: list[dict[str, Any]]) -> None:
+    folder = results / lane
+    folder.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "items.parquet")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    folder = tmp_path / "results"
+    write_lane(folder, "baseline", make_rows(0))
+    write_lane(folder, "lane01_w4", make_rows(1))
+    (folder / "lane02_old").mkdir()
+    return folder
+
+
+@pytest.fixture
+def compare(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Run the command in this process and return what it printed."""
+
+    def run(*options: str) -> str:
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setattr(sys, "argv", ["compare_lanes.py", *options, "--results", str(results)])
+        assert compare_lanes.main() == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_counts_and_items_are_those_of_the_files(compare: Callable[..., str]) -> None:
+    found = json.loads(compare("baseline", "lane01_w4", "--json"))
+    pro, komt = found["benchmarks"]
+    names = ("n_items", "both_right", "only_a", "only_b", "neither", "n_gained", "n_lost", "n_changed")
+    assert [pro[name] for name in names] == [7, 1, 3, 1, 2, 1, 3, 1]
+    assert pro["p_value"] == pytest.approx(2 * (1 + 4) / 2**4)  # two-sided: one or none of four
+    assert (komt["n_items"], komt["p_value"]) == (1, None)
+    changes = {item["id"]: item["change"] for item in found["items"]}
+    assert changes == {
+        "pro-1": "lost",
+        "pro-2": "lost",
+        "pro-3": "gained",
+        "pro-6": "lost",
+        "pro-4": "changed",
+    }
+    assert list(changes)[-1] == "pro-4"
+    assert found["items"][1]["b"] == {"value": 0.0, "parsed": None, "response": "정답: None"}
+
+
+def test_the_table_and_the_items_are_for_people(compare: Callable[..., str]) -> None:
+    text = compare("baseline", "lane01_w4", "--only", "lost", "--limit", "2")
+    assert "A = baseline, B = lane01_w4" in text
+    row = next(line for line in text.splitlines() if "kmmlu_pro" in line)
+    assert [cell.strip() for cell in row.split("│")[2:11]] == [
+        "7",
+        "1",
+        "3",
+        "1",
+        "2",
+        "1",
+        "3",
+        "1",
+        "0.625",
+    ]
+    assert "물음 1? (1) 가 [b]굵게[/b]" in text  # foreign text is no markup
+    assert "not parsed  ← 정답: None" in text
+    assert "pro-6" not in text and "1 more lost items: --limit 3 shows all." in text
+    assert "pro-3" not in text
+
+
+def test_a_benchmark_can_be_chosen_and_none_may_differ(compare: Callable[..., str]) -> None:
+    text = compare("baseline", "lane01_w4", "--benchmark", "komt_bench")
+    assert "kmmlu_pro" not in text and "No different item." in text
+    same = compare("baseline", "baseline", "--limit", "0")
+    assert "No different item." in same
+
+
+def test_items_of_one_lane_alone_are_counted(compare: Callable[..., str], results: Path) -> None:
+    write_lane(results, "lane03_short", make_rows(1)[1:])
+    assert "left out: A 1, B 0" in compare("baseline", "lane03_short")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("baseline", "lane01_w8"), "no lane 'lane01_w8' (did you mean 'lane01_w4'?); there are: baseline"),
+        (("baseline", "lane02_old"), "lane02_old/items.parquet: there are no per-item outputs"),
+        (("baseline", "lane01_w4", "--benchmark", "kmlu_pro"), "(did you mean 'kmmlu_pro'?)"),
+        (("baseline", "broken"), "broken/items.parquet: cannot be read"),
+        (("baseline", "lacking"), "lacking/items.parquet: lacks the column value"),
+    ],
+)
+def test_mistakes_are_named_with_a_remedy(
+    compare: Callable[..., str], results: Path, options: tuple[str, ...], expected: str
+) -> None:
+    write_lane(results, "lacking", [{n: v for n, v in row.items() if n != "value"} for row in make_rows(0)])
+    (results / "broken").mkdir()
+    (results / "broken" / "items.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(InputError, match=re.escape(expected)) as caught:
+        compare(*options)
+    assert caught.value.remedy
+
+
+def test_a_mistake_ends_the_command_without_a_traceback(results: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "compare_lanes.py"), "baseline", "lane9"]
+    done = subprocess.run(
+        [*command, "--results", str(results)],
+        env=make_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr

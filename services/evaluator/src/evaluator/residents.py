@@ -1,0 +1,76 @@
+"""Two models in one device's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from lanekit.errors import InputError, LanekitError, TransientError
+from lanekit.modelfiles import measure_weights
+from lanekit.params import EngineParams, MeasureSpeedParams
+
+RESIDENTS = 2
+REMEDY = (
+    "speed is measured with both models loaded: lower speed.batch_sizes or evaluation.max_model_len, raise "
+    "evaluation.gpu_memory_utilization, free the GPU, or use one with more memory"
+)
+
+
+def fit_engine(spec: MeasureSpeedParams) -> EngineParams:
+    """Return the engine's parameters for this measurement.
+
+    One batch holds all prompts of the largest size. Each model gets half of the GPU's memory that may be
+    used, the baseline that is measured alone too: its conditions are those of all others.
+    """
+    share = spec.engine.gpu_memory_utilization / RESIDENTS
+    batch_size = max(spec.batch_sizes)
+    return spec.engine.model_copy(update={"batch_size": batch_size, "gpu_memory_utilization": share})
+
+
+def check_memory(folders: Sequence[Path], params: EngineParams, facts: Mapping[str, str]) -> None:
+    """Refuse models whose weights alone, as they are stored, are larger than their share of the GPU.
+
+    Raises:
+        InputError: names the sizes.
+    """
+    mebibytes = facts.get("memory_total_mib", "")
+    if not mebibytes.isdigit():
+        return
+    share_bytes = int(mebibytes) * 2**20 * params.gpu_memory_utilization
+    for folder in folders:
+        size_bytes = measure_weights(folder)
+        if size_bytes > share_bytes:
+            raise InputError(
+                f"{folder}: its weights take {size_bytes / 2**30:.1f} GiB, and each of the two models has "
+                f"{share_bytes / 2**30:.1f} GiB of {facts.get('name', 'the GPU')}",
+                remedy=REMEDY,
+            )
+
+
+@contextmanager
+def explain_failure(params: EngineParams, residents: int) -> Iterator[None]:
+    """Say of a failure for want of memory that there were two models, and what helps.
+
+    Raises:
+        TransientError: the GPU's memory ran out.
+        LanekitError: the engine did not start.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except LanekitError as error:
+        if error.transient or residents < RESIDENTS:
+            raise
+        share = f"{params.gpu_memory_utilization:.0%}"
+        raise LanekitError(
+            f"{error.message} (each of the two models had {share} of the device's memory)",
+            remedy=f"{error.remedy}; if memory was short: {REMEDY}" if error.remedy else REMEDY,
+        ) from error
+    except Exception as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        raise TransientError(
+            f"candidate and baseline do not fit on the GPU together: {error}", remedy=REMEDY
+        ) from error

@@ -1,0 +1,41 @@
+"""The Pareto front of quality, speed and size. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from lanekit.results import RankedLane
+
+Point = tuple[float, float, float]
+
+
+def find_front(points: Sequence[Point]) -> list[bool]:
+    """Return for each point whether it is on the front; each coordinate is better when higher.
+
+    A point is off the front where another is at least as good in all coordinates and better in one. Equal
+    points are on it or off it together.
+    """
+    return [not any(_dominates(other, point) for other in points) for point in points]
+
+
+def locate_lane(lane: RankedLane) -> Point | None:
+    """Return (Perf, speed gain, −bytes); None where quality or speed is not known.
+
+    An unknown size counts as worse than any.
+    """
+    if lane.perf is None or lane.speed_norm is None:
+        return None
+    size = lane.record.size_bytes
+    return lane.perf, lane.speed_norm, -math.inf if size is None else -float(size)
+
+
+def mark_front(lanes: Sequence[RankedLane]) -> None:
+    """Set `on_front` of every lane with a score, the baseline among them."""
+    scored = [(lane, point) for lane in lanes if lane.score is not None and (point := locate_lane(lane))]
+    for (lane, _), on_front in zip(scored, find_front([point for _, point in scored]), strict=True):
+        lane.on_front = on_front
+
+
+def _dominates(one: Point, other: Point) -> bool:
+    return one != other and all(a >= b for a, b in zip(one, other, strict=True))

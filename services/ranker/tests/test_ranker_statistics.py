@@ -1,0 +1,271 @@
+"""Intervals, paired tests, Holm, ties and the front, against scipy, by hand and by simulation."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lanekit.results import BenchmarkResult, LaneRecord, Ranking
+from lanekit.scoring import rank_lanes
+from ranker.front import find_front
+from ranker.items import ItemValues, LaneItems
+from ranker.resampling import find_interval, make_rng, resample_gains, resample_means
+from ranker.significance import MCNEMAR, SIGN_FLIP, adjust_holm, compare_pairs
+from ranker.statistics import Resampling, add_statistics
+
+QUICK = Resampling(resamples=2000)
+Values = dict[str, dict[str, list[float]]]  # lane: benchmark: values
+
+
+def compute_statistics(
+    make_record: Callable[..., LaneRecord],
+    values: Values,
+    seconds: dict[str, list[float]] | None = None,
+    method: Resampling = QUICK,
+) -> Ranking:
+    """Rank lanes with these values by item; `seconds` are the repeats, the baseline's 0.1 s/token."""
+    records, items = [], {}
+    for lane, benchmarks in values.items():
+        repeats = (seconds or {}).get(lane, [0.1, 0.1, 0.1])
+        record = make_record(lane, seconds=float(np.median(repeats)))
+        assert record.speed
+        record.speed.s_per_token_all = repeats
+        record.benchmarks = {
+            name: BenchmarkResult(metric="accuracy", version=1, value=float(np.mean(v)), n_items=len(v))
+            for name, v in benchmarks.items()
+        }
+        records.append(record)
+        items[lane] = {name: make_items(v) for name, v in benchmarks.items()}
+    ranking = rank_lanes(records, {"a": 0.5, "b": 0.5})
+    add_statistics(ranking, items, 0.5, method)
+    return ranking
+
+
+def make_items(values: list[float]) -> ItemValues:
+    return ItemValues(tuple((f"id{i}", i) for i in range(len(values))), np.array(values, dtype=float))
+
+
+def draw_right(n_items: int, share: float, seed: int) -> list[float]:
+    return [float(x < share) for x in np.random.default_rng(seed).random(n_items)]
+
+
+def test_resampled_means_have_the_spread_of_a_mean_and_are_paired() -> None:
+    values = np.array([draw_right(300, 0.4, 1), draw_right(300, 0.4, 1)]).T
+    means = resample_means(values, 4000, make_rng(42, "x"))
+    assert means.shape == (4000, 2)
+    assert (means[:, 0] == means[:, 1]).all()
+    p = values[:, 0].mean()
+    assert means[:, 0].mean() == pytest.approx(p, abs=0.003)
+    assert means[:, 0].std() == pytest.approx((p * (1 - p) / 300) ** 0.5, rel=0.05)
+
+
+def test_intervals_agree_with_scipys_percentile_bootstrap() -> None:
+    values = np.random.default_rng(3).beta(2, 3, 250)
+    mine = find_interval(resample_means(values[:, None], 10_000, make_rng(42, "f1"))[:, 0], 0.95)
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(5)
+    ).confidence_interval
+    assert mine is not None
+    assert mine.low == pytest.approx(theirs.low, abs=0.002)
+    assert mine.high == pytest.approx(theirs.high, abs=0.002)
+
+
+def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    held = 0
+    for seed in range(300):
+        values = np.array(draw_right(150, 0.37, 1000 + seed))[:, None]
+        interval = find_interval(resample_means(values, 400, make_rng(seed, "coverage"))[:, 0], 0.95)
+        assert interval is not None
+        held += interval.low <= 0.37 <= interval.high
+    assert 0.91 <= held / 300 <= 0.98
+
+
+def test_items_without_a_value_count_in_no_mean() -> None:
+    values = np.array([[1.0, 1.0], [0.0, np.nan], [1.0, 1.0], [0.0, 0.0]])
+    means = resample_means(values, 3000, make_rng(1, "gaps"))
+    assert np.nanmean(means[:, 0]) == pytest.approx(0.5, abs=0.02)
+    assert np.nanmean(means[:, 1]) == pytest.approx(2 / 3, abs=0.03)
+    assert means[np.isfinite(means[:, 1]), 1].max() <= 1
+
+
+def test_ratios_over_zero_give_no_interval() -> None:
+    draws = np.array([1.0] * 95 + [np.nan] * 5)
+    assert find_interval(draws, 0.95) is None
+    assert find_interval(np.array([np.inf] + [1.0] * 999), 0.95) is not None
+    assert find_interval(np.array([]), 0.95) is None
+
+
+def test_gains_come_from_repeats_drawn_in_pairs() -> None:
+    base = [0.10, 0.12, 0.11]
+    gains = resample_gains([x / 2 for x in base], base, 500, make_rng(42, "pairs"))
+    assert gains == pytest.approx(0.5)  # the same repeats of both: the ratio never moves
+    alone = resample_gains([0.05, 0.05, 0.05], base, 500, make_rng(42, "pairs"))
+    assert alone.min() == pytest.approx(1 - 0.05 / 0.10) and alone.max() == pytest.approx(1 - 0.05 / 0.12)
+
+
+def test_mcnemar_by_hand() -> None:
+    lane, base = np.array([1, 1, 1, 0, 0, 0, 0, 1.0]), np.array([1, 1, 0, 1, 1, 1, 1, 1.0])
+    name, p_value = compare_pairs(lane, base, 100, make_rng(0, "x"))
+    assert name == MCNEMAR
+    assert p_value == pytest.approx(2 * (1 + 5) / 2**5)  # one better of five that differ
+    assert compare_pairs(base, base, 100, make_rng(0, "x")) == (MCNEMAR, 1.0)
+
+
+def test_the_sign_flip_test_is_exact_where_few_items_differ() -> None:
+    differences = np.array([0.3, 0.1, -0.05, 0.4, 0.25, 0.2])
+    lane, base = np.append(differences + 0.5, [0.2] * 50), np.append([0.5] * 6, [0.2] * 50)
+    sums = [
+        sum(s * d for s, d in zip(signs, differences, strict=True))
+        for signs in itertools.product((1, -1), repeat=6)
+    ]
+    share = np.mean([total >= differences.sum() - 1e-12 for total in sums])
+    name, p_value = compare_pairs(lane, base, 10_000, make_rng(0, "x"))
+    assert (name, p_value) == (SIGN_FLIP, pytest.approx(2 * share))
+    assert compare_pairs(np.array([0.4, 0.2]), np.array([0.5, 0.2]), 100, make_rng(0, "x")) == (
+        SIGN_FLIP,
+        1.0,
+    )
+
+
+def test_the_sign_flip_test_is_near_the_t_test_on_many_items_and_seeded() -> None:
+    rng = np.random.default_rng(8)
+    base = rng.random(400)
+    lane = np.clip(base + rng.normal(-0.02, 0.2, 400), 0, 1)
+    _, p_value = compare_pairs(lane, base, 10_000, make_rng(42, "x"))
+    assert p_value == pytest.approx(stats.ttest_rel(lane, base).pvalue, abs=0.02)
+    assert compare_pairs(lane, base, 10_000, make_rng(42, "x"))[1] == p_value
+
+
+def test_false_alarms_are_as_rare_as_the_test_says() -> None:
+    alarms = 0
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        lane, base = (rng.random((2, 120)) < 0.4).astype(float)
+        alarms += compare_pairs(lane, base, 100, rng)[1] < 0.05
+    assert alarms / 400 <= 0.06  # an exact test keeps its level
+
+
+def test_holm_by_hand() -> None:
+    # sorted .01 .02 .03 .04: ×4 ×3 ×2 ×1 = .04 .06 .06 .04, never falling: .04 .06 .06 .06
+    adjusted = adjust_holm({"d": 0.04, "a": 0.01, "c": 0.03, "b": 0.02})
+    assert list(adjusted) == ["d", "a", "c", "b"]
+    assert adjusted == {
+        name: pytest.approx(p) for name, p in {"a": 0.04, "b": 0.06, "c": 0.06, "d": 0.06}.items()
+    }
+    assert adjust_holm({"a": 0.6, "b": 0.9}) == {"a": 1.0, "b": 1.0}
+    assert adjust_holm({}) == {}
+
+
+def test_the_front_by_hand() -> None:
+    points = [(1, 0, -9), (0.9, 0.5, -4), (0.9, 0.5, -4), (0.9, 0.4, -4), (0.8, 0.4, -3), (0.5, 0.1, -9)]
+    #          quality     equal twins: both on it           slower         smallest        worse in all
+    assert find_front([tuple(map(float, p)) for p in points]) == [True, True, True, False, True, False]
+    assert find_front([]) == []
+
+
+def test_statistics_of_a_benchmark_by_hand(make_record: Callable[..., LaneRecord]) -> None:
+    base, lane = [1.0] * 6 + [0.0] * 4, [1.0] * 3 + [0.0] * 6 + [1.0]
+    ranking = compute_statistics(
+        make_record, {"baseline": {"a": base, "b": base}, "lane": {"a": lane, "b": base}}
+    )
+    found = ranking.lanes[1].benchmark_statistics["a"]
+    assert found.recovery == pytest.approx(0.4 / 0.6)
+    assert found.difference == pytest.approx(-0.2)
+    assert (found.n_better, found.n_worse) == (1, 3)
+    assert found.p_value == found.p_adjusted == pytest.approx(2 * (1 + 4) / 2**4)
+    assert found.interval and found.interval.low < 0.4 < found.interval.high
+    assert found.recovery_interval and found.recovery_interval.low < 0.66 < found.recovery_interval.high
+    same = ranking.lanes[1].benchmark_statistics["b"]
+    assert same.recovery_interval and (same.recovery_interval.low, same.recovery_interval.high) == (1, 1)
+    assert (same.p_value, same.difference) == (1.0, 0.0)
+    head = ranking.lanes[0].benchmark_statistics["a"]
+    assert head.interval and head.recovery is head.p_value is None
+
+
+def test_recovery_over_a_baseline_of_zero_has_no_value(make_record: Callable[..., LaneRecord]) -> None:
+    values = {
+        "baseline": {"a": [0.0] * 20, "b": [1.0, 0.0] * 10},
+        "lane": {"a": [1.0, 0.0] * 10, "b": [1.0] * 20},
+    }
+    found = compute_statistics(make_record, values).lanes[1].benchmark_statistics["a"]
+    assert found.recovery is found.recovery_interval is None
+    assert found.difference == pytest.approx(0.5)
+
+
+def test_a_scores_interval_holds_it_and_widens_with_the_repeats(
+    make_record: Callable[..., LaneRecord],
+) -> None:
+    values = {
+        lane: {"a": draw_right(200, 0.5, 1), "b": draw_right(200, 0.6, 2)}
+        for lane in ("baseline", "calm", "rough")
+    }
+    seconds = {"calm": [0.05, 0.05, 0.05], "rough": [0.045, 0.05, 0.06]}
+    ranking = compute_statistics(make_record, values, seconds)
+    calm, rough = (next(x for x in ranking.lanes if x.record.lane == n) for n in ("calm", "rough"))
+    for lane in (calm, rough):
+        assert lane.score_interval and lane.score is not None
+        assert lane.score_interval.low <= lane.score <= lane.score_interval.high
+        assert lane.perf_norm_interval and lane.perf_norm_interval.low == lane.perf_norm_interval.high == 1
+    assert calm.score_interval and calm.score_interval.low == calm.score_interval.high  # nothing moved
+    assert rough.score_interval and rough.score_interval.high - rough.score_interval.low > 0.05
+
+
+def test_lanes_are_tied_where_nothing_between_them_can_be_told_apart(
+    make_record: Callable[..., LaneRecord],
+) -> None:
+    right = draw_right(400, 0.6, 1)
+    values: Values = {name: {"a": right, "b": right} for name in ("baseline", "twin1", "twin2")}
+    values["near"] = {"a": [0.0, 0.0, *right[2:]], "b": right}
+    values["far"] = {"a": [0.0] * 200 + right[200:], "b": right}
+    ranking = compute_statistics(
+        make_record, values, dict.fromkeys(("twin1", "twin2", "near", "far"), [0.05] * 3)
+    )
+    tied = {lane.record.lane: lane.tied_with for lane in ranking.lanes}
+    assert tied == {
+        "baseline": [], "twin1": ["twin2", "near"], "twin2": ["twin1", "near"], "near": ["twin1", "twin2"],
+        "far": [],
+    }  # fmt: skip
+    assert {x.record.lane for x in ranking.lanes if x.on_front} == {"twin1", "twin2"}  # equal: on it together
+    assert any(note.startswith("Two lanes are not told apart (≈) where the 95 %") for note in ranking.notes)
+
+
+def test_lanes_whose_items_are_unknown_or_unlike_are_ranked_without_statistics(
+    make_record: Callable[..., LaneRecord],
+) -> None:
+    right = draw_right(100, 0.6, 1)
+    benchmarks = {n: BenchmarkResult(metric="accuracy", version=1, value=float(np.mean(right)), n_items=100)
+                  for n in "ab"}  # fmt: skip
+    records = [make_record(n, benchmarks=benchmarks) for n in ("baseline", "fine", "gone", "unlike")]
+    fine: LaneItems = {n: make_items(right) for n in "ab"}
+    items = {"baseline": fine, "fine": fine, "unlike": fine | {"b": make_items([0.0] * 100)}}
+    ranking = rank_lanes(records, {"a": 0.5, "b": 0.5})
+    add_statistics(ranking, items, 0.5, QUICK)
+    by_name = {lane.record.lane: lane for lane in ranking.lanes}
+    assert by_name["fine"].score_interval and by_name["fine"].tied_with == []
+    assert by_name["gone"].rank and not by_name["gone"].benchmark_statistics
+    assert set(by_name["unlike"].benchmark_statistics) == {"a"} and by_name["unlike"].score_interval is None
+    notes = " ".join(ranking.notes)
+    assert "No per-item outputs, so no interval, test or tie: gone." in notes
+    assert "do not give the value on record, and are not used: unlike (b)." in notes
+
+
+def test_the_full_size_is_quick_and_small_and_the_same_twice(make_record: Callable[..., LaneRecord]) -> None:
+    names = ["baseline", *(f"lane{n:02d}" for n in range(12))]
+    values = {
+        name: {"a": draw_right(5400, 0.4 - 0.003 * n, n), "b": np.random.default_rng(n).random(680).tolist()}
+        for n, name in enumerate(names)
+    }
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ranking = compute_statistics(make_record, values, method=Resampling())
+    assert time.perf_counter() - started < 60
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # KiB
+    assert all(lane.score_interval for lane in ranking.lanes[1:])
+    few = Resampling(resamples=300)
+    first, second = (compute_statistics(make_record, values, method=few) for _ in range(2))
+    assert first == second

@@ -1,0 +1,84 @@
+"""The benchmarks' own texts, as the contamination guard compares them: never the prompt around them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lanekit.benchmarks import REQUIRED_COLUMNS
+from lanekit.conversations import read_json_lines
+from lanekit.experiment import CORPUS
+
+# Marks before an option: "A.", "(3)", "②". Taken out of both sides, so that lettering does not matter.
+_OPTION_MARK = re.compile(r"(?:(?<!\S)[(\[]?[A-Ea-e1-5][.):\]](?=\s)|[①-⑤])")
+_WORD = re.compile(r"[^\W_]+")
+_HASH_BYTES = 16
+
+
+@dataclass(frozen=True)
+class ItemText:
+    """One text of a benchmark item.
+
+    A whole message equal to it counts however short it is where `is_whole`; else it must be long enough.
+    """
+
+    benchmark: str
+    item: str
+    text: str
+    is_whole: bool = False
+
+
+def split_words(text: str) -> list[str]:
+    """Return a text's words: option marks and punctuation out, NFKC, casefolded."""
+    plain = unicodedata.normalize("NFKC", _OPTION_MARK.sub(" ", text)).casefold()
+    return _WORD.findall(plain)
+
+
+def hash_letters(words: list[str]) -> bytes:
+    """Return the hash of a text's letters, whatever its spacing."""
+    return hashlib.blake2b("".join(words).encode(), digest_size=_HASH_BYTES).digest()
+
+
+def read_item_texts(suite: Path) -> Iterator[ItemText]:
+    """Yield the texts of every benchmark set that lies in `suite`.
+
+    Raises:
+        InputError: a line is not a JSON object; names file and line.
+    """
+    for name in REQUIRED_COLUMNS:
+        path = suite / f"{name}.jsonl"
+        if name != CORPUS and path.is_file():
+            for number, row in read_json_lines(path):
+                item = str(row.get("id", row.get("question_id", number)))
+                yield from list_texts(name, item, row)
+
+
+def list_texts(benchmark: str, item: str, row: dict[str, Any]) -> list[ItemText]:
+    """Return one item's texts.
+
+    A choice question goes with its options, in order: many questions are stock phrases ("which of these is
+    right?"). A document question stands after its documents and, apart, alone. A chat item has its turns and
+    its references; its first turn is the item, the others lean on it.
+    """
+    if "options" in row:
+        options = [str(option) for option in row["options"]]
+        return [ItemText(benchmark, item, "\n".join([str(row["question"]), *options]), is_whole=True)]
+    if "context" in row:
+        parts = row["context"] if isinstance(row["context"], list) else [row["context"]]
+        documents = "\n".join(str(part) for part in parts)
+        question = str(row["question"])
+        return [
+            ItemText(benchmark, item, f"{documents}\n{question}", is_whole=True),
+            ItemText(benchmark, item, question),
+        ]
+    references = row.get("reference") or []
+    others = [*row["turns"][1:], *([references] if isinstance(references, str) else references)]
+    return [
+        ItemText(benchmark, item, str(row["turns"][0]), is_whole=True),
+        *(ItemText(benchmark, item, str(text)) for text in others if text),
+    ]
