@@ -1,4 +1,4 @@
-"""The main job with a judge: KoMT-Bench counts, its weight is no longer shared, and a dead judge loses nothing."""
+"""The main job with a judge: KoMT-Bench counts, equal answers are judged once, and no key is left behind."""
 
 from __future__ import annotations
 
