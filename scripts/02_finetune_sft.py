@@ -40,10 +40,7 @@ def main() -> int:
             "--mode kd would distil a model from itself",
             remedy="give --keep-layers N to prune first, or --teacher MODEL for a pruned model",
         )
-    base = () if args.input_model else ("base_model",)
-    experiment, _ = cli.load_inputs(
-        args, lambda e: adhoc.replace_sources(e, args.sources), parts=("manta", *base)
-    )
+    experiment, _ = cli.load_inputs(args, lambda e: adhoc.replace_sources(e, args.sources))
     stages: list[tuple[str, Parameters]] = []
     if args.keep_layers is not None:
         defaults = cli.read_stage_defaults(args, "prune")

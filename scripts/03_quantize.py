@@ -38,10 +38,7 @@ def main() -> int:
         raise InputError(f"unknown scheme '{args.scheme}'{hint}", remedy="one of " + ", ".join(SCHEMES))
     if args.lane and (args.input_model or args.dampening or args.overrides):
         raise InputError("a lane's model and parameters stand in its file; leave the other options out")
-    base = () if args.input_model else ("base_model",)
-    experiment, lanes = cli.load_inputs(
-        args, lambda e: adhoc.replace_sources(e, args.sources), parts=("manta", *base)
-    )
+    experiment, lanes = cli.load_inputs(args, lambda e: adhoc.replace_sources(e, args.sources))
     if args.lane:
         lane = select_lanes(lanes, [args.lane])[0]
         check_lanes(experiment, [lane])
