@@ -2,7 +2,8 @@
 
 Reads results/<lane>/items.parquet, as run_all.py, 05_rank_and_package.py and fetch.py leave them. The name
 "baseline" stands for the uncompressed model. First the counts by benchmark, with an exact or permutation
-test of the pairs; then the items: those that B gained or lost against A, then those that only changed.
+test of the pairs; then the items: those that B gained or lost against A, then those that only changed. An
+item under whose id the lanes were asked another question is left out. ⚠ marks a contaminated lane.
 
   python scripts/compare_lanes.py baseline lane01_gptq_w4a16
   python scripts/compare_lanes.py lane01_gptq_w4a16 lane03_gptq_w8a16 --benchmark kmmlu_pro --only lost
@@ -49,7 +50,9 @@ def main() -> int:
             remedy="./scripts/dev setup installs the whole environment",
         ) from error
     rows = [comparison.load_lane(args.results, lane) for lane in (args.lane_a, args.lane_b)]
-    everything = pairs = comparison.pair_lanes(*rows)
+    everything = comparison.pair_lanes(*rows)
+    pairs, unlike = comparison.leave_out_unlike(everything)
+    contamination = {n: comparison.read_contamination(args.results, n) for n in (args.lane_a, args.lane_b)}
     known = list(dict.fromkeys(pair.benchmark for pair in pairs))
     if args.benchmark:
         if args.benchmark not in known:
@@ -63,13 +66,28 @@ def main() -> int:
     if args.json:
         items = [comparison.describe_pair(pair) for pair in shown[: args.limit]]
         content = {"a": args.lane_a, "b": args.lane_b, "n_items": len(shown), "items": items}
+        content |= {"n_other_questions": len(unlike), "contamination": contamination}
         print(json.dumps(content | {"benchmarks": [asdict(c) for c in counts]}, ensure_ascii=False, indent=2))
         return 0
     console = cli.make_console()
-    show_counts(console, counts, args.lane_a, args.lane_b)
+    names = [f"{name}{' ⚠' if contamination[name] else ''}" for name in (args.lane_a, args.lane_b)]
+    show_counts(console, counts, *names)
     n_alone = [len(found) - len(everything) for found in rows]
     if any(n_alone):
         console.print(f"asked of one lane alone, left out: A {n_alone[0]}, B {n_alone[1]}", style="yellow")
+    if unlike:
+        first = unlike[0]
+        console.print(
+            f"another question or gold answer under the same id, left out: {len(unlike)}, e.g. "
+            f"{first.benchmark} {first.id} ({first.index})",
+            style="yellow",
+            markup=False,
+        )
+    for name, found in contamination.items():
+        where = ", ".join(f"{count} of {benchmark}" for benchmark, count in found.items())
+        if where:
+            warning = f"⚠ {name} is contaminated: it learnt from text that holds items: {where}"
+            console.print(warning, style="yellow", markup=False)
     show_pairs(console, shown, args)
     return 0
 

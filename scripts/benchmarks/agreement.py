@@ -118,6 +118,8 @@ def explain_answer(ours: Answer, theirs: Answer) -> str:
             return "the item has no such option"
         if re.match(r"[^\S\n]*\w", ours.reply[stated[-1].end() :]):
             return "the statement runs on behind the letter"
+        if re.search(r"\w$", ours.reply[: stated[-1].start()]):
+            return "the statement begins within another word"
     if ours.parsed is not None and theirs.parsed is None and not stated:
         first = ours.reply.strip().split("\n", 1)[0]
         if re.fullmatch(rf"\W*{ours.parsed}\W*", first):

@@ -20,7 +20,6 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import sys
 import tempfile
 import time
@@ -41,6 +40,7 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # it writes to standard ou
 
 from benchmarks import harness
 from benchmarks.crosscheck_lm_eval import ROOT, load_benchmarks
+from benchmarks.timings import Timings, render_phases
 from evaluator import asking
 from evaluator.chat import ChatTokenizer
 from evaluator.engines import load_engine
@@ -73,7 +73,7 @@ class Call:
 
 @dataclass
 class Bench:
-    """What a round works on; seconds are by way, one a round."""
+    """What a round works on."""
 
     model: Path
     suite: Path
@@ -84,7 +84,7 @@ class Bench:
     lm: Any = None
     tasks: list[dict[str, Any]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
-    seconds: dict[str, list[float]] = field(default_factory=dict)
+    timings: Timings = field(default_factory=Timings)
     phases: dict[str, list[float]] = field(default_factory=dict)
 
     @property
@@ -185,38 +185,16 @@ def measure_rounds(bench: Bench, rounds: int) -> None:
         print(f"round {number} of {rounds}", file=sys.stderr)
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
-            seconds = ways[name]()
             if number:
-                bench.seconds.setdefault(name, []).append(seconds)
+                bench.timings.measure(name, ways[name])
+            else:
+                ways[name]()
     for _ in range(rounds):
         with time_phases(bench) as spent:
             total = bench.run_stage()
         spent["the rest"] = total - sum(spent.values())
         for name, seconds in spent.items():
             bench.phases.setdefault(name, []).append(seconds)
-
-
-def render_table(bench: Bench) -> str:
-    """Return the measurements as markdown; a ratio is the median of the rounds' own ratios."""
-    engine = bench.seconds["engine"]
-    lines = [
-        "| way | median s | min to max s | items/s | over the engine | min to max | ms an item over |",
-        "| :--- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for way, seconds in bench.seconds.items():
-        over = [100 * (a / b - 1) for a, b in zip(seconds, engine, strict=True)]
-        extra = statistics.median(a - b for a, b in zip(seconds, engine, strict=True)) / bench.n_items
-        middle = statistics.median(seconds)
-        lines.append(
-            f"| {way} | {middle:.2f} | {min(seconds):.2f} to {max(seconds):.2f} "
-            f"| {bench.n_items / middle:.1f} | {statistics.median(over):+.1f} % "
-            f"| {min(over):+.1f} to {max(over):+.1f} % | {1000 * extra:+.2f} |"
-        )
-    lines += ["", "| the stage's phases | median s | ms an item |", "| :--- | ---: | ---: |"]
-    for name, seconds in sorted(bench.phases.items(), key=lambda pair: -statistics.median(pair[1])):
-        middle = statistics.median(seconds)
-        lines.append(f"| {name} | {middle:.3f} | {1000 * middle / bench.n_items:.3f} |")
-    return "\n".join(lines)
 
 
 def render_conditions(bench: Bench, rounds: int) -> str:
@@ -286,11 +264,16 @@ def main() -> None:
         bench.record_calls()
         measure_rounds(bench, args.rounds)
         bench.engine.close()
-    print(render_table(bench))
+    print(bench.timings.render("engine", bench.n_items))
+    print(f"\n{render_phases(bench.phases, bench.n_items)}")
     print(f"\n{render_conditions(bench, args.rounds)}")
     if args.json:
         measured = {"conditions": render_conditions(bench, args.rounds), "n_items": bench.n_items}
-        measured |= {"seconds": bench.seconds, "phases": bench.phases}
+        measured |= {
+            "seconds": bench.timings.seconds,
+            "cpu_seconds": bench.timings.cpu_seconds,
+            "phases": bench.phases,
+        }
         args.json.write_text(json.dumps(measured, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 

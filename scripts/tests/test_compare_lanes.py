@@ -129,6 +129,31 @@ def test_items_of_one_lane_alone_are_counted(compare: Callable[..., str], result
     assert "left out: A 1, B 0" in compare("baseline", "lane03_short")
 
 
+def test_another_question_under_the_same_id_is_left_out(compare: Callable[..., str], results: Path) -> None:
+    rows = make_rows(1)
+    rows[1]["question"], rows[3]["gold"], rows[8]["question"] = "다른 물음", "C", "둘째 턴은 다르다"
+    write_lane(results, "lane04_other", rows)
+    text = compare("baseline", "lane04_other", "--limit", "9")
+    line = next(x for x in text.splitlines() if "under the same id, left out" in x)
+    assert "left out: 4, e.g. kmmlu_pro pro-1 (1)" in line  # both turns of the item with two
+    assert "다른 물음" not in text and "pro-3" not in text
+    found = json.loads(compare("baseline", "lane04_other", "--json"))
+    assert (found["n_other_questions"], found["benchmarks"][0]["n_items"]) == (4, 5)
+    write_lane(results, "lane05_all", [row | {"question": "?"} for row in rows])
+    with pytest.raises(InputError, match="under the same ids the two lanes were asked other questions"):
+        compare("baseline", "lane05_all")
+
+
+def test_a_contaminated_lane_is_marked(compare: Callable[..., str], results: Path) -> None:
+    assert "⚠" not in compare("baseline", "lane01_w4")
+    content = {"lane": "lane01_w4", "contamination": {"kmmlu_pro": 3, "ko_longrag": 0}}
+    (results / "lane01_w4" / "metrics.json").write_text(json.dumps(content), encoding="utf-8")
+    text = compare("baseline", "lane01_w4")
+    assert "B = lane01_w4 ⚠" in text and "text that holds items: 3 of kmmlu_pro" in text
+    (results / "lane01_w4" / "metrics.json").write_text("[", encoding="utf-8")
+    assert "⚠" not in compare("baseline", "lane01_w4")
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -107,12 +107,12 @@ def test_all_items_agree(answers: tuple[Answers, Answers]) -> None:
 
 def test_rambling_replies_agree(data_folder: Path, benchmarks: list[Benchmark], tmp_path: Path) -> None:
     """A damaged model says all sorts of things; where only one side reads an answer, a rule says why."""
-    model = damage_model(tmp_path / "damaged", noise=0.5)
-    ours, theirs = ask_both(model, data_folder, benchmarks[1:], limit=30)
+    model = damage_model(tmp_path / "damaged", noise=0.7)
+    ours, theirs = ask_both(model, data_folder, benchmarks[1:], limit=20)
     found = crosscheck.compare_answers(ours, theirs, model)
     assert count_unexplained(found) == 0
     assert len({answer.reply for rows in ours.values() for answer in rows}) > 20
-    assert any(difference[2] == "answer read" for difference in list_differences(found))
+    assert {difference[2] for difference in list_differences(found)} <= {"reply", "answer read"}
 
 
 def test_few_shots_and_stop_texts_agree(data_folder: Path, benchmarks: list[Benchmark]) -> None:
@@ -158,7 +158,7 @@ def test_an_altered_parser_shows(
     from evaluator import grade
 
     parse = grade.parse_choice
-    monkeypatch.setattr(grade, "parse_choice", lambda said, n: shift_letter(parse(said, n), n))
+    monkeypatch.setattr(grade, "parse_choice", lambda said, n, *rest: shift_letter(parse(said, n, *rest), n))
     benchmarks = crosscheck.load_benchmarks(ROOT / "lanes" / "benchmarks")[:1]
     ours, _ = crosscheck.ask_ours(MODEL, data_folder, benchmarks, ENGINE, FEW)
     found = compare_few(ours, answers[1])
@@ -196,6 +196,7 @@ def test_a_reply_parts_at_a_tie_or_not(answers: tuple[Answers, Answers], tmp_pat
     [
         ("정답: E", None, "E", "no such option"),
         ("정답: D 하나로", None, "D", "runs on"),
+        ("감자정답: D", None, "D", "within another word"),
         ("(B)", "B", None, "alone"),
         ("정답은 B입니다", "B", None, "form"),
         ("정답: D", None, "D", ""),

@@ -9,7 +9,7 @@ import pytest
 
 from lanekit.errors import InputError
 from lanekit.finite import drop_non_finite
-from lanekit.results import BenchmarkResult, LaneRecord, Ranking, SpeedForm, SpeedResult
+from lanekit.results import BenchmarkResult, LaneRecord, ModelCost, Ranking, SpeedForm, SpeedResult
 from lanekit.scoring import TIE_RULE, compute_perf, compute_score, rank_lanes
 
 WEIGHTS = {"kmmlu_pro": 0.5, "kmmlu_redux": 0.5}
@@ -103,11 +103,17 @@ def test_each_lane_is_compared_with_the_baseline_of_its_own_sitting() -> None:
             {"pro": 0.1, "redux": 0.1, "seconds": 9.0, "size_bytes": 1},
         ),
         ({"size_bytes": 99}, {"size_bytes": 100}),  # smaller
-        # ... which goes before lower seconds per token
-        ({"size_bytes": 99, "seconds": 0.5, "base_seconds": 1.0}, {"size_bytes": 100}),
+        # ... which goes before a higher gain
+        (
+            {"pro": 0.1, "redux": 0.1, "seconds": 9.0, "size_bytes": 99},
+            {"pro": 0.1, "redux": 0.1, "seconds": 5.0},
+        ),
         ({"size_bytes": 100}, {"size_bytes": None}),  # a known size before an unknown one
-        # Equal gain against another sitting's baseline, then lower seconds per token
-        ({"seconds": 0.05, "base_seconds": 0.1}, {"seconds": 0.5, "base_seconds": 1.0}),
+        # Equal score 0 by clipping, then a higher gain: −4 over −8, though it took more seconds a token
+        (
+            {"pro": 0.1, "redux": 0.1, "seconds": 0.50, "base_seconds": 0.10},
+            {"pro": 0.1, "redux": 0.1, "seconds": 0.45, "base_seconds": 0.05},
+        ),
     ],
 )
 def test_ties_break_by_each_level_of_the_rule(first: dict[str, Any], second: dict[str, Any]) -> None:
@@ -163,6 +169,28 @@ def test_a_failed_baseline_leaves_all_unscored_but_failures_failed() -> None:
     statuses = {lane.record.lane: lane.record.status for lane in ranking.lanes}
     assert statuses == {"baseline": "failed", "a": "unscored", "b": "failed"}
     assert "the baseline failed (no GPU)" in ranking.lanes[1].record.reason
+
+
+@pytest.mark.parametrize("seconds", [None, float("nan")])
+def test_a_baseline_without_a_speed_leaves_all_unscored(seconds: float | None) -> None:
+    other = make_record("b")
+    assert other.speed is not None
+    other.speed.device = "NVIDIA H100"
+    ranking = rank_lanes([make_record("baseline", seconds=seconds), make_record("a"), other], WEIGHTS)
+    assert [lane.record.status for lane in ranking.lanes] == ["unscored"] * 3
+    assert all(lane.score is None and lane.rank is None for lane in ranking.lanes)
+    assert "the baseline has no seconds per token" in ranking.lanes[1].record.reason
+
+
+def test_a_lane_timed_against_another_base_model_is_refused() -> None:
+    base, same, other = BASE.model_copy(deep=True), make_record("same"), make_record("other")
+    for record, size in ((base, 2_558), (same, 2_558), (other, 5_000)):
+        assert record.speed is not None
+        record.speed.baseline_cost = ModelCost(weight_bytes_per_step=size, kernels={"linear: BF16": 210})
+    ranking = rank_lanes([base, same, other], WEIGHTS)
+    assert order(ranking) == ["baseline", "same", "other"]
+    assert ranking.lanes[1].rank == 1 and ranking.lanes[2].rank is None
+    assert "baseline model's bytes a step: 5000, the baseline's 2558" in ranking.lanes[2].record.reason
 
 
 def test_a_benchmark_that_the_baseline_lacks_is_left_out_for_all_and_noted() -> None:
@@ -230,7 +258,9 @@ def test_the_drift_leaves_out_what_is_refused() -> None:
 
 def test_a_contaminated_lane_is_ranked_with_a_warning() -> None:
     ranking = rank(make_record("a", contamination={"kmmlu_pro": 3, "ko_longrag": 1, "kmmlu_redux": 0}))
-    assert ranking.lanes[1].rank == 1
+    assert ranking.lanes[1].rank == 1 and ranking.lanes[1].record.is_contaminated
+    assert not make_record("b", contamination={"kmmlu_pro": 0}).is_contaminated
+    assert not make_record("c", contamination=None).is_contaminated
     assert any(
         note.startswith(
             "a is contaminated: its training or calibration text holds 3 items of kmmlu_pro, 1 item of "

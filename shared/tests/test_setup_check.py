@@ -249,6 +249,17 @@ def test_the_whole_report(tmp_path: Path, lanes_folder: Path, listener: int) -> 
     assert all(line.remedy for line in lines if line.level != "ok")
 
 
+def test_the_report_tells_of_the_judge(tmp_path: Path, lanes_folder: Path, listener: int) -> None:
+    shutil.copytree(lanes_folder, tmp_path / "lanes")
+    path = tmp_path / "lanes" / "experiment.demo.yaml"
+    judge = f"evaluation: {{judge: {{url: 'http://127.0.0.1:{listener}/v1', model: m}}, "
+    path.write_text(path.read_text(encoding="utf-8").replace("evaluation: {", judge), encoding="utf-8")
+    for environment, level in (({}, "warning"), ({"LANEKIT_JUDGE_API_KEY": "sk-secret"}, "ok")):
+        (line,) = [x for x in check_setup(path, tmp_path, environment) if x.subject == "judge"]
+        assert line.level == level and f"127.0.0.1:{listener} reachable" in line.found
+        assert "sk-secret" not in f"{line.found}{line.remedy}"
+
+
 def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     script = find_project_root() / "scripts" / "00_setup_check.py"
     command = [sys.executable, str(script), *arguments]

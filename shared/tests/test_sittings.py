@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lanekit.results import LaneRecord, SpeedResult
+from lanekit.results import LaneRecord, ModelCost, SpeedResult
 from lanekit.sittings import describe_drift, find_mismatch, list_conditions, measure_drift
 
 
@@ -18,6 +18,7 @@ def make_speed(**fields: Any) -> SpeedResult:
         "gpu": {"driver": "550.1", "power_limit_w": "72.00", "sm_clock_mhz_after": "1900"},
         "engine_arguments": {"max_model_len": 8192, "enforce_eager": False},
         "versions": {"vllm": "0.14.1", "torch": "2.9.1", "trl": "0.1"},
+        "baseline_cost": ModelCost(weight_bytes_per_step=8, kernels={"linear: BF16": 6}, roofline_ratio=0.5),
     }  # fmt: skip
     return SpeedResult(**values | fields)
 
@@ -49,6 +50,11 @@ def test_equal_conditions_compare_across_sittings() -> None:
         (
             {"engine_arguments": {"max_model_len": 8192, "enforce_eager": True}},
             "enforce_eager: True, the baseline's False",
+        ),
+        (
+            {"baseline_cost": ModelCost(weight_bytes_per_step=9, kernels={"linear: BF16": 7})},
+            "baseline model's bytes a step: 9, the baseline's 8; "
+            "baseline model's kernels: linear: BF16: 7, the baseline's linear: BF16: 6",
         ),
         ({"engine_arguments": {"max_model_len": 8192}}, "enforce_eager: not known, the baseline's False"),
         (

@@ -50,7 +50,7 @@ def write_conversations(suite: Path, n_items: int) -> None:
     rows = [
         {
             "question_id": 100 + i,
-            "category": ("math", "writing")[i % 2],
+            "category": ("writing", "math")[i % 2],
             "turns": [f"{i}번 마을은?", f"{i}번 마을의 강은?"],
             "reference": [f"{i}번", None] if i % 2 else None,
         }
@@ -65,6 +65,6 @@ def write_answers(folder: Path, n_items: int, answer: Callable[[int, int], str] 
     for i in range(n_items):
         for turn in (1, 2):
             text = answer(i, turn) if answer else f"{i}번 {KOREAN_ANSWER} {turn}"
-            rows.append(answer_row(i, turn, str(100 + i), text, ("math", "writing")[i % 2]))
+            rows.append(answer_row(i, turn, str(100 + i), text, ("writing", "math")[i % 2]))
     other = {**answer_row(0, 1, "q1", "A"), "benchmark": "kmmlu_pro", "value": 1.0, "exact": True}
     write_items(folder / ITEMS_FILE, [other, *rows])

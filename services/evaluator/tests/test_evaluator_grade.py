@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -99,7 +100,7 @@ def test_parts_of_a_document_benchmark(grade: Any, benchmarks: dict[str, Benchma
     )
     assert (result.value, result.exact_match) == (3 / 5, 3 / 5)
     assert (result.n_items, result.n_unparsed, result.n_cut, result.n_gold_lost) == (5, 1, 3, 1)
-    assert result.note == "3 of 5 contexts were cut, 1 lost the gold answer"
+    assert result.note == "3 of 5 contexts were cut, at least 1 lost the gold answer"
     assert {name: (part.n_items, part.value) for name, part in result.parts.items()} == {
         "answerable": (3, 2 / 3),
         "unanswerable": (2, 1 / 2),
@@ -115,12 +116,25 @@ def test_a_choice_benchmark_has_no_parts(grade: Any, benchmarks: dict[str, Bench
     assert (result.version, result.metric) == (benchmarks["kmmlu_pro"].version, "accuracy")
 
 
+def test_unparsed_replies_cut_at_the_limit_are_told(grade: Any, benchmarks: dict[str, Benchmark]) -> None:
+    cases = [("정답: B", False), ("모름", True), ("이 문제는", False), ("이 문제에서", False)]
+    rows = [replace(grade("kmmlu_pro", choice_row(1), text), finished=finished) for text, finished in cases]
+    result = summarize_benchmark(benchmarks["kmmlu_pro"], rows)
+    assert result.note == "2 of 3 unparsed replies were cut at max_new_tokens"
+    assert summarize_benchmark(benchmarks["kmmlu_pro"], rows[:2]).note == ""
+
+
+def test_the_items_options_help_to_read_the_reply(grade: Any) -> None:
+    assert grade("kmmlu_pro", choice_row(1), "정답: B 배").parsed == "B"
+    assert grade("kmmlu_pro", choice_row(1), "정답: B 감").parsed is None
+
+
 def test_a_smaller_budget_than_the_benchmarks_is_told(grade: Any, benchmarks: dict[str, Benchmark]) -> None:
     benchmark = benchmarks["ko_longrag"]
     rows = [grade("ko_longrag", document_row(1), "", Cut(90, 40, answer_lost=True))]
     told = "; max_model_len had room for 976 of the 3072 prompt tokens"
     assert summarize_benchmark(benchmark, rows, room=976).note.endswith(told)
     for result in (summarize_benchmark(benchmark, rows, room=3072), summarize_benchmark(benchmark, rows)):
-        assert result.note == "1 of 1 contexts were cut, 1 lost the gold answer"
+        assert result.note == "1 of 1 contexts were cut, at least 1 lost the gold answer"
     whole = [grade("ko_longrag", document_row(1), "")]
     assert summarize_benchmark(benchmark, whole, room=976).note == ""

@@ -103,7 +103,7 @@ def test_both_turns_are_judged(make_spec: MakeSpec, place: Place) -> None:
     assert 2 <= endpoint.most_at_once <= 4
     sent = endpoint.requests[0]
     assert {name: sent[name] for name in sent if name != "messages"} == {
-        "model": "small-judge", "temperature": 0.0, "max_tokens": 1024, "top_k": 1,
+        "model": "small-judge", "temperature": 0.0, "max_tokens": 2048, "top_k": 1,
     }  # fmt: skip
     with_reference = ["correct solution" in body["messages"][1]["content"] for body in endpoint.requests]
     assert sum(with_reference) == N_ITEMS // 2  # the first turns of the odd items
@@ -298,6 +298,23 @@ def test_a_few_replies_without_a_rating(make_spec: MakeSpec, place: Place) -> No
         assert items[3]["note"] == "[no rating] I cannot grade this."
         again = judge_all(spec, place)
         assert (again["report"]["requests"], again["result"].n_unparsed) == (1, 0)
+
+
+def test_a_kept_judgement_must_still_be_a_rating(make_spec: MakeSpec, place: Place) -> None:
+    """One that an earlier release took from a judge's cut reasoning is asked anew."""
+    with serve() as endpoint:
+        spec = make_spec(endpoint)
+        judge_all(spec, place)
+        kept = sorted(place["cache"].glob("judge/*/*.json"))
+        assert len(kept) == N_TURNS
+        for path, changes in zip(
+            kept[:2],
+            ({"text": "<think>Rating: [[5]]"}, {"text": "[[5]]\nso", "finish_reason": "length"}),
+            strict=True,
+        ):
+            path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        again = judge_all(spec, place)["report"]
+    assert (again["requests"], again["cached"]) == (2, N_TURNS - 2)
 
 
 def test_a_judge_that_does_not_rate_is_stopped_early(make_spec: MakeSpec, place: Place) -> None:

@@ -101,12 +101,46 @@ RATINGS: list[tuple[str, float | None]] = [
     ("Rating: [[rating]]", None),
     ("", None),
     ("Rating: [[", None),
+    ("Rating: [[8]]\n\n(The format asked for was Rating: [[5]].)", 8),
+    ("Rating: [[8]]\n\n(The format was [[5]]", 8),
+    ("Rating: [[8]]\nThe format was Rating: [[5]], as asked.", None),
+    ("Rating: [[4]] (of 10)", None),
+    ("(Rating: [[4]])", None),
+    ("<think>as in Rating: [[5]]\nGood.", None),
+    ("<think>\nRating: [[5]]\n</think>", None),
+    ("<think>\nRating: [[5]]\n</think>\n\nRating: [[7]].", 7),
 ]
 
 
 @pytest.mark.parametrize(("words", "rating"), RATINGS)
 def test_read_rating(benchmarks: dict[str, Benchmark], words: str, rating: float | None) -> None:
     assert read_rating(judge_rubric(benchmarks), words) == rating
+
+
+@pytest.mark.parametrize(
+    ("words", "rating"),
+    [
+        ("Good.\nRating: [[7]]", 7),
+        ("Good.\n**Rating: [[7]]**\n", 7),
+        ("They ask for\nRating: [[5]]\nso I look at the reply, which", None),
+        ("Rating: [[7]]\n\n(The form was", None),
+        ("<think>They ask for\nRating: [[5]]", None),
+    ],
+)
+def test_words_cut_off_rate_where_they_end_with_a_rating(
+    benchmarks: dict[str, Benchmark], words: str, rating: float | None
+) -> None:
+    assert read_rating(judge_rubric(benchmarks), words, "length") == rating
+
+
+def test_the_rubrics_own_example_is_no_rating(benchmarks: dict[str, Benchmark]) -> None:
+    """A judge that quotes what it was asked for has not rated."""
+    rubric = judge_rubric(benchmarks)
+    item = make_item(references=("참고", "참고"))
+    for shown in (item, make_item(task="writing")):
+        for turn in (1, 2):
+            for line in render_messages(rubric, shown, ["가", "나"], turn)[1]["content"].splitlines():
+                assert read_rating(rubric, line) is None
 
 
 def make_item(identity: str = "101", references: tuple[str, str] = ("", ""), task: str = "math") -> ChatItem:
@@ -133,6 +167,11 @@ def test_a_turn_is_shown_in_its_form(benchmarks: dict[str, Benchmark]) -> None:
         assert "correct solution" in shown
         hidden = render_messages(rubric, make_item(references=references), sly, 3 - turn)[1]["content"]
         assert "correct solution" not in hidden
+    other = make_item(references=("참고 하나", "참고 둘"), task="writing")
+    for turn in (1, 2):  # as the published code: a reference in three categories alone
+        assert "참고" not in render_messages(rubric, other, sly, turn)[1]["content"]
+    always = rubric.model_copy(update={"reference_categories": ()})
+    assert "참고 하나" in render_messages(always, other, sly, 1)[1]["content"]
     everything = [m["content"] for t in (1, 2) for m in render_messages(rubric, item, ["가", "나"], t)]
     assert not any("{" in text for text in everything)
 
@@ -192,6 +231,19 @@ def test_summary(benchmarks: dict[str, Benchmark]) -> None:
     assert parts == {"turn 1": (2, 0.55), "turn 2": (2, 0.55), "math": (1, 0.7), "writing": (1, 0.4)}
     nothing = judge(benchmarks["komt_bench"], [("?", "?")], ["math"])
     assert (nothing.value, nothing.n_unparsed, nothing.parts) == (None, 1, {})
+
+
+def test_answers_cut_at_the_limit_are_told(benchmarks: dict[str, Benchmark]) -> None:
+    benchmark = benchmarks["komt_bench"]
+    assert benchmark.rubric
+    ends = {1: {"finished": False}, 2: {"finished": False, "note": "not asked: too long"}}
+    rows = [{**answer_row(0, turn, "0", "한국어 답"), **ends[turn]} for turn in (1, 2)]
+    questions = pair_answers(benchmark.rubric, [make_item("0")], rows, Path("items.parquet"))
+    cases = (("[[5]]", ""), ("?", "1 of 1 items are left out: the judge gave no rating; "))
+    for words, before in cases:
+        verdicts = [grade_answer(benchmark.rubric, question, words) for question in questions]
+        note = summarize_verdicts(benchmark, verdicts, "a judge").note
+        assert note == f"{before}1 of 2 answers were cut at max_new_tokens"
 
 
 def test_answers_of_another_set_are_refused(benchmarks: dict[str, Benchmark]) -> None:

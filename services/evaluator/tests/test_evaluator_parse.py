@@ -85,6 +85,56 @@ def test_a_broken_models_reply_is_read_in_time(reply: str) -> None:
     assert time.perf_counter() - started < 2
 
 
+LETTERS = ("A", "B", "C", "A, B")
+NAMES = ("B형 간염", "D", "서울", "C형 간염")
+
+
+@pytest.mark.parametrize(
+    ("reply", "options", "expected", "without"),
+    [
+        ("정답: D. A, B", LETTERS, "D", None),
+        ("정답: D (A, B 모두)", LETTERS, "D", None),
+        ("정답: D (A, B 모두)입니다.", LETTERS, "D", None),
+        ("D. A, B", LETTERS, "D", None),
+        ("정답: C. D", ("가", "나", "D", "라"), "C", None),
+        ("정답:A.B형 간염", NAMES, "A", None),
+        ("정답: C 서울", NAMES, "C", None),
+        ("정답: **C** 서울입니다.", NAMES, "C", None),
+        ("정답: B. D\n\nA는 마을이다.", NAMES, "B", None),
+        ("정답: D. C형 간염, A. B형 간염", NAMES, None, None),
+        ("정답: A: 3, B: 5", ("3", "5", "7", "9"), None, None),
+        ("정답: A, B", ("B", "A", "C", "D"), None, None),
+        ("정답: A B", ("B", "A", "C", "D"), None, None),
+        ("정답: C 서울이 아닙니다", NAMES, None, None),
+        ("정답: C 부산", NAMES, None, None),
+        ("정답: C 서울숲", NAMES, None, None),
+        ("A dog is an animal.", ("dog", "cat", "cow", "hen"), None, None),
+        ("정답: E. 귤", (*NAMES, "귤")[:4], None, None),
+    ],
+)
+def test_the_options_own_text_follows(
+    reply: str, options: tuple[str, ...], expected: str | None, without: str | None
+) -> None:
+    """Letters in an option's text are no second answer; without the options they cannot be told from one."""
+    assert parse_choice(reply, 4, options) == expected
+    assert parse_choice(reply, 4) == without
+
+
+def test_many_statements_are_read_in_time() -> None:
+    started = time.perf_counter()
+    for piece in (
+        "정답 A는 ",
+        "정답은 다음과 같습니다: A\n",
+        "옳은 것은 A입니다. ",
+        "정답은 A가 아니라 ",
+        "정답: A: 3, ",
+    ):
+        parse_choice(piece * 5_000, 4, ("3", "나", "다", "라"))
+    assert parse_choice("정답: A\n" + "정답 B는 " * 9_000, 4) is None
+    assert parse_choice("정답 A는 " * 9_000 + "정답: B", 4) == "B"
+    assert time.perf_counter() - started < 4
+
+
 def test_open_reasoning_holds_no_answer() -> None:
     assert parse_choice("정답: A", 4, thinking_opened=True) is None
     assert parse_choice("A인가?\n정답: A\n</think>\n\n정답: B", 4, thinking_opened=True) == "B"

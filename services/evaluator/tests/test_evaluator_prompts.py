@@ -188,6 +188,29 @@ def test_cut_knows_that_the_answer_stayed(benchmarks: dict[str, Benchmark]) -> N
         assert not cut.answer_lost
 
 
+@pytest.mark.parametrize(
+    ("said", "answer", "lost"),
+    [
+        ("12번 마을. ", "2", True),
+        ("2.5 마을. ", "2", True),
+        ("제2번 마을. ", "2", False),
+        ("carbon 마을. ", "Car", True),
+        ("카car는 마을. ", "Car", False),
+        ("1,500원 마을. ", "500원", True),
+        ("500 원 마을. ", "500원", False),
+        ("작은강 마을. ", "강 마을", False),
+    ],
+)
+def test_a_numbers_part_is_no_mention_of_the_answer(
+    benchmarks: dict[str, Benchmark], said: str, answer: str, lost: bool
+) -> None:
+    benchmark = benchmarks["ko_longrag"].model_copy(update={"max_prompt_tokens": 200})
+    item = parse_document(benchmarks, context=said * 40 + f"끝에 {answer}", answer=answer)
+    cut = render(benchmark, item, 1000).cut
+    assert cut is not None
+    assert cut.answer_lost == lost
+
+
 def test_the_engines_room_is_a_budget_too(benchmarks: dict[str, Benchmark]) -> None:
     item = parse_document(benchmarks, sentences=40)
     assert len(render(benchmarks["ko_longrag"], item, 150).token_ids) == 150

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from evaluator.devices import query_gpu
+from evaluator.engines.kernels import count_kernels
 from evaluator.engines.vllm_engine import DTYPE_BITS as ENGINE_DTYPE_BITS
 from evaluator.gpu_state import (
     FACTS,
@@ -100,6 +102,25 @@ def test_the_ratio_by_hand() -> None:
     assert measure_ratio(2_400_000_000, find_bandwidth("NVIDIA L4"), 0.010) == pytest.approx(0.8)
     assert measure_ratio(1, find_bandwidth("NVIDIA L4000"), 0.010) is None
     assert measure_ratio(1, 3e11, None) is None
+
+
+def test_the_kernel_of_an_fp8_layer_is_named() -> None:
+    """vLLM's FP8 W8A8 scheme has no `kernel`: its operator chooses a backend, on CUDA alone."""
+
+    class Fp8LinearOp:
+        preferred_backend = "cutlass"
+
+    class CompressedTensorsW8A8Fp8:
+        fp8_linear = Fp8LinearOp()
+
+    class CompressedTensorsLinearMethod:
+        pass
+
+    model = torch.nn.ModuleDict({"q_proj": torch.nn.Linear(2, 2), "act": torch.nn.ReLU()})
+    model["q_proj"].quant_method = CompressedTensorsLinearMethod()
+    model["q_proj"].scheme = CompressedTensorsW8A8Fp8()
+    name = "q_proj: CompressedTensorsLinearMethod/CompressedTensorsW8A8Fp8/Fp8LinearOp:cutlass"
+    assert count_kernels(model) == {name: 1}
 
 
 def test_names_tell_like_cards_apart() -> None:

@@ -15,7 +15,13 @@ from evaluator.chat import ChatTokenizer, read_eos_ids
 from evaluator.engines import load_engine
 from evaluator.engines.base import Generation
 from evaluator.free_running import make_free_form, share_items
-from evaluator.residents import check_memory, explain_failure, fit_engine
+from evaluator.residents import (
+    check_free_memory,
+    check_memory,
+    explain_dead_engine,
+    explain_failure,
+    fit_engine,
+)
 from evaluator.speed import (
     Form,
     Request,
@@ -287,6 +293,10 @@ def test_a_gpus_sitting_by_hand(spec: MeasureSpeedParams) -> None:
     assert result.bandwidth_bytes_per_s == 3e11
     assert result.gpu["sm_clock_mhz_before"] == "2000" and result.gpu["sm_clock_mhz_after"] == "1990"
     assert len(measure_speed.list_notes(result)) == 1
+    assert result.warnings == []
+    sitting.states[1]["sm_clock_mhz"] = "1500"
+    (warning,) = measure_speed.summarize_sitting(spec, forms, sitting).warnings
+    assert "the SM clock fell from 2000 to 1500 MHz" in warning
 
 
 def test_quantized_layers_are_named_and_counted_as_they_lie_in_memory(
@@ -348,6 +358,26 @@ def test_models_larger_than_the_gpu_are_refused(spec: MeasureSpeedParams, tiny_m
     with pytest.raises(InputError, match=r"its weights take 0\.0 GiB.*of NVIDIA L4") as caught:
         check_memory([tiny_model], params, {"memory_total_mib": "1", "name": "NVIDIA L4"})
     assert "speed.batch_sizes" in caught.value.remedy
+
+
+def test_an_engine_waits_for_free_memory() -> None:
+    """Too little free memory may be free again later: the job can be tried anew."""
+    check_free_memory(0.45, "81559, 36702")
+    with pytest.raises(TransientError, match=r"takes 35\.8 GiB \(45%\) .* 79\.6 GiB, and 35\.8 GiB are free"):
+        check_free_memory(0.45, "81559, 36701")
+    for untold in ("", "[N/A], [N/A]", "81559"):
+        check_free_memory(0.9, untold)
+
+
+def test_an_engine_that_dies_is_explained(spec: MeasureSpeedParams) -> None:
+    class EngineDeadError(Exception):
+        """vLLM's, by name."""
+
+    fault = pytest.raises(TransientError, match="engine died while it generated: out of memory")
+    with fault, explain_failure(spec.engine, 2), explain_dead_engine():
+        raise EngineDeadError("out of memory")
+    with pytest.raises(ZeroDivisionError), explain_dead_engine():
+        raise ZeroDivisionError
 
 
 def test_memory_that_runs_out_is_explained(spec: MeasureSpeedParams) -> None:

@@ -59,6 +59,7 @@ def make_record() -> Callable[..., LaneRecord]:
         defaults = {
             "title": f"Title of {lane}", "group": "Quantization", "size_bytes": 971_000_000,
             "stage_seconds": {"gptq": 12.25, "evaluate": 30.5}, "benchmarks": benchmarks, "speed": speed,
+            "contamination": {},
         }  # fmt: skip
         return LaneRecord(lane=lane, **{**defaults, **fields})
 

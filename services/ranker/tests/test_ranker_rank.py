@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -156,6 +157,29 @@ def test_a_lane_that_was_asked_another_item_is_not_ranked(rich_run: Run, tmp_pat
         assert expected in row["reason"]
 
 
+@pytest.mark.parametrize(("column", "stops"), [("question", True), ("gold", True), ("response", False)])
+def test_another_question_under_the_same_id_is_another_item(
+    rich_run: Run, tmp_path: Path, column: str, stops: bool
+) -> None:
+    path = tmp_path / "lane03_w8" / "evaluate" / "items.parquet"
+    rows = pq.read_table(path).to_pylist()
+    rows[0][column] = "다른 것"
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
+    out = rank(*swap(rich_run, tmp_path / "out"), weights=dict.fromkeys(RICH, 0.25), resamples=200)
+    row = read_rows(out)["lane03_w8"]
+    assert (row["status"], bool(row["kmmlu_pro_p"])) == (("incomplete", False) if stops else ("ok", True))
+    expected = "kmmlu_pro: 1 item with another question or gold answer: kmmlu_pro-000 (0)"
+    assert (expected in row["reason"]) == stops
+
+
+def test_a_judges_references_are_not_asked(rich_run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "lane03_w8" / "judge" / "items.parquet"
+    rows = [row | {"gold": "a reference"} for row in pq.read_table(path).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
+    out = rank(*swap(rich_run, tmp_path / "out"), weights=dict.fromkeys(RICH, 0.25), resamples=200)
+    assert read_rows(out)["lane03_w8"]["komt_bench_p"]
+
+
 def test_items_that_the_judge_gave_no_rating_are_left_out_alone(rich_run: Run, tmp_path: Path) -> None:
     records, _ = rich_run
     path = tmp_path / "lane01_w4" / "judge" / "items.parquet"
@@ -181,6 +205,10 @@ def test_a_contaminated_lane_is_ranked_and_labelled_everywhere(rich_run: Run, tm
     assert warning in markdown[: markdown.index("| rank")] and warning in page
     row = next(line for line in markdown.splitlines() if "`lane05_sft`" in line)
     assert "⚠ contaminated" in row and markdown.count("⚠ contaminated") == 1
+    rows = [line for line in markdown.splitlines() if line.startswith("|") and "lane05_sft" in line]
+    assert len(rows) > 8 and all("`lane05_sft` ⚠ |" in " ".join(line.split()) for line in rows)
+    cells = re.findall(r"<code>lane05_(?:<wbr>)?sft</code>(.{0,30})", page)
+    assert len(cells) > 8 and all(after.startswith(' <span title="contaminated">⚠') for after in cells)
     assert "⚠ contaminated" in page and "⚠ lane05_sft" in page  # the badge, the chart
     assert read_rows(out)["lane05_sft"]["contamination"] == "kmmlu_pro:3"
     assert read_rows(out)["lane05_sft"]["rank"]
@@ -205,10 +233,50 @@ def test_values_that_are_no_numbers_do_not_stop_the_ranking(
     assert not any(word in text for word in ("NaN", "Infinity"))
 
 
+def test_lanes_whose_contamination_is_not_known_are_noted_once(
+    make_record: Callable[..., LaneRecord], tmp_path: Path
+) -> None:
+    records = [make_record("baseline", contamination=None), make_record("clean")]
+    records += [make_record(name, contamination=None) for name in ("own1", "own2")]
+    out = rank(records, tmp_path)
+    text = (out / "summary.md").read_text(encoding="utf-8")
+    note = "- Not known whether benchmark items stand in the training or calibration text: own1, own2."
+    assert text.count(note) == 1 and text.index(note) < text.index("| rank")
+    rows = read_rows(out)
+    assert [rows[n]["contamination"] for n in ("clean", "own1")] == ["", "unknown"]
+
+
+def test_a_doubtful_speed_is_warned_of_first(make_record: Callable[..., LaneRecord], tmp_path: Path) -> None:
+    records = [make_record(name, device="NVIDIA L4") for name in ("baseline", "calm", "hot")]
+    assert records[2].speed
+    records[2].speed.warnings = ["the GPU was held back after the timed repeats: x", "the SM clock fell"]
+    out = rank(records, tmp_path)
+    markdown, page = ((out / f"summary.{kind}").read_text(encoding="utf-8") for kind in ("md", "html"))
+    warning = (
+        "The speed of hot is doubtful: the GPU was held back after the timed repeats: x; the SM clock fell."
+    )
+    assert warning in markdown[: markdown.index("| rank")] and page.count("is doubtful") == 1
+    assert page.index("Read this first") < page.index(warning)
+
+
+def test_a_benchmark_without_a_weight_moves_no_column(
+    make_record: Callable[..., LaneRecord], tmp_path: Path
+) -> None:
+    heads = []
+    for name in ("without", "with"):
+        lane = make_record("lane")
+        if name == "with":
+            lane.benchmarks["a_new_one"] = lane.benchmarks["kmmlu_pro"]
+        out = rank([make_record("baseline"), lane], tmp_path / name)
+        heads.append((out / "summary.csv").read_text(encoding="utf-8").splitlines()[0].split(","))
+    assert heads[1][: len(heads[0])] == heads[0]
+    assert heads[1][len(heads[0])] == "a_new_one"
+
+
 @pytest.mark.parametrize(
     ("column", "expected"), [("value", "lacks the column value"), ("", "there is no such")]
 )
-def test_a_malformed_file_of_items_is_named(
+def test_a_lane_with_a_malformed_file_of_items_is_ranked_without(
     rich_run: Run, tmp_path: Path, column: str, expected: str
 ) -> None:
     path = tmp_path / "lane03_w8" / "evaluate" / "items.parquet"
@@ -216,9 +284,14 @@ def test_a_malformed_file_of_items_is_named(
     path.unlink()
     if column:
         pq.write_table(table.drop_columns([column]), path)
-    with pytest.raises(InputError, match=f"items.parquet: {expected}") as caught:
-        rank(*swap(rich_run, tmp_path / "out"))
-    assert caught.value.remedy
+    out = rank(*swap(rich_run, tmp_path / "out"), weights=dict.fromkeys(RICH, 0.25), resamples=200)
+    rows = read_rows(out)
+    assert rows["lane03_w8"]["rank"] and not rows["lane03_w8"]["score_low"] and rows["lane01_w4"]["score_low"]
+    assert not (out / "lanes" / "lane03_w8" / "items.parquet").exists()
+    text = (out / "summary.md").read_text(encoding="utf-8")
+    assert f"- The per-item outputs of lane03_w8 are not used: items.parquet: {expected}" in text
+    assert "No per-item outputs, so no interval, test or tie: lane03_w8." in text
+    assert str(tmp_path) not in text
 
 
 def test_metrics_hold_the_record_and_its_score(records: list[LaneRecord], tmp_path: Path) -> None:

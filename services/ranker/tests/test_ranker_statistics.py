@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import resource
 import time
 from collections.abc import Callable
@@ -11,13 +12,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lanekit.results import BenchmarkResult, LaneRecord, Ranking
+from lanekit.results import BenchmarkResult, LaneRecord, RankedLane, Ranking
 from lanekit.scoring import rank_lanes
 from ranker.front import find_front
 from ranker.items import ItemValues, LaneItems
-from ranker.resampling import find_interval, make_rng, resample_gains, resample_means
+from ranker.notes import split_notes
+from ranker.plots import find_tied_runs
+from ranker.resampling import draw_gains, find_interval, make_rng, resample_means
 from ranker.significance import MCNEMAR, SIGN_FLIP, adjust_holm, compare_pairs
-from ranker.statistics import Resampling, add_statistics
+from ranker.statistics import Resampling, add_statistics, find_ties
 
 QUICK = Resampling(resamples=2000)
 Values = dict[str, dict[str, list[float]]]  # lane: benchmark: values
@@ -48,7 +51,8 @@ def compute_statistics(
 
 
 def make_items(values: list[float]) -> ItemValues:
-    return ItemValues(tuple((f"id{i}", i) for i in range(len(values))), np.array(values, dtype=float))
+    keys = tuple((f"id{i}", i) for i in range(len(values)))
+    return ItemValues(keys, np.array(values, dtype=float), tuple("same" for _ in keys))
 
 
 def draw_right(n_items: int, share: float, seed: int) -> list[float]:
@@ -101,12 +105,45 @@ def test_ratios_over_zero_give_no_interval() -> None:
     assert find_interval(np.array([]), 0.95) is None
 
 
-def test_gains_come_from_repeats_drawn_in_pairs() -> None:
+def test_gains_have_the_spread_of_repeats_in_pairs() -> None:
     base = [0.10, 0.12, 0.11]
-    gains = resample_gains([x / 2 for x in base], base, 500, make_rng(42, "pairs"))
+    gains = draw_gains([x / 2 for x in base], base, 500, make_rng(42, "pairs"))
     assert gains == pytest.approx(0.5)  # the same repeats of both: the ratio never moves
-    alone = resample_gains([0.05, 0.05, 0.05], base, 500, make_rng(42, "pairs"))
-    assert alone.min() == pytest.approx(1 - 0.05 / 0.10) and alone.max() == pytest.approx(1 - 0.05 / 0.12)
+    alone = draw_gains([0.05, 0.05, 0.05], base, 40_000, make_rng(42, "pairs"))
+    assert alone is not None
+    error = np.log(base).std(ddof=1) * (np.pi / 2 / 3) ** 0.5
+    ends = 1 - np.exp(np.log(0.05 / 0.11) + error * stats.t(2).ppf([0.975, 0.025]))
+    found = find_interval(alone, 0.95)
+    assert found and (found.low, found.high) == pytest.approx(tuple(ends), abs=0.01)
+    wild = draw_gains([1e-9, 1.0, 1e9], [1.0, 1.0, 1.0], 5000, make_rng(42, "wild"))
+    assert wild is not None and np.isfinite(wild).all()
+
+
+def test_one_repeat_tells_nothing_of_the_spread() -> None:
+    assert draw_gains([0.05], [0.1], 100, make_rng(1, "x")) is None
+    assert draw_gains([0.05, 0.05], [0.1], 100, make_rng(1, "x")) is None
+
+
+@pytest.mark.parametrize("repeats", [3, 5, 7])
+def test_a_gains_interval_holds_the_truth_at_few_repeats(repeats: int) -> None:
+    """Two measurements of one model, 3 % noise: each holds the true gain, and they are not told apart."""
+    held, told, runs = 0, 0, 300
+    for run in range(runs):
+        noise = np.random.default_rng([run, repeats])
+        gains = []
+        for name in ("one", "other"):
+            seconds, base = np.exp(0.03 * noise.standard_normal((2, repeats))) * [[0.07], [0.1]]
+            drawn = draw_gains(seconds.tolist(), base.tolist(), 1000, make_rng(run, name))
+            assert drawn is not None
+            gains.append(drawn)
+            interval = find_interval(drawn, 0.95)
+            assert interval is not None
+            held += interval.low <= 0.3 <= interval.high
+        apart = find_interval(gains[0] - gains[1], 0.95)
+        assert apart is not None
+        told += not apart.low <= 0 <= apart.high
+    assert 0.92 <= held / (2 * runs) <= 0.99
+    assert told / runs <= 0.06
 
 
 def test_mcnemar_by_hand() -> None:
@@ -233,6 +270,94 @@ def test_lanes_are_tied_where_nothing_between_them_can_be_told_apart(
     }  # fmt: skip
     assert {x.record.lane for x in ranking.lanes if x.on_front} == {"twin1", "twin2"}  # equal: on it together
     assert any(note.startswith("Two lanes are not told apart (≈) where the 95 %") for note in ranking.notes)
+
+
+def test_ties_are_mutual_runs_even_where_being_alike_is_not_transitive() -> None:
+    lanes = [RankedLane(rank=n, record=LaneRecord(lane=name)) for n, name in enumerate("ABCD", start=1)]
+    ranking = Ranking(experiment="", lanes=lanes, weights_used={}, notes=[])
+    noise = np.random.default_rng(3)
+    shared = 0.001 * noise.standard_normal(4000)
+    scores = {  # A and D are alike, A and C are, B and C are not
+        "A": 0.60 + 0.02 * noise.standard_normal(4000), "B": 0.595 + shared, "C": 0.585 + 0.9 * shared,
+        "D": 0.57 + 0.06 * noise.standard_normal(4000),
+    }  # fmt: skip
+    find_ties(ranking, scores, 0.95)
+    assert [lane.tied_with for lane in lanes] == [["B"], ["A"], ["D"], ["C"]]
+    assert find_tied_runs(lanes) == [(0, 1), (2, 3)]
+
+
+def test_a_lane_without_an_interval_does_not_part_those_around_it() -> None:
+    lanes = [RankedLane(rank=n, record=LaneRecord(lane=name)) for n, name in enumerate("AXB", start=1)]
+    ranking = Ranking(experiment="", lanes=lanes, weights_used={}, notes=[])
+    draws = np.random.default_rng(1).standard_normal(1000)
+    find_ties(ranking, {"A": 0.5 + draws, "B": 0.49 - draws}, 0.95)
+    assert [lane.tied_with for lane in lanes] == [["B"], [], ["A"]]
+
+
+def test_a_lane_timed_once_has_an_interval_of_quality_alone(make_record: Callable[..., LaneRecord]) -> None:
+    right = {"a": draw_right(200, 0.5, 1), "b": draw_right(200, 0.6, 2)}
+    values = dict.fromkeys(("baseline", "once", "thrice"), right)
+    ranking = compute_statistics(make_record, values, {"once": [0.05], "thrice": [0.05] * 3})
+    by_name = {lane.record.lane: lane for lane in ranking.lanes}
+    once = by_name["once"]
+    assert once.rank and once.perf_norm_interval and once.score_interval is None and once.tied_with == []
+    assert by_name["thrice"].score_interval
+    assert "Timed once, so no interval of speed and score, and no tie: once." in ranking.notes
+
+
+def test_ratings_that_one_side_lacks_are_left_out_of_both_and_warned_of(
+    make_record: Callable[..., LaneRecord],
+) -> None:
+    base = [0.1] * 4 + np.random.default_rng(1).choice([0.2, 0.5, 0.8], 76).tolist()
+    lane = [math.nan] * 4 + base[4:]  # the very same answers, the four worst not rated
+    records, items = [], {}
+    for name, values in (("baseline", base), ("gaps", lane), ("same", base)):
+        result = BenchmarkResult(metric="judge", version=1, value=float(np.nanmean(values)), n_items=80)
+        records.append(make_record(name, benchmarks={"komt": result}))
+        items[name] = {"komt": make_items(values)}
+    ranking = rank_lanes(records, {"komt": 1.0})
+    add_statistics(ranking, items, 0.5, QUICK)
+    by_name = {x.record.lane: x for x in ranking.lanes}
+    found = by_name["gaps"].benchmark_statistics["komt"]
+    assert (found.difference, found.recovery, found.p_value) == (0.0, pytest.approx(1.0), 1.0)
+    assert (found.n_better, found.n_worse) == (0, 0)
+    for interval in (found.recovery_interval, by_name["gaps"].perf_norm_interval):
+        assert interval and interval.low == interval.high == pytest.approx(1.0)
+    assert by_name["gaps"].perf == pytest.approx(np.nanmean(lane))  # the value on record stays
+    (warning,) = [note for note in split_notes(ranking)[0] if "no rating" in note]
+    assert "Of the 80 items of komt other ones have no rating than the baseline's 0: gaps 4." in warning
+    assert "same" not in warning
+
+
+def test_a_benchmark_of_another_form_has_no_statistics(make_record: Callable[..., LaneRecord]) -> None:
+    right = draw_right(100, 0.5, 1)
+    records = []
+    for name, version in (("baseline", 1), ("fine", 1), ("newer", 2)):
+        result = BenchmarkResult(metric="accuracy", version=version, value=float(np.mean(right)), n_items=100)
+        records.append(make_record(name, benchmarks={"a": result}))
+    ranking = rank_lanes(records, {"a": 1.0})
+    add_statistics(ranking, {r.lane: {"a": make_items(right)} for r in records}, 0.5, QUICK)
+    by_name = {x.record.lane: x for x in ranking.lanes}
+    assert by_name["fine"].benchmark_statistics["a"].p_value == 1.0
+    assert by_name["newer"].benchmark_statistics == {} and by_name["newer"].rank is None
+    assert any("not compared: newer (a)." in note for note in ranking.notes)
+
+
+def test_a_contaminated_lane_takes_no_other_off_the_front(make_record: Callable[..., LaneRecord]) -> None:
+    values = {n: {"a": draw_right(100, 0.5, 1), "b": [1.0] * 50} for n in ("baseline", "honest")}
+    values["cheat"] = {"a": [1.0] * 100, "b": [1.0] * 50}
+    records, items = [], {}
+    for name, benchmarks in values.items():
+        results = {n: BenchmarkResult(metric="accuracy", version=1, value=float(np.mean(v)), n_items=len(v))
+                   for n, v in benchmarks.items()}  # fmt: skip
+        counts = {"a": 100} if name == "cheat" else {}
+        records.append(make_record(name, benchmarks=results, contamination=counts))
+        items[name] = {n: make_items(v) for n, v in benchmarks.items()}
+    ranking = rank_lanes(records, {"a": 0.5, "b": 0.5})
+    add_statistics(ranking, items, 0.5, QUICK)
+    on_front = {x.record.lane: x.on_front for x in ranking.lanes}
+    assert ranking.lanes[1].record.lane == "cheat"
+    assert (on_front["cheat"], on_front["honest"]) == (False, True)
 
 
 def test_lanes_whose_items_are_unknown_or_unlike_are_ranked_without_statistics(

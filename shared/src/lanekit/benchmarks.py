@@ -37,8 +37,9 @@ class Rubric(BaseModel):
     {reference_2} are filled literally.
 
     `first_turn` and `second_turn` are user messages; the `*_with_reference` ones serve items that have a
-    reference. `rating_pattern` has one group, the number, from `lowest` to `highest`. An answer that is not
-    Korean gets the square root of its rating, but for the items of `korean_exempt`.
+    reference, in the categories of `reference_categories` alone (empty: in all). `rating_pattern` has one
+    group, the number, from `lowest` to `highest`. An answer that is not Korean gets the square root of its
+    rating, but for the items of `korean_exempt`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +49,7 @@ class Rubric(BaseModel):
     first_turn_with_reference: str
     second_turn: str
     second_turn_with_reference: str
+    reference_categories: tuple[str, ...] = ()
     rating_pattern: str
     lowest: int = 1
     highest: int = 10

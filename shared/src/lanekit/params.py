@@ -206,7 +206,7 @@ class JudgeSettings(Parameters):
     model: str
     api_key_env: str = Field(default="LANEKIT_JUDGE_API_KEY", pattern=r"^LANEKIT_JUDGE_[A-Z0-9_]+$")
     temperature: NonNegativeFloat = 0.0
-    max_tokens: PositiveInt = 1024
+    max_tokens: PositiveInt = 2048
     concurrency: PositiveInt = 8
     retries: NonNegativeInt = 5
     timeout_s: PositiveFloat = 120.0

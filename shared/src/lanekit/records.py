@@ -17,7 +17,9 @@ from lanekit.results import BenchmarkResult, LaneRecord, SpeedResult
 from lanekit.schedule import RunState
 
 METRICS_NAME = "metrics.json"
-LANE_FILES = (METRICS_NAME, "items.parquet")  # of each lane in a ranking's artifact
+ITEMS_NAME = "items.parquet"
+UNREADABLE = "its record cannot be read"  # how the reason of such a lane begins
+LANE_FILES = (METRICS_NAME, ITEMS_NAME)  # of each lane in a ranking's artifact
 OWN_NAMES = ("manifest.json", "report.json", "README.md")  # of the artifact itself
 
 
@@ -76,12 +78,17 @@ def collect_record(plan: Plan, state: RunState, store: ResultReader, lane: str) 
     return record
 
 
-def count_contamination(plan: Plan, lane: LanePlan, store: ResultReader) -> dict[str, int]:
+def count_contamination(plan: Plan, lane: LanePlan, store: ResultReader) -> dict[str, int] | None:
     """Return, by benchmark, how many items stand in the text that a lane's stages read of the corpus.
+
+    Returns:
+        The counts; None where they are not known: a corpus's report cannot be read, or the lane has no
+        stages here and is not the baseline, so that it was made elsewhere.
 
     Raises:
         TransientError: the store could not be reached.
     """
+    is_known = bool(lane.stage_keys) or lane.name == BASELINE
     counts: dict[str, int] = {}
     for run in (plan.runs[key] for key in lane.stage_keys):
         corpus = run.inputs.get("corpus")
@@ -93,19 +100,24 @@ def count_contamination(plan: Plan, lane: LanePlan, store: ResultReader) -> dict
         except LanekitError as error:
             if error.transient:
                 raise
+            is_known = False
             continue
         except (OSError, ValueError, KeyError, TypeError):  # not made, or by another version of the code
+            is_known = False
             continue
         for name, count in found.items():
             counts[name] = max(counts.get(name, 0), int(count))
-    return {name: count for name, count in counts.items() if count}
+    counts = {name: count for name, count in counts.items() if count}
+    return counts if is_known or counts else None
 
 
 def read_records(results: Path) -> list[LaneRecord]:
     """Return the records of `baseline.json` and every `<lane>/metrics.json`, the baseline first.
 
+    A lane whose file is not a record has failed, with the reason.
+
     Raises:
-        InputError: there is none, or one is not a record; names the file.
+        InputError: there is none, or the baseline's is not a record; names the file.
     """
     paths = [results / "baseline.json", *sorted(results.glob(f"*/{METRICS_NAME}"))]
     records: dict[str, LaneRecord] = {}
@@ -117,9 +129,14 @@ def read_records(results: Path) -> list[LaneRecord]:
             known = {name: data[name] for name in LaneRecord.model_fields if name in data}
             record = LaneRecord.model_validate(known)
         except (ValueError, ValidationError, TypeError) as error:
-            raise InputError(
-                f"{path}: not a lane record: {error}", remedy="evaluate the lane again"
-            ) from error
+            lane = path.parent.name
+            if path.parent == results or (lane == BASELINE and BASELINE not in records):
+                raise InputError(
+                    f"{path}: not a lane record: {error}", remedy="evaluate the baseline again"
+                ) from error
+            where = path.relative_to(results).as_posix()
+            what = f"{UNREADABLE}: {where}: not a lane record: {error}; remedy: evaluate the lane again"
+            record = LaneRecord(lane=lane, status="failed", reason=what)
         if record.status != "failed":  # what ranking decided last time is decided anew
             record.status, record.reason = "ok", ""
         records.setdefault(record.lane, record)
@@ -132,27 +149,45 @@ def read_records(results: Path) -> list[LaneRecord]:
 
 
 def write_record(results: Path, record: LaneRecord) -> Path:
-    """Write one record where `read_records` finds it, and return its path."""
+    """Write one record where `read_records` finds it, and return its path.
+
+    The lane's per-item outputs of an earlier evaluation are removed: they do not belong to this record.
+    """
     path = results / record.lane / METRICS_NAME
     if record.lane == BASELINE:
         path = results / "baseline.json"
     with explain_os_errors(f"writing {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
+        (results / record.lane / ITEMS_NAME).unlink(missing_ok=True)
         path.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return path
 
 
 def export_ranking(folder: Path, results: Path) -> None:
-    """Copy a ranking artifact's tables to the results folder, each lane's metrics and items to `<lane>/`."""
+    """Copy a ranking artifact's tables to the results folder, each lane's metrics and items to `<lane>/`.
+
+    Items of an earlier evaluation go where the ranking has none. A file that was not readable as a record is
+    left as it is.
+    """
     with explain_os_errors(f"writing {results}"):
         results.mkdir(parents=True, exist_ok=True)
         for path in sorted(folder.iterdir()):
             if path.is_file() and path.name not in OWN_NAMES:
                 shutil.copyfile(path, results / path.name)
-        for path in sorted(p for p in (folder / "lanes").glob("*/*") if p.is_file()):
-            target = results / path.parent.name / path.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+        for source in sorted(p for p in (folder / "lanes").glob("*") if p.is_dir()):
+            if _is_unreadable(source / METRICS_NAME):
+                continue
+            target = results / source.name
+            target.mkdir(parents=True, exist_ok=True)
+            if not (source / ITEMS_NAME).is_file():
+                (target / ITEMS_NAME).unlink(missing_ok=True)
+            for path in sorted(p for p in source.iterdir() if p.is_file()):
+                shutil.copyfile(path, target / path.name)
+
+
+def _is_unreadable(metrics: Path) -> bool:
+    """Whether a ranking's record of a lane only says that the one in the results folder is not readable."""
+    return bool(json.loads(metrics.read_text(encoding="utf-8"))["reason"].startswith(UNREADABLE))
 
 
 def export_package(folder: Path, submissions: Path, position: int) -> None:

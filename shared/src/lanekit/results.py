@@ -80,7 +80,8 @@ class SpeedResult(_Schema):
 
     `baseline_*` are the uncompressed model's, measured in turn with the candidate's. `batch_size` is the
     form's number of sequences. `sitting` is one process group's measurement, and no other's; `gpu` holds what
-    nvidia-smi says of the device (name, driver, clocks before and after), empty on a CPU.
+    nvidia-smi says of the device (name, driver, clocks before and after), empty on a CPU. `warnings` tell
+    what makes the measurement doubtful, e.g. clocks that fell meanwhile.
     """
 
     s_per_token: float
@@ -101,6 +102,7 @@ class SpeedResult(_Schema):
     cost: ModelCost | None = None
     baseline_cost: ModelCost | None = None
     versions: dict[str, str] = {}
+    warnings: list[str] = []
 
     @property
     def is_cpu(self) -> bool:
@@ -112,7 +114,8 @@ class LaneRecord(_Schema):
     """All that ranking and packaging need to know of one lane.
 
     `model`, `evaluation` and `judgement` are places in the store. `contamination` counts, by benchmark, the
-    items that stand in the text which this lane was trained or calibrated on.
+    items that stand in the text which this lane was trained or calibrated on: {} where there are none, None
+    where it is not known, as for a model that was made elsewhere.
     """
 
     lane: str
@@ -126,10 +129,15 @@ class LaneRecord(_Schema):
     model: str = ""
     evaluation: str = ""
     judgement: str = ""
-    contamination: dict[str, int] = {}
+    contamination: dict[str, int] | None = None
     stages: list[str] = []
     stage_seconds: dict[str, float] = {}
     log_tail: list[str] = []
+
+    @property
+    def is_contaminated(self) -> bool:
+        """Whether benchmark items are known to stand in its training or calibration text."""
+        return any((self.contamination or {}).values())
 
 
 class Interval(_Schema):
@@ -161,7 +169,7 @@ class RankedLane(_Schema):
     """A lane with its score; numbers are None where they cannot be computed.
 
     `tied_with` names the ranked lanes whose score cannot be told from this one's; `on_front` says that no
-    lane is at least as good in quality, speed and size and better in one.
+    lane is at least as good in quality, speed and size and better in one, contaminated lanes left out.
     """
 
     rank: int | None

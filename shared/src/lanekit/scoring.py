@@ -5,7 +5,7 @@ Score = max(q·Perf/Perf_base + (1 − q)·(1 − spt/spt_base), 0), q = 0.5 in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from lanekit.errors import InputError
 from lanekit.finite import drop_non_finite
@@ -13,7 +13,7 @@ from lanekit.results import LaneRecord, RankedLane, Ranking
 from lanekit.sittings import REMEDY, describe_drift, find_mismatch
 
 TIE_RULE = (
-    "Equal scores are ordered by higher Perf, then smaller size, then lower seconds per token, "
+    "Equal scores are ordered by higher Perf, then smaller size, then higher speed gain, "
     "then the lane's name."
 )
 
@@ -50,10 +50,10 @@ def rank_lanes(
 
     A benchmark that the baseline itself lacks is left out for all and its weight is shared by the
     others; a lane that lacks one of the rest is `incomplete` and gets no rank. With a baseline that
-    failed, or whose Perf is 0, no lane can be scored: each is `unscored`, with the reason. A lane whose speed
-    was measured under other conditions than the baseline record's (another GPU, driver, engine or form) is
-    `incomplete` as well, and so is one that `objections` names with a reason. NaN and infinity count as not
-    measured.
+    failed, has no speed, or whose Perf is 0, no lane can be scored: each is `unscored`, with the
+    reason. A lane whose speed was measured under other conditions than the baseline record's (another
+    GPU, driver, engine or form) is `incomplete` as well, and so is one that `objections` names with a
+    reason. NaN and infinity count as not measured.
 
     Raises:
         InputError: no baseline record, or two records of one lane.
@@ -86,6 +86,8 @@ def rank_lanes(
     rest = sorted((x for x in ranked if x.score is None), key=lambda x: x.record.lane)
     head = _score_lane(base, base, base_perf, obstacle, used, quality_weight)
     notes += warn_of_contamination(records)
+    notes += note_unknown_contamination([r for r in records if r is not base])
+    notes += warn_of_speed(records)
     notes += _note_drift(records, base)
     notes.append(TIE_RULE)
     return Ranking(experiment=experiment, lanes=[head, *scored, *rest], weights_used=used, notes=notes)
@@ -103,8 +105,7 @@ def _values(record: LaneRecord) -> dict[str, float | None]:
 def _order(lane: RankedLane) -> tuple[float, float, float, float, str]:
     record = lane.record
     size = float("inf") if record.size_bytes is None else float(record.size_bytes)
-    seconds = record.speed.s_per_token if record.speed else float("inf")
-    return (-(lane.score or 0.0), -(lane.perf or 0.0), size, seconds, record.lane)
+    return (-(lane.score or 0.0), -(lane.perf or 0.0), size, -(lane.speed_norm or 0.0), record.lane)
 
 
 def _explain_omission(base: LaneRecord, name: str, weight: float) -> str:
@@ -116,6 +117,8 @@ def _explain_omission(base: LaneRecord, name: str, weight: float) -> str:
 def _find_obstacle(base: LaneRecord, base_perf: float | None) -> str:
     if base.status != "ok":
         return f"no lane can be scored: the baseline failed ({base.reason})"
+    if base.speed is None:
+        return "no lane can be scored: the baseline has no seconds per token, or none that is a finite number"
     if base_perf is None:
         return "no lane can be scored: the baseline has no benchmark value"
     if base_perf <= 0:
@@ -123,8 +126,12 @@ def _find_obstacle(base: LaneRecord, base_perf: float | None) -> str:
     return ""
 
 
-def _form(record: LaneRecord, benchmark: str) -> tuple[int, str, int, str] | None:
-    """What must be equal for two values of a benchmark to be comparable."""
+def get_form(record: LaneRecord, benchmark: str) -> tuple[int, str, int, str] | None:
+    """Return what must be equal for two values of a benchmark to be comparable.
+
+    Returns:
+        Version, metric, number of items and judge; None where the record has no such benchmark.
+    """
     result = record.benchmarks.get(benchmark)
     return (result.version, result.metric, result.n_items, result.judge) if result else None
 
@@ -148,7 +155,7 @@ def _score_lane(
     if obstacle:
         record.status, record.reason = "unscored", record.reason or obstacle
         return lane
-    other = [n for n in used if _form(record, n) != _form(base, n)]
+    other = [n for n in used if get_form(record, n) != get_form(base, n)]
     missing = [n for n in used if _value(record, n) is None]
     if (other and not missing) or objection:
         record.status = "incomplete"
@@ -178,7 +185,26 @@ def warn_of_contamination(records: Iterable[LaneRecord]) -> list[str]:
         + ", ".join(f"{count} item{'s' if count > 1 else ''} of {n}" for n, count in found.items())
         + ". It is ranked, but its quality there proves nothing."
         for record in records
-        if (found := {n: count for n, count in record.contamination.items() if count})
+        if (found := {n: count for n, count in (record.contamination or {}).items() if count})
+    ]
+
+
+def note_unknown_contamination(records: Sequence[LaneRecord]) -> list[str]:
+    """Return one note on the lanes that did not fail and of whose training text nothing is known."""
+    unknown = [r.lane for r in records if r.contamination is None and r.status != "failed"]
+    if not unknown:
+        return []
+    return [
+        f"Not known whether benchmark items stand in the training or calibration text: {', '.join(unknown)}."
+    ]
+
+
+def warn_of_speed(records: Iterable[LaneRecord]) -> list[str]:
+    """Return a warning for each lane whose speed measurement is doubtful by its own account."""
+    return [
+        f"The speed of {record.lane} is doubtful: {'; '.join(record.speed.warnings)}."
+        for record in records
+        if record.speed and record.speed.warnings
     ]
 
 

@@ -230,6 +230,18 @@ def judge_hub(obstacle: str, has_token: bool, hub_sources: Sequence[str]) -> Lin
     return Line("ok", "model hub", f"reachable, {token}")
 
 
+def judge_judge(host: str, obstacle: str, key_name: str, has_key: bool) -> Line:
+    """Tell of the judge model's endpoint; without it KoMT-Bench cannot be scored."""
+    key = f"{key_name} is {'set' if has_key else 'not set'}"
+    if obstacle:
+        remedy = "correct evaluation.judge.url in the experiment file, or start the endpoint"
+        return Line("warning", "judge", f"{host} not reachable ({obstacle}), {key}", remedy)
+    if not has_key:
+        remedy = f"set {key_name}, unless the endpoint asks for no key"
+        return Line("warning", "judge", f"{host} reachable, {key}", remedy)
+    return Line("ok", "judge", f"{host} reachable, {key}")
+
+
 def judge_docker(client: str | None, server: str | None) -> Line:
     """Tell of Docker; only the composed stack needs it."""
     if server:

@@ -11,7 +11,9 @@ from lanekit import host_probe as probe
 from lanekit import setup_check as check
 from lanekit.errors import LanekitError
 from lanekit.experiment import Experiment, is_local, load_experiment_lanes
+from lanekit.judge_settings import show_host
 from lanekit.lanefile import Lane
+from lanekit.params import JudgeSettings
 from lanekit.resolve import find_project_root
 
 HUB_URL = "https://huggingface.co"
@@ -38,6 +40,8 @@ def check_setup(
     else:
         lines += _check_needs(experiment, lanes, store, gpus)
         lines.append(_check_hub(experiment, environment))
+        if experiment.evaluation.judge:
+            lines.append(_check_judge(experiment.evaluation.judge, environment))
     for name, variable in SERVICES:
         lines.append(_check_service(name, variable, environment.get(variable)))
     client = probe.run_command(["docker", "--version"])
@@ -81,6 +85,12 @@ def _check_hub(experiment: Experiment, environment: Mapping[str, str]) -> check.
     url = environment.get("HF_ENDPOINT") or HUB_URL
     obstacle = probe.try_connect(url) if hub_sources else ""
     return check.judge_hub(obstacle, bool(environment.get("HF_TOKEN")), hub_sources)
+
+
+def _check_judge(settings: JudgeSettings, environment: Mapping[str, str]) -> check.Line:
+    has_key = bool(environment.get(settings.api_key_env, "").strip())
+    host = show_host(settings.url)
+    return check.judge_judge(host, probe.try_connect(settings.url), settings.api_key_env, has_key)
 
 
 def _check_service(name: str, variable: str, url: str | None) -> check.Line:

@@ -48,6 +48,10 @@ def list_conditions(speed: SpeedResult) -> dict[str, str]:
     }
     conditions |= {word: speed.gpu.get(name, "") for name, word in GPU_CONDITIONS.items()}
     conditions |= {name: speed.versions.get(name, "") for name in TIMED_PACKAGES}
+    if speed.baseline_cost:  # the store's places are not known here: the baseline is told by what it costs
+        kernels = sorted(speed.baseline_cost.kernels.items())
+        conditions["baseline model's bytes a step"] = str(speed.baseline_cost.weight_bytes_per_step)
+        conditions["baseline model's kernels"] = ", ".join(f"{name}: {count}" for name, count in kernels)
     return conditions | {name: str(value) for name, value in speed.engine_arguments.items()}
 
 

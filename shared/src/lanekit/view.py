@@ -187,7 +187,7 @@ def name_marks(lane: RankedLane, position: int | None) -> str:
     """Return e.g. "top1 ◆ ⚠": the package's place, the Pareto front, contamination."""
     marks = [f"top{position}"] if position else []
     marks += ["◆"] if lane.on_front else []
-    marks += ["⚠"] if any(lane.record.contamination.values()) else []
+    marks += ["⚠"] if lane.record.is_contaminated else []
     return " ".join(marks)
 
 

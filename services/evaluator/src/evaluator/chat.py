@@ -58,14 +58,17 @@ class ChatTokenizer:
 
     def render_chat(self, messages: Sequence[Message]) -> str:
         """Return a conversation in the chat template as text, generation prompt included."""
-        return str(
-            self.tokenizer.apply_chat_template(
-                list(messages),
-                tokenize=False,
-                add_generation_prompt=True,
-                enable_thinking=self.enable_thinking,
-            )
+        return self.render_chats([messages])[0]
+
+    def render_chats(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
+        """Render several conversations, at least one; see `render_chat`."""
+        rendered: list[str] = self.tokenizer.apply_chat_template(
+            [list(messages) for messages in conversations],
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=self.enable_thinking,
         )
+        return rendered
 
     def encode_chat(self, messages: Sequence[Message]) -> list[int]:
         """Return one conversation's token ids; see `encode_chats`."""
@@ -75,9 +78,7 @@ class ChatTokenizer:
         """See prompts.ChatEncoder; the tokens are those of transformers' `apply_chat_template`."""
         if not conversations:
             return []
-        encoded = self.tokenizer(
-            [self.render_chat(messages) for messages in conversations], **_PLAIN, **_IDS_ALONE
-        )
+        encoded = self.tokenizer(self.render_chats(conversations), **_PLAIN, **_IDS_ALONE)
         ids: list[list[int]] = encoded["input_ids"]
         return ids
 

@@ -50,17 +50,33 @@ class _Punctuation(dict[int, int | None]):
 _PUNCTUATION = _Punctuation()
 _LONE_STOP = re.compile(r"(?<!\d)\.|\.(?!\d)")
 
-# Read on the whole cleaned text, without spaces.
-_SORRY = r"(?:죄송하지만|죄송합니다만?)?"
-_SOURCE = (
-    r"(?:(?:이|위|주어진|제공된|제시된|해당|관련)?(?:문서|지문|본문|문맥|정보|내용|질문|자료)\S{0,12}?)?"
+# Stripped before the text is cleaned: "답: 답변할 수 없습니다.", "죄송합니다. 찾을 수 없습니다. …".
+_OPENING = re.compile(
+    r"\s*(?:(?:정답|답변?|answer)\s*[:\uff1a]\s*)?(?:죄송합니다만?[.,!]?\s+)?", re.IGNORECASE
 )
+_SENTENCE_END = re.compile(r"[.!?](?=\s)|\n")
+_ANSWERED_AFTER_ALL = re.compile(r"(?<![^\W_])(?:정답|답)(?:은|\s*:)")
+
+# Read on a cleaned text, without spaces.
+_SORRY = r"(?:죄송하지만|죄송합니다만?)?"
+_TOLD_SOURCE = (
+    r"(?:(?:이|위|주어진|제공된|제시된|해당|관련)?"
+    r"(?:문서|지문|본문|문맥|맥락|텍스트|컨텍스트|정보|내용|질문|자료)\S{0,12}?)"
+)
+_SOURCE = rf"{_TOLD_SOURCE}?"
+_ABOUT = r"(?:\S{0,40}에(?:대한|관한))?"
+_TOPIC = r"(?:\S{0,40}에(?:대한|관한)(?:정답|답변?|정보|내용)[은는이가을를])?"
+_HELD = r"(?:정보|내용|정답|답변?|언급|설명)[이가은는]?"
+_NOT = r"지않(?:음|다|습니다|아요)"
 _NONE = r"없(?:음|다|습니다|어요|네요|는질문|는질문입니다)"
 _REFUSAL = re.compile(
-    rf"{_SORRY}{_SOURCE}(?:(?:정답|답변?|정보|내용)[을를이가])?(?:답|답변|대답|알|확인|찾을|찾아볼|판단|파악)할?수[가는]?{_NONE}"
-    rf"|{_SORRY}{_SOURCE}(?:해당|관련)?(?:정보|내용|정답|답변?|언급)[이가은는]?{_NONE}"
-    rf"|{_SOURCE}(?:언급|명시|기재|서술)(?:되어|돼)?있지않(?:음|다|습니다|아요)"
-    r"|정답없음|답없음|답변불가(?:능)?(?:함|합니다)?"
+    rf"{_SORRY}{_TOPIC}{_SOURCE}(?:(?:정답|답변?|정보|내용)[을를이가])?(?:답|답변|대답|알|확인|찾을|찾아볼|판단|파악)할?수[가는]?{_NONE}"
+    rf"|{_SORRY}{_SOURCE}{_ABOUT}(?:해당|관련)?{_HELD}{_NONE}"
+    rf"|{_SORRY}{_SOURCE}(?:언급|명시|기재|서술)(?:되어|돼)?있{_NOT}"
+    rf"|{_SORRY}{_SOURCE}{_ABOUT}(?:해당|관련)?{_HELD}(?:(?:(?:포함|언급|명시|기재|서술)(?:되어|돼)|나와)?있{_NOT}|존재하{_NOT})"
+    rf"|{_SORRY}{_TOLD_SOURCE}(?:포함되어|나와)있{_NOT}"
+    rf"|{_SORRY}{_SOURCE}답변[이은]?불가(?:능)?(?:함|합니다)?"
+    r"|정답없음|답없음|모릅니다|모르겠습니다"
     r"|(?:the(?:answer|question))?(?:is)?unanswerable|noanswer|(?:the(?:answer|question))?cannotbe(?:answered|found\S{0,30})"
 )
 
@@ -75,12 +91,27 @@ class AnswerScore:
 
 def normalize_answer(text: str) -> str:
     """Return the normalized text, without spaces."""
-    return "".join(_strip_particles(word) for word in _clean(text).split())
+    return "".join(normalize_words(text))
+
+
+def normalize_words(text: str) -> list[str]:
+    """Return the normalized text's words."""
+    return [_strip_particles(word) for word in _clean(text).split()]
 
 
 def is_refusal(text: str) -> bool:
-    """Whether the whole text says that there is no answer; an empty text says nothing."""
-    return _REFUSAL.fullmatch(_clean(text).replace(" ", "")) is not None
+    """Whether the text, or its first sentence, says that there is no answer.
+
+    A first sentence counts where no answer is stated after it. An empty text says nothing.
+    """
+    text = unicodedata.normalize("NFKC", text)
+    text = text[_OPENING.match(text).end() :].strip()  # type: ignore[union-attr]
+    if _matches_refusal(text):
+        return True
+    end = _SENTENCE_END.search(text)
+    if end is None or _ANSWERED_AFTER_ALL.search(text, end.end()):
+        return False
+    return _matches_refusal(text[: end.start()])
 
 
 def is_unanswerable(gold: str) -> bool:
@@ -106,6 +137,10 @@ def compute_f1(prediction: str, gold: str) -> float:
         return float(prediction == gold)
     common = sum((Counter(prediction) & Counter(gold)).values())
     return 2 * common / (len(prediction) + len(gold))
+
+
+def _matches_refusal(text: str) -> bool:
+    return _REFUSAL.fullmatch(_clean(text).replace(" ", "")) is not None
 
 
 def _clean(text: str) -> str:

@@ -75,7 +75,7 @@ def grade_reply(
     exact: bool | None = None
     if isinstance(item, ChoiceItem):
         question, gold = f"{item.question}\n{list_options(item.options)}", item.gold
-        parsed = parse_choice(said, len(item.options))
+        parsed = parse_choice(said, len(item.options), item.options)
         exact = parsed == item.gold
         value = float(exact)
     elif isinstance(item, DocumentItem):
@@ -115,7 +115,8 @@ def summarize_benchmark(
     """Return the mean over all items; what was unparsed counts as wrong and is counted.
 
     An item whose gold answer fell out with the cut documents is scored like any other, and counted. A
-    document benchmark's `parts` are its answerable and unanswerable items, and its tasks.
+    document benchmark's `parts` are its answerable and unanswerable items, and its tasks. The note of a
+    multiple-choice benchmark tells how many unparsed replies hit the token limit.
 
     Args:
         room: the prompt tokens that the engine had room for; told of where it cut more than the benchmark.
@@ -133,9 +134,13 @@ def summarize_benchmark(
     whole = _summarize_part(graded)
     n_cut = sum(row.context_tokens is not None for row in graded)
     n_lost = sum(bool(row.answer_lost) for row in graded)
-    note = f"{n_cut} of {len(graded)} contexts were cut, {n_lost} lost the gold answer" if n_cut else ""
+    note = f"{n_cut} of {len(graded)} contexts were cut, at least {n_lost} lost the gold answer"
+    note = note if n_cut else ""
     if n_cut and room is not None and room < (benchmark.max_prompt_tokens or 0):
         note += f"; max_model_len had room for {room} of the {benchmark.max_prompt_tokens} prompt tokens"
+    if benchmark.metric == "accuracy":
+        n_ended = sum(row.parsed is None and not row.finished for row in graded)
+        note = f"{n_ended} of {n_unparsed} unparsed replies were cut at max_new_tokens" if n_ended else ""
     return BenchmarkResult(
         metric=benchmark.metric,
         version=benchmark.version,

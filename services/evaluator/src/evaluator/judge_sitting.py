@@ -52,7 +52,7 @@ class Sitting:
         bodies = [make_body(self.spec, question.messages) for question in self.questions]
         for number, body in enumerate(bodies):
             found = self.cache.load(self.spec.url, body)
-            if found is not None and read_rating(self.rubric, found.text) is not None:
+            if found is not None and self._is_rated(found):
                 self._replies[number] = found
         self.n_cached = len(self._replies)
         missing = [number for number in range(len(bodies)) if number not in self._replies]
@@ -105,13 +105,16 @@ class Sitting:
 
     def _take(self, number: int, body: dict[str, Any], judgement: Judgement) -> None:
         self._replies[number] = judgement
-        if read_rating(self.rubric, judgement.text) is None:  # not kept: the next run asks anew
+        if not self._is_rated(judgement):  # not kept: the next run asks anew
             self.n_unparsed += 1
             if self.n_unparsed > MAX_UNPARSED_SHARE * len(self.questions):
                 self._fail(self._explain_unsuitable(self.questions[number], judgement))
         else:
             self.cache.save(self.spec.url, body, judgement)
         self._tell()
+
+    def _is_rated(self, judgement: Judgement) -> bool:
+        return read_rating(self.rubric, judgement.text, judgement.finish_reason) is not None
 
     def _tell(self) -> None:
         self.progress(len(self._replies), len(self.questions), "judging")

@@ -18,6 +18,7 @@ from typing import Any
 
 from evaluator.items import ChatItem
 from evaluator.korean import is_korean
+from evaluator.parse import strip_thinking
 from lanekit.benchmarks import Benchmark, Rubric
 from lanekit.errors import InputError
 from lanekit.results import BenchmarkResult, PartResult
@@ -26,6 +27,7 @@ N_TURNS = 2
 NOTE_CHARACTERS = 2000
 NO_ANSWER = "(the assistant gave no answer)"
 NO_REFERENCE = "(none is given)"
+_LINE_END = re.compile(r"[\s*_`~\"'”’.!]*\Z")  # what may follow a rating on its line
 
 Messages = list[dict[str, str]]
 
@@ -97,8 +99,12 @@ def pair_answers(
 
 
 def render_messages(rubric: Rubric, item: ChatItem, answers: Sequence[str], turn: int) -> Messages:
-    """Return the judge's messages on one turn; the reference's form is for a turn that has a reference."""
-    has_reference = bool(item.references[turn - 1].strip())
+    """Return the judge's messages on one turn.
+
+    The reference's form is for a turn that has a reference, in the rubric's `reference_categories` alone.
+    """
+    shown = not rubric.reference_categories or item.task in rubric.reference_categories
+    has_reference = shown and bool(item.references[turn - 1].strip())
     names = {1: "first_turn", 2: "second_turn"}
     template = getattr(rubric, names[turn] + ("_with_reference" if has_reference else ""))
     places = {}
@@ -111,18 +117,32 @@ def render_messages(rubric: Rubric, item: ChatItem, answers: Sequence[str], turn
     return [*system, {"role": "user", "content": user}]
 
 
-def read_rating(rubric: Rubric, words: str) -> float | None:
-    """Return the last rating in a judge's words; None where there is none, or it is off the scale."""
-    ratings = re.findall(rubric.rating_pattern, words)
+def read_rating(rubric: Rubric, words: str, finish_reason: str = "") -> float | None:
+    """Return the last rating in a judge's words; None where there is none, or it is off the scale.
+
+    What counts stands after the judge's reasoning, at the end of its line, and in no parenthesis. Of words
+    that were cut off (`finish_reason` "length") a rating counts only where they end with it.
+    """
+    said = strip_thinking(words)
+    ratings = [m for m in re.finditer(rubric.rating_pattern, said) if not _is_in_parenthesis(said, m.start())]
     if not ratings:
         return None
-    rating = float(ratings[-1])
+    last = ratings[-1]
+    rest = said[last.end() :]
+    if not _LINE_END.match(rest if finish_reason == "length" else rest.split("\n", 1)[0]):
+        return None
+    rating = float(last[1])
     return rating if rubric.lowest <= rating <= rubric.highest else None
 
 
-def grade_answer(rubric: Rubric, question: Question, words: str) -> Verdict:
+def _is_in_parenthesis(text: str, position: int) -> bool:
+    line = text[text.rfind("\n", 0, position) + 1 : position]
+    return line.count("(") > line.count(")")
+
+
+def grade_answer(rubric: Rubric, question: Question, words: str, finish_reason: str = "") -> Verdict:
     """Return the verdict: the square root of the rating where the answer had to be Korean and is not."""
-    rating = read_rating(rubric, words)
+    rating = read_rating(rubric, words, finish_reason)
     if rating is None or question.row["id"] in rubric.korean_exempt or is_korean(question.answer):
         return Verdict(question, words, rating, rating)
     return Verdict(question, words, rating, math.sqrt(rating))
@@ -157,7 +177,7 @@ def summarize_verdicts(benchmark: Benchmark, verdicts: Sequence[Verdict], judge:
     """Return the mean over the items whose every turn has a rating; the others are counted as unparsed.
 
     An answer that the judge gave no rating is not a bad answer, so it is no zero. `parts` are the turns and
-    the items' categories.
+    the items' categories. The note tells what is left out, and how many answers hit the token limit.
     """
     assert benchmark.rubric
     highest = benchmark.rubric.highest
@@ -178,6 +198,8 @@ def summarize_verdicts(benchmark: Benchmark, verdicts: Sequence[Verdict], judge:
         if name:
             parts[name] = _average([fmean(rated[index]) for index in rated if categories[index] == name])
     n_left_out = len(points) - len(rated)
+    notes = [f"{n_left_out} of {len(points)} items are left out: the judge gave no rating"]
+    notes = [*(notes if n_left_out else []), *_note_cut(verdicts)]
     return BenchmarkResult(
         metric=benchmark.metric,
         version=benchmark.version,
@@ -186,10 +208,15 @@ def summarize_verdicts(benchmark: Benchmark, verdicts: Sequence[Verdict], judge:
         n_unparsed=n_left_out,
         parts=parts if rated else {},
         judge=judge,
-        note=f"{n_left_out} of {len(points)} items are left out: the judge gave no rating"
-        if n_left_out
-        else "",
+        note="; ".join(notes),
     )
+
+
+def _note_cut(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return how many answers hit the token limit; a row with a note was not asked."""
+    rows = [verdict.question.row for verdict in verdicts]
+    n_cut = sum(not row["finished"] and not row["note"] for row in rows)
+    return [f"{n_cut} of {len(rows)} answers were cut at max_new_tokens"] if n_cut else []
 
 
 def _average(values: Sequence[float]) -> PartResult:

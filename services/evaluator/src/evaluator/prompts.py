@@ -3,11 +3,12 @@ Pure; the tokenizer comes in as an object with two methods."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from evaluator.f1 import is_unanswerable, normalize_answer
+from evaluator.f1 import is_unanswerable, normalize_answer, normalize_words
 from evaluator.items import ChatItem, ChoiceItem, DocumentItem, Item, parse_document
 from lanekit.benchmarks import Benchmark, fill_places, render_choice_prompt
 from lanekit.errors import InputError
@@ -18,6 +19,7 @@ _CHUNK_ITEMS = 64  # a tokenized document takes about 100 bytes a token
 # A context and the text around it may share fewer tokens than they have apart: only where they exceed the
 # budget by more is a cut certain.
 _BORDER_TOKENS = 16
+_SURELY_LONG = 2  # characters a token of the budget: longer messages are not tried whole
 
 
 class TokenizedText(Protocol):
@@ -44,7 +46,8 @@ class ChatEncoder(Protocol):
 class Cut:
     """What the token budget took from an item's documents; counts are tokens of the plain context.
 
-    `answer_lost` is True where the gold answer's text stood in the context and stands there no more.
+    `answer_lost` is True where the gold answer's text stood in the context and stands there no more; what
+    was lost beside another mention of the same text, or in other words, is not seen.
     """
 
     context_tokens: int
@@ -151,6 +154,7 @@ def _render_documents(
     """Render document items; each context loses trailing tokens until its whole prompt fits.
 
     The budget is the smaller of `benchmark.max_prompt_tokens` and `room`, counted on the rendered prompt.
+    Messages of likely length are tried whole first: where they fit, nothing else is tokenized.
     """
     budget = min(benchmark.max_prompt_tokens or room, room)
     shots = _render_shots(benchmark)
@@ -158,6 +162,27 @@ def _render_documents(
     def encode(messages: Sequence[str]) -> list[list[int]]:
         return chat.encode_chats([[*shots, _user(message)] for message in messages])
 
+    messages = [_fill(benchmark, item, item.context) for item in items]
+    short = [index for index, message in enumerate(messages) if len(message) <= _SURELY_LONG * budget]
+    encoded = encode([messages[index] for index in short])
+    prompts = {
+        index: Prompt(messages[index], token_ids)
+        for index, token_ids in zip(short, encoded, strict=True)
+        if len(token_ids) <= budget
+    }
+    left = [index for index in range(len(items)) if index not in prompts]
+    cut = _cut_documents(benchmark, [items[index] for index in left], chat, budget, encode)
+    prompts.update(zip(left, cut, strict=True))
+    return [prompts[index] for index in range(len(items))]
+
+
+def _cut_documents(
+    benchmark: Benchmark,
+    items: Sequence[DocumentItem],
+    chat: ChatEncoder,
+    budget: int,
+    encode: Callable[[Sequence[str]], list[list[int]]],
+) -> list[Prompt]:
     contexts = chat.tokenize_texts([item.context for item in items])
     frames = encode([_fill(benchmark, item, "") for item in items])
     kept: list[int] = []
@@ -219,10 +244,28 @@ def _fill(benchmark: Benchmark, item: DocumentItem, context: str) -> str:
 
 
 def _is_lost(gold: str, whole: str, kept: str) -> bool:
-    wanted = normalize_answer(gold)
-    if is_unanswerable(gold) or wanted in normalize_answer(kept):
+    if is_unanswerable(gold):
         return False
-    return wanted in normalize_answer(whole)
+    mention = _compile_mention(normalize_answer(gold))
+    if mention.search(" ".join(normalize_words(kept))):
+        return False
+    return mention.search(" ".join(normalize_words(whole))) is not None
+
+
+def _compile_mention(wanted: str) -> re.Pattern[str]:
+    """Return what finds a normalized answer in normalized words, however it is spaced.
+
+    A number's part is no mention of it, nor is a Latin word's: "2" is not in "12", nor in "2.5".
+    """
+    before = {"digit": r"(?<!\d)(?<!\d\.)", "latin": r"(?<![a-z])"}.get(_find_kind(wanted[0]), "")
+    after = {"digit": r"(?!\.?\d)", "latin": r"(?![a-z])"}.get(_find_kind(wanted[-1]), "")
+    return re.compile(before + " ?".join(map(re.escape, wanted)) + after)
+
+
+def _find_kind(character: str) -> str:
+    if character.isdigit():
+        return "digit"
+    return "latin" if character.isascii() and character.isalpha() else ""
 
 
 def _too_long(benchmark: Benchmark, item: str, length: int, budget: int, what: str = "") -> InputError:

@@ -1,4 +1,4 @@
-"""Two models in one device's memory."""
+"""Models in one device's memory: does it hold them, and what it means where an engine dies."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from evaluator.devices import run_query
 from lanekit.errors import InputError, LanekitError, TransientError
 from lanekit.modelfiles import measure_weights
 from lanekit.params import EngineParams, MeasureSpeedParams
@@ -46,6 +47,50 @@ def check_memory(folders: Sequence[Path], params: EngineParams, facts: Mapping[s
                 f"{share_bytes / 2**30:.1f} GiB of {facts.get('name', 'the GPU')}",
                 remedy=REMEDY,
             )
+
+
+def check_free_memory(share: float, answer: str | None = None) -> None:
+    """Refuse to start an engine where less of the GPU's memory is free than it will take.
+
+    Args:
+        share: of the GPU's memory, from 0 to 1.
+        answer: nvidia-smi's "total, free" in MiB; None asks it. Where it tells no numbers nothing is checked.
+
+    Raises:
+        TransientError: other processes hold the memory; it may be free again later.
+    """
+    lines = (run_query(["memory.total", "memory.free"]) if answer is None else answer).splitlines()
+    sizes = [size.strip() for size in lines[0].split(",")] if lines else []
+    if len(sizes) != 2 or not all(size.isdigit() for size in sizes):
+        return
+    total_mib, free_mib = map(int, sizes)
+    wanted_mib = share * total_mib
+    if free_mib < wanted_mib:
+        raise TransientError(
+            f"the engine takes {wanted_mib / 1024:.1f} GiB ({share:.0%}) of the GPU's {total_mib / 1024:.1f} "
+            f"GiB, and {free_mib / 1024:.1f} GiB are free",
+            remedy="end what else uses the GPU (nvidia-smi lists it), or lower "
+            "evaluation.gpu_memory_utilization",
+        )
+
+
+@contextmanager
+def explain_dead_engine() -> Iterator[None]:
+    """Say what it means that vLLM's engine process ended while it generated.
+
+    Raises:
+        TransientError: it did; most often for want of memory.
+    """
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ != "EngineDeadError":
+            raise
+        raise TransientError(
+            f"vLLM's engine died while it generated: {error}",
+            remedy="the cause stands above in the stage's log; if memory was short: free the GPU, or lower "
+            "evaluation.batch_size",
+        ) from error
 
 
 @contextmanager

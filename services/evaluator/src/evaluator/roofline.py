@@ -2,7 +2,8 @@
 
 One decode step of a dense transformer reads every weight once, whatever the batch (Williams et al. 2009,
 "Roofline"; at small batches decoding is bound by memory). The KV cache, activations and the looked-up rows of
-the embedding table are left out, so the roof is a little lower than drawn here.
+the embedding table are left out, so the roof is a little lower than drawn here. The step time that is
+measured includes the prompt's prefill, spread over the steps: the ratio is a lower bound.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ BANDWIDTH_GB_PER_S = {
     "NVIDIA GeForce RTX 4090": 1008,
     "NVIDIA GeForce RTX 5090": 1792,
 }
+RATIO_NOTE = "the step time includes the prefill, so the ratio to the roofline is a lower bound"
 _PLAIN_FLOATS = ("F32", "F16", "BF16")
 _PLAIN_SUFFIXES = (".weight", ".bias")
 _NEVER_READ = (".weight_shape", ".inv_freq")  # sizes and tables of the loader
@@ -62,7 +64,8 @@ def count_step_bytes(folder: ModelFolder, dtype_bits: int | None = None) -> int:
 def measure_ratio(step_bytes: int, bandwidth: float | None, step_seconds: float | None) -> float | None:
     """Return the least time for `step_bytes` at `bandwidth` (bytes/s) over the time measured; 1 is the roof.
 
-    None where bandwidth or time is not known.
+    A lower bound where `step_seconds` includes a share of the prefill, as a decode form's do. None where
+    bandwidth or time is not known.
     """
     if bandwidth is None or not step_seconds:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lanekit.errors import InputError, did_you_mean
+from lanekit.records import METRICS_NAME
 from ranker.items import ITEMS_NAME, read_table
 from ranker.resampling import make_rng
 from ranker.significance import compare_pairs
@@ -31,7 +33,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Pair:
-    """One item (and turn) as two lanes answered it; `change` is told from A to B."""
+    """One item (and turn) as two lanes answered it; `change` is told from A to B.
+
+    `is_same_item` is false where another question or gold answer stands under the same id for B.
+    """
 
     benchmark: str
     index: int
@@ -41,6 +46,7 @@ class Pair:
     gold: str
     a: Answer
     b: Answer
+    is_same_item: bool = True
 
     @property
     def change(self) -> Change:
@@ -105,6 +111,7 @@ def pair_lanes(a: Iterable[Mapping[str, Any]], b: Iterable[Mapping[str, Any]]) -
         Pair(
             benchmark=row["benchmark"], index=row["index"], id=row["id"], turn=row["turn"],
             question=row["question"], gold=row["gold"], a=_answer(row), b=_answer(others[_key(row)]),
+            is_same_item=_is_same_item(row, others[_key(row)]),
         )
         for row in a
         if _key(row) in others
@@ -114,6 +121,33 @@ def pair_lanes(a: Iterable[Mapping[str, Any]], b: Iterable[Mapping[str, Any]]) -
             "the two lanes were asked no item in common", remedy="evaluate both on the same sets"
         )
     return pairs
+
+
+def leave_out_unlike(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """Return the pairs to compare, and those of items that are not the same for both lanes in every turn.
+
+    Raises:
+        InputError: no item is the same.
+    """
+    unlike = {(p.benchmark, p.id, p.index) for p in pairs if not p.is_same_item}
+    parts: tuple[list[Pair], list[Pair]] = ([], [])
+    for pair in pairs:
+        parts[(pair.benchmark, pair.id, pair.index) in unlike].append(pair)
+    if not parts[0]:
+        raise InputError(
+            f"under the same ids the two lanes were asked other questions, e.g. {parts[1][0].id}",
+            remedy="evaluate both on the same sets",
+        )
+    return parts
+
+
+def read_contamination(results: Path, lane: str) -> dict[str, int]:
+    """Return, by benchmark, how many items stand in the text a lane learnt from; {} where it is not known."""
+    try:
+        content = json.loads((results / lane / METRICS_NAME).read_text(encoding="utf-8"))
+        return {str(name): int(count) for name, count in (content["contamination"] or {}).items() if count}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def count_pairs(pairs: Sequence[Pair]) -> list[Counts]:
@@ -148,11 +182,18 @@ def count_pairs(pairs: Sequence[Pair]) -> list[Counts]:
 
 def describe_pair(pair: Pair) -> dict[str, Any]:
     """Return a pair as JSON values."""
-    return asdict(pair) | {"change": pair.change}
+    content = asdict(pair) | {"change": pair.change}
+    del content["is_same_item"]
+    return content
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in ("benchmark", "id", "index", "turn"))
+
+
+def _is_same_item(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    is_judged = a["value"] is not None and b["value"] is not None
+    return bool(a["question"] == b["question"] and (a["gold"] == b["gold"] or not is_judged))
 
 
 def _answer(row: Mapping[str, Any]) -> Answer:

@@ -53,15 +53,15 @@ def has_details(results: Iterable[BenchmarkResult], parts: Sequence[str]) -> boo
     )
 
 
-def count_contaminated(record: LaneRecord) -> int:
-    """Return how many benchmark items stand in what the lane was trained or calibrated on."""
-    return sum(record.contamination.values())
+def show_lane(record: LaneRecord) -> str:
+    """Return a lane's name as code, marked where it is contaminated."""
+    return f"`{record.lane}`{' ⚠' if record.is_contaminated else ''}"
 
 
 def name_marks(lane: RankedLane, ranks: Mapping[str, int | None]) -> list[str]:
     """Return what a table says beside a lane's numbers; `ranks` are those of all lanes."""
     marks: list[str] = [] if lane.record.status == "ok" else [lane.record.status]
-    if count_contaminated(lane.record):
+    if lane.record.is_contaminated:
         marks.append("⚠ contaminated")
     if lane.on_front:
         marks.append("◆ front")

@@ -31,8 +31,12 @@ def locate_lane(lane: RankedLane) -> Point | None:
 
 
 def mark_front(lanes: Sequence[RankedLane]) -> None:
-    """Set `on_front` of every lane with a score, the baseline among them."""
-    scored = [(lane, point) for lane in lanes if lane.score is not None and (point := locate_lane(lane))]
+    """Set `on_front` of every lane with a score, the baseline among them.
+
+    A contaminated lane is not on it and takes no other off it.
+    """
+    clean = [lane for lane in lanes if not lane.record.is_contaminated]
+    scored = [(lane, point) for lane in clean if lane.score is not None and (point := locate_lane(lane))]
     for (lane, _), on_front in zip(scored, find_front([point for _, point in scored]), strict=True):
         lane.on_front = on_front
 

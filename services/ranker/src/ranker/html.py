@@ -10,7 +10,6 @@ from ranker.formats import (
     NO_REASON,
     clean_log,
     compute_spread,
-    count_contaminated,
     join_ranks,
     list_scored,
     list_unranked,
@@ -21,9 +20,9 @@ from ranker.html_parts import (
     KOREAN_METRICS,
     head,
     korean,
+    lane_name,
     legend,
     listing,
-    name,
     number,
     row,
     section,
@@ -106,7 +105,8 @@ def _draw_best(ranking: Ranking) -> str:
         tiles.append(
             f'<section class="tile" style="--hue: {colours[record.group]}">'
             f'<div class="sub">rank {lane.rank} · {text(record.group or "no group")}</div>'
-            f'<div class="name">{text(record.lane)}</div><div class="sub">{text(record.title)}</div>'
+            f'<div class="name">{text(record.lane)}{" ⚠" if record.is_contaminated else ""}</div>'
+            f'<div class="sub">{text(record.title)}</div>'
             f'<div class="big">{score}</div>'
             f'<div class="sub">quality {round_number(lane.perf_norm)} of base · speed {text(gain)}'
             f" · {size}&nbsp;MB</div>{_draw_badges(lane, ranks)}</section>"
@@ -117,9 +117,9 @@ def _draw_best(ranking: Ranking) -> str:
 def _draw_badges(lane: RankedLane, ranks: dict[str, int | None]) -> str:
     """Return what is to be known of a lane beside its numbers."""
     badges = []
-    contaminated = count_contaminated(lane.record)
-    if contaminated:
-        where = ", ".join(f"{n}: {count}" for n, count in lane.record.contamination.items() if count)
+    if lane.record.is_contaminated:
+        counts = lane.record.contamination or {}
+        where = ", ".join(f"{n}: {count}" for n, count in counts.items() if count)
         badges.append(f'<span class="badge bad" title="{text(where)}">⚠ contaminated {korean("오염")}</span>')
     if lane.on_front:
         badges.append(f'<span class="badge good">◆ front {korean("파레토")}</span>')
@@ -165,8 +165,7 @@ def _draw_row(
     status = f'<span class="status{"" if record.status == "ok" else " not-ok"}">{record.status}</span>'
     cells = [
         f"<td>{lane.rank if lane.rank is not None else EMPTY}</td>",
-        f'<th scope="row" class="lane"><code>{name(record.lane)}</code>'
-        f'<div class="sub">{text(record.title)}</div></th>',
+        f'<th scope="row" class="lane">{lane_name(record)}<div class="sub">{text(record.title)}</div></th>',
         f'<td class="group">{group}</td>',
         number(round_number(lane.score), span(lane.score_interval), best=best),
         number(round_number(lane.perf)),
@@ -198,7 +197,7 @@ def _draw_failures(ranking: Ranking) -> str:
         shown = "\n".join(log)
         details = f"<details><summary>the log's last lines</summary><pre>{text(shown)}</pre></details>"
         articles.append(
-            f'<article><code>{text(record.lane)}</code> <span class="status not-ok">{record.status}</span>'
+            f'<article>{lane_name(record)} <span class="status not-ok">{record.status}</span>'
             f'<div class="sub">{text(record.title)}</div>'
             f'<div class="reason">{text(record.reason or NO_REASON)}</div>{details if log else ""}</article>'
         )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from lanekit.results import Interval, RankedLane
+from lanekit.results import Interval, LaneRecord, RankedLane
 from ranker.formats import CONTROL, EMPTY, show_interval, show_percent
 
 KOREAN_HEADS = {
@@ -53,9 +53,15 @@ def head(word: str, label: str | None = None, *, is_text: bool = False) -> str:
     return f'<th scope="col"{kind}>{name(word)}{korean(label) if label else ""}</th>'
 
 
+def lane_name(record: LaneRecord, *, is_broken: bool = True) -> str:
+    """Return a lane's name, marked where it is contaminated; `is_broken`: lines may break in it."""
+    mark = ' <span title="contaminated">⚠</span>' if record.is_contaminated else ""
+    return f"<code>{name(record.lane) if is_broken else text(record.lane)}</code>{mark}"
+
+
 def lane_cell(lane: RankedLane) -> str:
     """Return a row's head."""
-    return f'<th scope="row"><code>{name(lane.record.lane)}</code></th>'
+    return f'<th scope="row">{lane_name(lane.record)}</th>'
 
 
 def number(value: str, below: str = "", *, best: bool = False) -> str:

@@ -8,7 +8,19 @@ from lanekit.results import LaneRecord, ModelCost, Ranking, SpeedForm, SpeedResu
 from lanekit.specs import STAGE_TYPES
 from ranker.canvas import PALETTE
 from ranker.formats import EMPTY, compute_spread, list_forms, show_counts, show_percent, show_seconds
-from ranker.html_parts import head, korean, lane_cell, legend, number, row, section, show_mb, table, text
+from ranker.html_parts import (
+    head,
+    korean,
+    lane_cell,
+    lane_name,
+    legend,
+    number,
+    row,
+    section,
+    show_mb,
+    table,
+    text,
+)
 
 KOREAN_FORMS = {"prefill": "프리필", "free": "자유 생성"}
 
@@ -112,7 +124,7 @@ def draw_times(ranking: Ranking) -> str:
     bars = "".join(_draw_time_bar(record, hues, longest) for record in records)
     heads = [head("lane"), *(head(stage, "") for stage in stages)]
     rows = [
-        row([f'<th scope="row"><code>{text(record.lane)}</code></th>',
+        row([f'<th scope="row">{lane_name(record, is_broken=False)}</th>',
              *(number(show_seconds(record.stage_seconds.get(stage))) for stage in stages)])
         for record in records
     ]  # fmt: skip
@@ -133,6 +145,6 @@ def _draw_time_bar(record: LaneRecord, hues: dict[str, str], longest: float) -> 
     )
     total = show_seconds(sum(record.stage_seconds.values()))
     return (
-        f'<tr><th scope="row"><code>{text(record.lane)}</code></th><td class="track">'
+        f'<tr><th scope="row">{lane_name(record, is_broken=False)}</th><td class="track">'
         f'<div class="bar">{bar}</div></td><td class="num">{total} s</td></tr>'
     )

@@ -5,7 +5,8 @@ The ranker reads only the columns it needs of what the evaluator writes, one row
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,16 +19,21 @@ from lanekit.errors import InputError
 
 ITEMS_NAME = "items.parquet"
 KEY_COLUMNS = ("benchmark", "index", "id", "turn")
+ASKED_COLUMNS = ("question", "gold")
 NAMED = 5  # items named in a message
 REMEDY = "evaluate this lane again with this version (scripts/run_all.py does it where it is due)"
 
 
 @dataclass(frozen=True)
 class ItemValues:
-    """One benchmark's items, in the set's order: keys (id, index), values (n_items,), NaN if not judged."""
+    """One benchmark's items, in the set's order: keys (id, index), values (n_items,), NaN if not judged.
+
+    `digests` are of what was asked and of the gold answer, one an item.
+    """
 
     keys: tuple[tuple[str, int], ...]
     values: np.ndarray
+    digests: tuple[str, ...]
 
     def align(self, keys: Sequence[tuple[str, int]]) -> np.ndarray:
         """Return the values in the order of `keys`.
@@ -40,6 +46,16 @@ class ItemValues:
         places = {key: place for place, key in enumerate(self.keys)}
         return self.values[[places[key] for key in keys]]
 
+    def find_changed(self, other: ItemValues) -> list[tuple[str, int]]:
+        """Return the keys of both under which another question stands, or another gold answer."""
+        digests = dict(zip(other.keys, other.digests, strict=True))
+        mine = zip(self.keys, self.digests, strict=True)
+        return sorted(key for key, digest in mine if digests.get(key, digest) != digest)
+
+    def is_asked_as(self, other: ItemValues) -> bool:
+        """Whether the items are the same ones, in any order."""
+        return set(self.keys) == set(other.keys) and not self.find_changed(other)
+
 
 LaneItems = dict[str, ItemValues]
 
@@ -50,7 +66,7 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> pa.Table:
     Raises:
         InputError: it is missing, no parquet file, or lacks a column.
     """
-    needed = [*dict.fromkeys([*KEY_COLUMNS, "value", *columns])]
+    needed = [*dict.fromkeys([*KEY_COLUMNS, "value", *ASKED_COLUMNS, *columns])]
     try:
         names = pq.read_schema(path).names
         lacking = [name for name in needed if name not in names]
@@ -84,26 +100,38 @@ def merge_tables(evaluated: pa.Table, judged: pa.Table) -> pa.Table:
     return pa.concat_tables(parts) if parts else evaluated
 
 
-def collect_values(table: pa.Table) -> LaneItems:
+def collect_values(table: pa.Table, judged: Collection[str] = ()) -> LaneItems:
     """Return each benchmark's items; an item of several turns has the mean of their values.
+
+    Gold answers of the benchmarks `judged` tell no item from another: a judge's references are not asked.
 
     Raises:
         InputError: an item's turn stands there twice.
     """
     benchmarks, indices, ids, turns = (table.column(name).to_pylist() for name in KEY_COLUMNS)
     values = table.column("value").cast(pa.float64()).to_numpy(zero_copy_only=False)
-    found: dict[str, dict[tuple[str, int], dict[int, float]]] = {}
-    for benchmark, index, name, turn, value in zip(benchmarks, indices, ids, turns, values, strict=True):
+    asked = zip(*(table.column(name).to_pylist() for name in ASKED_COLUMNS), strict=True)
+    found: dict[str, dict[tuple[str, int], dict[int, tuple[float, str]]]] = {}
+    columns = zip(benchmarks, indices, ids, turns, values, asked, strict=True)
+    for benchmark, index, name, turn, value, (question, gold) in columns:
         item = found.setdefault(benchmark, {}).setdefault((name, index), {})
         if turn in item:
             raise InputError(
                 f"{benchmark}: item {name} ({index}), turn {turn} stands there twice", remedy=REMEDY
             )
-        item[turn] = float(value)
+        item[turn] = float(value), repr((turn, question, "" if benchmark in judged else gold))
     return {
-        benchmark: ItemValues(tuple(items), np.array([sum(t.values()) / len(t) for t in items.values()]))
+        benchmark: ItemValues(
+            tuple(items),
+            np.array([sum(value for value, _ in turns.values()) / len(turns) for turns in items.values()]),
+            tuple(_digest(text for _, (_, text) in sorted(turns.items())) for turns in items.values()),
+        )
         for benchmark, items in found.items()
     }
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.blake2b("\n".join(texts).encode(), digest_size=12).hexdigest()
 
 
 def find_mismatch(
@@ -111,7 +139,8 @@ def find_mismatch(
 ) -> str:
     """Return why a lane cannot be paired with the baseline on the benchmarks `names`; "" where it can.
 
-    Items are paired by id and index; what the judge gave no rating was still asked.
+    Items are paired by id and index, and must then ask the same; what the judge gave no rating was still
+    asked.
     """
     reasons = []
     for name in names:
@@ -123,6 +152,11 @@ def find_mismatch(
             reasons.append(f"{name}: {_count(lacking)} of the baseline's missing: {_name(lacking)}")
         if extra:
             reasons.append(f"{name}: {_count(extra)} that the baseline was not asked: {_name(extra)}")
+        changed = lane[name].find_changed(base[name])
+        if changed:
+            reasons.append(
+                f"{name}: {_count(changed)} with another question or gold answer: {_name(changed)}"
+            )
     return "; ".join(reasons)
 
 

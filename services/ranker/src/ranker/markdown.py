@@ -23,6 +23,7 @@ from ranker.formats import (
     show_counts,
     show_difference,
     show_interval,
+    show_lane,
     show_p,
     show_percent,
     show_rank,
@@ -112,7 +113,7 @@ def _draw_row(lane: RankedLane, ranks: dict[str, int | None]) -> list[str]:
     score = round_number(lane.score)
     return [
         show_rank(lane),
-        f"`{record.lane}`",
+        show_lane(record),
         record.group,
         f"**{score}**" if lane.rank is not None and lane.rank <= 3 else score,
         show_interval(lane.score_interval),
@@ -149,7 +150,7 @@ def _draw_quality(ranking: Ranking, benchmarks: Sequence[str], confidence: float
 
 def _draw_benchmark_row(lane: RankedLane, name: str) -> list[str]:
     result, found = lane.record.benchmarks[name], lane.benchmark_statistics.get(name)
-    row = [f"`{lane.record.lane}`", round_number(result.value)]
+    row = [show_lane(lane.record), round_number(result.value)]
     if found is None:
         return [*row, "", EMPTY, "", EMPTY, EMPTY, EMPTY, str(result.n_items)]
     paired = found.p_value is not None
@@ -168,7 +169,9 @@ def _draw_benchmark_row(lane: RankedLane, name: str) -> list[str]:
 def _draw_details(ranking: Ranking, name: str) -> list[str]:
     """Return what cutting the documents cost, and the first parts reported apart, where there is such."""
     parts = list_parts(ranking, name)[:SHOWN_PARTS]
-    results = {x.record.lane: r for x in ranking.lanes if (r := x.record.benchmarks.get(name)) is not None}
+    results = {
+        show_lane(x.record): r for x in ranking.lanes if (r := x.record.benchmarks.get(name)) is not None
+    }
     if not has_details(results.values(), parts):
         return []
     is_exact = any(r.exact_match is not None for r in results.values())
@@ -176,7 +179,7 @@ def _draw_details(ranking: Ranking, name: str) -> list[str]:
     head += [f"{part}{', exact' if is_exact else ''} (n)" for part in parts]
     rows = []
     for lane, result in results.items():
-        row = [f"`{lane}`"]
+        row = [lane]
         if is_exact:
             row += [round_number(result.exact_match), str(result.n_cut), str(result.n_gold_lost)]
         row += [_show_part(result.parts.get(part), is_exact) for part in parts]
@@ -193,14 +196,14 @@ def _show_part(part: PartResult | None, is_exact: bool) -> str:
 
 def _draw_speed(ranking: Ranking) -> list[str]:
     forms = list_forms(ranking)
-    timed = [(lane.record.lane, lane.record.speed) for lane in ranking.lanes if lane.record.speed]
+    timed = [(show_lane(lane.record), lane.record.speed) for lane in ranking.lanes if lane.record.speed]
     if not forms:
         return []
     scored = {speed.form for _, speed in timed}
     head = ["lane", *(f"{name}{' (score)' if name in scored else ''}" for name in forms)]
     rows = []
     for lane, speed in timed:
-        row = [f"`{lane}`"]
+        row = [lane]
         for name in forms:
             form = speed.forms.get(name)
             if form is None:
@@ -217,7 +220,7 @@ def _draw_speed(ranking: Ranking) -> list[str]:
     if costs:
         head = ["lane", "weights a step", "of the roofline", "KV cache", "kernels"]
         rows = [
-            [f"`{lane}`", format_size(cost.weight_bytes_per_step), show_percent(cost.roofline_ratio, 0),
+            [lane, format_size(cost.weight_bytes_per_step), show_percent(cost.roofline_ratio, 0),
              cost.kv_cache_dtype or EMPTY, show_counts(cost.kernels) or EMPTY]
             for lane, cost in costs
         ]  # fmt: skip
@@ -232,7 +235,7 @@ def _draw_times(ranking: Ranking) -> list[str]:
     found = {stage for record in records for stage in record.stage_seconds}
     stages = [s for s in STAGE_TYPES if s in found] + sorted(found - set(STAGE_TYPES))
     rows = [
-        [f"`{r.lane}`", *(show_seconds(r.stage_seconds.get(s)) for s in stages),
+        [show_lane(r), *(show_seconds(r.stage_seconds.get(s)) for s in stages),
          show_seconds(sum(r.stage_seconds.values()))]
         for r in records
     ]  # fmt: skip

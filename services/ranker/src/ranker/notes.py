@@ -12,13 +12,14 @@ from ranker.statistics import SITTING_NOTE, TIED_RULE
 RULES = (TIE_RULE, SITTING_NOTE, TIED_RULE.partition("{")[0])  # how they begin
 INTERVAL_TERMS = (
     "Intervals are {percent} % percentile bootstrap intervals over the items; where all items have the same "
-    "value it is a point, and too narrow. Recovery is the lane's value over the baseline's, on the same "
-    "items. p is of a paired two-sided test against the baseline ({tests}); Holm's adjustment is over the "
-    "lanes. Better and worse (+/−) count the items on which the lane did so."
+    "value it is a point, and too narrow. A score's interval holds the speed's noise as well. Recovery is "
+    "the lane's value over the baseline's, on the same items. p is of a paired two-sided test against the "
+    "baseline ({tests}); Holm's adjustment is over the lanes. Better and worse (+/−) count the items on "
+    "which the lane did so."
 )
 FRONT_TERM = (
     "◆ marks the Pareto front: no lane, nor the baseline, is at least as good in quality, speed and size and "
-    "better in one."
+    "better in one. Contaminated lanes (⚠) are left out."
 )
 
 

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 
 from lanekit.results import Interval, RankedLane, Ranking
 from ranker.canvas import FAINT, GUIDE, INK, PALETTE, PAPER, make_figure, render_svg, style_axes
-from ranker.formats import count_contaminated, join_ranks, list_scored
+from ranker.formats import join_ranks, list_scored
 from ranker.front import find_front
 
 WIDTH_INCHES, ROW_INCHES = 12.0, 0.34
@@ -90,7 +90,7 @@ def draw_bars(ranking: Ranking, axes: Axes) -> None:
         axes.text(0.5, 0.5, "no lane could be scored", ha="center", color=INK, transform=axes.transAxes)
         axes.set_xticks([])
         return
-    names = [f"{'⚠ ' if count_contaminated(x.record) else ''}{x.record.lane}  {x.rank}" for x in scored]
+    names = [f"{'⚠ ' if x.record.is_contaminated else ''}{x.record.lane}  {x.rank}" for x in scored]
     values = [lane.score or 0.0 for lane in scored]
     axes.barh(range(len(scored)), values, color=[colours[x.record.group] for x in scored], height=0.72)
     base = ranking.lanes[0].score
@@ -181,8 +181,12 @@ def _find_end(lane: RankedLane) -> float:
 
 
 def _find_plane_front(scored: list[RankedLane]) -> list[tuple[float, float]]:
-    """Return the front of speed and quality alone, the baseline's place included, by speed."""
-    points = sorted({(0.0, 1.0), *(_locate(lane) for lane in scored if not _is_off(lane))})
+    """Return the front of speed and quality alone, the baseline's place included, by speed.
+
+    Contaminated lanes are left out.
+    """
+    clean = [lane for lane in scored if not _is_off(lane) and not lane.record.is_contaminated]
+    points = sorted({(0.0, 1.0), *(_locate(lane) for lane in clean)})
     on_front = find_front([(x, y, 0.0) for x, y in points])
     return [point for point, is_on in zip(points, on_front, strict=True) if is_on]
 

@@ -51,7 +51,10 @@ def _draw_panels(
             is_told = found.p_adjusted is not None and found.p_adjusted < SMALL_P
             axes.plot(100 * found.recovery, position, marker="o", markersize=6.5, color=hue,
                       markerfacecolor=hue if is_told else PAPER, markeredgewidth=1.6, zorder=4)  # fmt: skip
-        names = [f"{lane.record.lane}  {lane.rank or '–'}" for lane in lanes]
+        names = [
+            f"{'⚠ ' if lane.record.is_contaminated else ''}{lane.record.lane}  {lane.rank or '–'}"
+            for lane in lanes
+        ]
         axes.set_yticks(range(len(lanes)), names if number == 0 else [""] * len(lanes), fontsize=8.5)
         axes.set_ylim(len(lanes) - 0.4, -0.6)
         axes.grid(axis="x", color=FAINT, linewidth=0.7)

@@ -8,25 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from lanekit.results import BenchmarkStatistics, RankedLane, Ranking
+from lanekit.scoring import get_form
 from ranker.front import mark_front
 from ranker.items import ItemValues, LaneItems
-from ranker.resampling import divide, find_interval, make_rng, resample_gains, resample_means
+from ranker.resampling import divide, draw_gains, find_interval, make_rng, resample_means
 from ranker.significance import adjust_holm, compare_pairs
 
 TOLERANCE = 1e-6  # between a record's value and the mean of its items
 NAMED_LANES = 4
 SITTING_NOTE = (
-    "A score's interval holds the choice of the items and the repeats of one sitting; not what would change "
-    "from sitting to sitting, nor the choice of calibration or training data."
+    "A score's interval holds the choice of the items (resampled) and the noise between the repeats of one "
+    "sitting (Student's t on the pairs' log ratios: few repeats make it wide); not what would change from "
+    "sitting to sitting, nor the choice of calibration or training data."
 )
 TIED_RULE = (
     "Two lanes are not told apart (≈) where the {percent} % interval of the difference of their scores, on "
-    "the same resamples, holds 0, and so for each of the two and every lane ranked between them. The pairs "
-    "are not adjusted for their number."
+    "the same resamples, holds 0, and so for any two of them and the lanes ranked between them. Lanes "
+    "without an interval are passed over. The pairs are not adjusted for their number."
 )
 
 
@@ -39,17 +42,28 @@ class Resampling:
     seed: int = 42
 
 
+class MeanPair(NamedTuple):
+    """Resampled means (resamples,) of a lane and of the baseline, over the same items."""
+
+    lane: np.ndarray
+    base: np.ndarray
+
+
 @dataclass(frozen=True)
 class Paired:
-    """One benchmark: values (n_items, n_lanes), the baseline's first, and their resampled means."""
+    """One benchmark: by lane the values (n_items,) and their resampled means (resamples,), NaN left out.
 
-    names: tuple[str, ...]
-    values: np.ndarray
-    means: np.ndarray
+    `common` holds the lane's and the baseline's resampled means over the items that have a value of both.
+    """
 
-    def find(self, lane: str) -> np.ndarray | None:
-        """Return a lane's resampled means (resamples,); None where it has no items here."""
-        return self.means[:, self.names.index(lane)] if lane in self.names else None
+    base: str
+    values: dict[str, np.ndarray]
+    means: dict[str, np.ndarray]
+    common: dict[str, MeanPair]
+
+    def find_known(self, lane: str) -> np.ndarray:
+        """Return for each item (n_items,) whether it has a value of both the lane and the baseline."""
+        return np.isfinite(self.values[lane]) & np.isfinite(self.values[self.base])
 
 
 def add_statistics(
@@ -70,19 +84,27 @@ def add_statistics(
     }
     for name, benchmark in paired.items():
         fill_benchmark(ranking, name, benchmark, method)
-        unpaired = [lane for lane, found in usable.items() if name in found and lane not in benchmark.names]
+        notes += warn_of_unrated(name, benchmark)
+        unpaired = [lane for lane, found in usable.items() if name in found and lane not in benchmark.values]
         if unpaired:
             notes.append(
                 f"Asked other items of {name} than the baseline, and not compared: {_shorten(unpaired)}."
             )
     scores = {}
+    timed_once = []
     for lane in ranking.lanes:
-        drawn = draw_scores(lane, base, paired, ranking.weights_used, quality_weight, method)
-        if drawn is not None:
-            perf_norm, scores[lane.record.lane] = drawn
-            if lane is not base:
-                lane.perf_norm_interval = find_interval(perf_norm, method.confidence)
-                lane.score_interval = find_interval(scores[lane.record.lane], method.confidence)
+        drawn = draw_scores(lane, paired, ranking.weights_used, quality_weight, method)
+        if drawn is None or lane is base:
+            continue
+        perf_norm, score = drawn
+        lane.perf_norm_interval = find_interval(perf_norm, method.confidence)
+        if score is None:
+            timed_once.append(lane.record.lane)
+        else:
+            scores[lane.record.lane] = score
+            lane.score_interval = find_interval(score, method.confidence)
+    if timed_once:
+        notes.append(f"Timed once, so no interval of speed and score, and no tie: {_shorten(timed_once)}.")
     find_ties(ranking, scores, method.confidence)
     if scores:
         notes += [SITTING_NOTE, TIED_RULE.format(percent=f"{100 * method.confidence:g}")]
@@ -92,7 +114,8 @@ def add_statistics(
 def select_items(ranking: Ranking, items: Mapping[str, LaneItems]) -> tuple[dict[str, LaneItems], list[str]]:
     """Return the items that fit their records, and notes on the lanes and benchmarks that have none."""
     usable: dict[str, LaneItems] = {}
-    without, unlike = [], []
+    without, unlike, otherwise = [], [], []
+    base = ranking.lanes[0].record
     for lane in ranking.lanes:
         name = lane.record.lane
         valued = {n for n, result in lane.record.benchmarks.items() if result.value is not None}
@@ -103,7 +126,10 @@ def select_items(ranking: Ranking, items: Mapping[str, LaneItems]) -> tuple[dict
             continue
         for benchmark in sorted(valued):
             found, result = items[name].get(benchmark), lane.record.benchmarks[benchmark]
-            if found is None or not _fits(found, result.value):
+            form = get_form(base, benchmark)
+            if form is not None and get_form(lane.record, benchmark) != form:
+                otherwise.append(f"{name} ({benchmark})")
+            elif found is None or not _fits(found, result.value):
                 unlike.append(f"{name} ({benchmark})")
             else:
                 usable.setdefault(name, {})[benchmark] = found
@@ -114,44 +140,79 @@ def select_items(ranking: Ranking, items: Mapping[str, LaneItems]) -> tuple[dict
         notes.append(
             f"The per-item outputs do not give the value on record, and are not used: {_shorten(unlike)}."
         )
+    if otherwise:
+        notes.append(
+            "Scored otherwise than the baseline (version, metric, items or judge), and not compared: "
+            f"{_shorten(otherwise)}."
+        )
     return usable, notes
 
 
 def pair_items(name: str, base: str, usable: Mapping[str, LaneItems], method: Resampling) -> Paired:
     """Pair one benchmark's items and resample them; a lane that was asked other items is left out."""
-    keys = usable[base][name].keys
-    columns = {base: usable[base][name].values}
+    asked = usable[base][name]
+    values = {base: asked.values}
     for lane, found in usable.items():
-        if lane != base and name in found and set(found[name].keys) == set(keys):
-            columns[lane] = found[name].align(keys)
-    values = np.column_stack(list(columns.values()))
+        if lane != base and name in found and found[name].is_asked_as(asked):
+            values[lane] = found[name].align(asked.keys)
+    columns = dict(values)  # by lane; by lane and whose, over the items known of both
+    for lane, mine in values.items():
+        known = np.isfinite(mine) & np.isfinite(asked.values)
+        for whose, column in (("lane", mine), ("base", asked.values)):
+            if (known != np.isfinite(column)).any():
+                columns[f"{lane}/{whose}"] = np.where(known, column, np.nan)
     rng = make_rng(method.seed, f"items of {name}")
-    return Paired(tuple(columns), values, resample_means(values, method.resamples, rng))
+    drawn = resample_means(np.column_stack(list(columns.values())), method.resamples, rng)
+    means = dict(zip(columns, drawn.T, strict=True))
+    common = {
+        lane: MeanPair(means.get(f"{lane}/lane", means[lane]), means.get(f"{lane}/base", means[base]))
+        for lane in values
+    }
+    return Paired(base, values, {lane: means[lane] for lane in values}, common)
+
+
+def warn_of_unrated(name: str, paired: Paired) -> list[str]:
+    """Return a warning where a lane lacks a value of other items than the baseline does."""
+    known = {lane: np.isfinite(values) for lane, values in paired.values.items()}
+    n_items = len(known[paired.base])
+    unlike = [
+        f"{lane} {n_items - int(mine.sum())}"
+        for lane, mine in known.items()
+        if (mine != known[paired.base]).any()
+    ]
+    if not unlike:
+        return []
+    n_base = n_items - int(known[paired.base].sum())
+    return [
+        f"Of the {n_items} items of {name} other ones have no rating than the baseline's {n_base}: "
+        f"{_shorten(unlike)}. Values, Perf and score are over the items rated of each; recovery, Δ, tests, "
+        "intervals and ties over those rated of both."
+    ]
 
 
 def fill_benchmark(ranking: Ranking, name: str, paired: Paired, method: Resampling) -> None:
     """Give each lane its statistics of one benchmark; Holm's adjustment is over the lanes compared."""
     p_values: dict[str, float] = {}
-    base_values, base_means = paired.values[:, 0], paired.means[:, 0]
-    base_value = float(np.nanmean(base_values))
     for lane in ranking.lanes:
-        means = paired.find(lane.record.lane)
-        if means is None:
+        lane_name = lane.record.lane
+        if lane_name not in paired.values:
             continue
-        found = BenchmarkStatistics(interval=find_interval(means, method.confidence))
+        found = BenchmarkStatistics(interval=find_interval(paired.means[lane_name], method.confidence))
         lane.benchmark_statistics[name] = found
-        if lane is ranking.lanes[0]:
+        known = paired.find_known(lane_name)
+        if lane is ranking.lanes[0] or not known.any():
             continue
-        values = paired.values[:, paired.names.index(lane.record.lane)]
-        found.difference = round(float(np.nanmean(values)) - base_value, 12)
+        values, base_values = paired.values[lane_name][known], paired.values[paired.base][known]
+        value, base_value = float(values.mean()), float(base_values.mean())
+        found.difference = round(value - base_value, 12)
         found.n_better, found.n_worse = int((values > base_values).sum()), int((values < base_values).sum())
         if base_value > 0:
-            found.recovery = float(np.nanmean(values)) / base_value
-            found.recovery_interval = find_interval(divide(means, base_means), method.confidence)
-        rng = make_rng(method.seed, f"signs of {name}, {lane.record.lane}")
-        both = np.isfinite(values) & np.isfinite(base_values)
-        found.test, found.p_value = compare_pairs(values[both], base_values[both], method.resamples, rng)
-        p_values[lane.record.lane] = found.p_value
+            found.recovery = value / base_value
+            ratios = divide(*paired.common[lane_name])
+            found.recovery_interval = find_interval(ratios, method.confidence)
+        rng = make_rng(method.seed, f"signs of {name}, {lane_name}")
+        found.test, found.p_value = compare_pairs(values, base_values, method.resamples, rng)
+        p_values[lane_name] = found.p_value
     adjusted = adjust_holm(p_values)
     for lane in ranking.lanes[1:]:
         if lane.record.lane in adjusted:
@@ -160,51 +221,51 @@ def fill_benchmark(ranking: Ranking, name: str, paired: Paired, method: Resampli
 
 def draw_scores(
     lane: RankedLane,
-    base: RankedLane,
     paired: Mapping[str, Paired],
     weights: Mapping[str, float],
     quality_weight: float,
     method: Resampling,
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return a lane's resampled Perf/Perf_base and scores (resamples,); None without a score or its items."""
+) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """Return a lane's resampled Perf/Perf_base and scores (resamples,); None without a score or its items.
+
+    The scores alone are None where the lane was timed once.
+    """
     speed = lane.record.speed
     if lane.score is None or speed is None or not weights:
         return None
     perf, base_perf = np.zeros(method.resamples), np.zeros(method.resamples)
     for name, weight in weights.items():
-        means = paired[name].find(lane.record.lane) if name in paired else None
+        means = paired[name].common.get(lane.record.lane) if name in paired else None
         if means is None:
             return None
-        perf += weight * means
-        base_perf += weight * paired[name].means[:, 0]
+        perf += weight * means.lane
+        base_perf += weight * means.base
     perf_norm = divide(perf, base_perf)
-    gains: np.ndarray | float = lane.speed_norm or 0.0
-    repeats, base_repeats = speed.s_per_token_all, speed.baseline_s_per_token_all
-    if len(repeats) > 1 and len(repeats) == len(base_repeats):
-        rng = make_rng(method.seed, f"repeats of {lane.record.lane}")
-        gains = resample_gains(repeats, base_repeats, method.resamples, rng)
-    if lane is base:
-        gains = 0.0
+    rng = make_rng(method.seed, f"repeats of {lane.record.lane}")
+    gains = draw_gains(speed.s_per_token_all, speed.baseline_s_per_token_all, method.resamples, rng)
+    if gains is None:
+        return perf_norm, None
     return perf_norm, np.maximum(quality_weight * perf_norm + (1 - quality_weight) * gains, 0.0)
 
 
 def find_ties(ranking: Ranking, scores: Mapping[str, np.ndarray], confidence: float) -> None:
-    """Set `tied_with` of the ranked lanes; see TIED_RULE."""
-    ranked = [lane for lane in ranking.lanes if lane.rank is not None]
-    names = [lane.record.lane for lane in ranked]
-    alike = [[_are_alike(scores.get(a), scores.get(b), confidence) for b in names] for a in names]
+    """Set `tied_with` of the ranked lanes; see TIED_RULE.
+
+    Any two lanes of a run are alike, so that a lane is tied with all of the run: ties are mutual, and leave
+    out no lane with draws between two that are tied.
+    """
+    drawn = [lane for lane in ranking.lanes if lane.rank is not None and lane.record.lane in scores]
+    names = [lane.record.lane for lane in drawn]
+    alike = [[_are_alike(scores[a], scores[b], confidence) for b in names] for a in names]
     for first in range(len(names)):
         for last in range(first + 1, len(names)):
-            if not alike[first][last]:
+            if not all(alike[between][last] for between in range(first, last)):
                 break
-            if all(alike[between][last] for between in range(first + 1, last)):
-                ranked[first].tied_with.append(names[last])
-                ranked[last].tied_with.append(names[first])
+            drawn[first].tied_with.append(names[last])
+            drawn[last].tied_with.append(names[first])
 
 
-def _are_alike(one: np.ndarray | None, other: np.ndarray | None, confidence: float) -> bool:
-    if one is None or other is None:
-        return False
+def _are_alike(one: np.ndarray, other: np.ndarray, confidence: float) -> bool:
     interval = find_interval(one - other, confidence)
     return interval is None or interval.low <= 0 <= interval.high
 

@@ -18,14 +18,14 @@ TRAILING_COLUMNS = (
 )  # fmt: skip
 
 
-def render_csv(ranking: Ranking, benchmarks: Sequence[str]) -> str:
+def render_csv(ranking: Ranking, benchmarks: Sequence[str], others: Sequence[str] = ()) -> str:
     """Return summary.csv: one line a lane, numbers as Python's repr, empty where there is none.
 
     Columns are only ever added at the end: a benchmark's statistics as `<benchmark>_low` and so on, a form's
-    times as `s_per_token_<form>`.
+    times as `s_per_token_<form>`, then all of the benchmarks `others`, which the experiment gives no weight.
     """
     forms = list_forms(ranking)
-    rows = [_collect_cells(lane, benchmarks, forms) for lane in ranking.lanes]
+    rows = [_collect_cells(lane, benchmarks, forms, others) for lane in ranking.lanes]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(rows[0])
@@ -34,7 +34,9 @@ def render_csv(ranking: Ranking, benchmarks: Sequence[str]) -> str:
     return stream.getvalue()
 
 
-def _collect_cells(lane: RankedLane, benchmarks: Sequence[str], forms: Sequence[str]) -> dict[str, object]:
+def _collect_cells(
+    lane: RankedLane, benchmarks: Sequence[str], forms: Sequence[str], others: Sequence[str]
+) -> dict[str, object]:
     """Return a lane's cells by column, in the same order for every lane."""
     record, speed = lane.record, lane.record.speed
     known: dict[str, object] = {
@@ -64,11 +66,14 @@ def _collect_cells(lane: RankedLane, benchmarks: Sequence[str], forms: Sequence[
     cells |= _name_ends("score", lane.score_interval) | _name_ends("perf_norm", lane.perf_norm_interval)
     cells["on_front"] = "yes" if lane.on_front else ""
     cells["tied_with"] = " ".join(lane.tied_with)
-    cells["contamination"] = " ".join(f"{name}:{count}" for name, count in record.contamination.items())
+    counts = record.contamination
+    cells["contamination"] = "unknown" if counts is None else " ".join(f"{n}:{c}" for n, c in counts.items())
     for name in benchmarks:
         cells |= _collect_statistics(name, lane.benchmark_statistics.get(name))
     cells |= _collect_speed(record, forms)
     cells["n_gold_lost"] = count_items(record, "n_gold_lost")
+    for name in others:
+        cells |= {name: _value(record, name)} | _collect_statistics(name, lane.benchmark_statistics.get(name))
     return cells
 
 

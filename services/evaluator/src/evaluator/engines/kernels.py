@@ -9,8 +9,9 @@ from typing import Any
 def count_kernels(model: Any) -> dict[str, int]:
     """Return how many layers each kernel of vLLM serves, as "<layer type>: method/scheme/kernel": count.
 
-    The kernel is what compressed-tensors schemes keep in `kernel` (Marlin, Machete, AllSpark …); it depends
-    on the GPU, so speeds of one kernel say nothing of another. Attention is listed by its implementation.
+    The kernel is what compressed-tensors schemes keep in `kernel` (Marlin, Machete, AllSpark …); the FP8 W8A8
+    one keeps its operator and that one's backend instead ("Fp8LinearOp:cutlass"). It depends on the GPU, so
+    speeds of one kernel say nothing of another. Attention is listed by its implementation.
     Runs inside vLLM's worker process.
     """
     counts: Counter[str] = Counter()
@@ -19,7 +20,12 @@ def count_kernels(model: Any) -> dict[str, int]:
         scheme = getattr(module, "scheme", None)
         kernel = getattr(scheme, "kernel", None) or getattr(method, "kernel", None)
         parts = (getattr(module, "impl", None), method, scheme, kernel)
-        used = "/".join(type(part).__name__ for part in parts if part is not None)
+        names = [type(part).__name__ for part in parts if part is not None]
+        operator = getattr(scheme, "fp8_linear", None)
+        backend = getattr(operator, "preferred_backend", None)
+        if backend is not None:
+            names.append(f"{type(operator).__name__}:{backend}")
+        used = "/".join(names)
         if used:
             counts[f"{name.rsplit('.', 1)[-1]}: {used}"] += 1
     return dict(sorted(counts.items()))

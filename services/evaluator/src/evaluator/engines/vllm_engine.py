@@ -15,6 +15,7 @@ from evaluator.chat import read_eos_ids
 from evaluator.devices import describe_cpu, query_gpu
 from evaluator.engines.base import Generation, OnProgress
 from evaluator.engines.kernels import count_kernels
+from evaluator.residents import check_free_memory, explain_dead_engine
 from evaluator.roofline import count_step_bytes
 from lanekit.errors import InputError, LanekitError
 from lanekit.params import EngineParams
@@ -37,6 +38,7 @@ class VllmEngine:
 
     Raises:
         InputError: the folder is no whole model, or this build has not the device or KV cache asked for.
+        TransientError: the GPU has less free memory than asked for; or the engine died (`generate`).
         LanekitError: vLLM does not start on this model.
     """
 
@@ -67,6 +69,8 @@ class VllmEngine:
         # Compiling graphs for a CPU costs minutes and would be timed in no measurement.
         self.eager = params.enforce_eager or self.device_type == "cpu"
         self.dtype = pick_dtype(params.dtype, self.device_type)
+        if self.device_type == "cuda":
+            check_free_memory(params.gpu_memory_utilization)
         try:
             self.llm: Any = vllm.LLM(
                 model=str(model),
@@ -113,11 +117,12 @@ class VllmEngine:
             stop=None if ignore_eos else list(stop),
             detokenize=bool(stop) and not ignore_eos,
         )
-        outputs = self.llm.generate(
-            [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts],
-            sampling,
-            use_tqdm=_make_bar(on_progress) if on_progress else False,
-        )
+        with explain_dead_engine():
+            outputs = self.llm.generate(
+                [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts],
+                sampling,
+                use_tqdm=_make_bar(on_progress) if on_progress else False,
+            )
         ends = set() if ignore_eos else set(self.eos_ids)
         return [_read_output(output.outputs[0], ends) for output in outputs]
 

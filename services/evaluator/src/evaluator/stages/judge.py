@@ -45,7 +45,7 @@ def run(spec: JudgeParams, inputs: Mapping[str, Path], out: Path, progress: Prog
     sitting = Sitting(spec, benchmark.rubric, questions, JudgementCache(find_cache_folder()), progress)
     replies = asyncio.run(sitting.judge_all(read_key(spec.api_key_env)))
     verdicts = [
-        grade_answer(benchmark.rubric, question, reply.text)
+        grade_answer(benchmark.rubric, question, reply.text, reply.finish_reason)
         for question, reply in zip(questions, replies, strict=True)
     ]
     result = summarize_verdicts(benchmark, verdicts, spec.model)

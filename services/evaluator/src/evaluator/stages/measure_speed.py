@@ -55,7 +55,7 @@ def run(spec: MeasureSpeedParams, inputs: Mapping[str, Path], out: Path, progres
     report: dict[str, Any] = {
         "sitting": sitting.name,
         "device": sitting.device,
-        "warnings": find_warnings(*sitting.states) if sitting.states else [],
+        "warnings": result.warnings,
         "notes": list_notes(result),
         "one_series": len(folders) == 1,
         "warmups": spec.warmups,
@@ -150,6 +150,7 @@ def summarize_sitting(spec: MeasureSpeedParams, forms: Sequence[Form], sitting: 
         cost=_describe_cost(sitting.descriptions[0], bandwidth, steps[0]),
         baseline_cost=_describe_cost(sitting.descriptions[-1], bandwidth, steps[1]),
         versions=list_versions(),
+        warnings=find_warnings(*sitting.states) if sitting.states else [],
     )
 
 

@@ -32,12 +32,10 @@ def run(spec: RankParams, inputs: Mapping[str, Path], out: Path, progress: Progr
     "judged.<lane>"; their per-item outputs, joined, go to lanes/<lane>/items.parquet.
 
     Raises:
-        InputError: a record or a file of items is malformed, two records are of one lane, or the baseline's
-            is missing.
+        InputError: a record is malformed, two records are of one lane, or the baseline's is missing.
     """
     records = [drop_non_finite(parse_record(content)) for content in spec.records]
-    tables = {r.lane: table for r in records if (table := read_lane_items(r.lane, inputs)) is not None}
-    items = {lane: collect_values(table) for lane, table in tables.items()}
+    tables, items, notes = collect_items(records, inputs)
     ranking = rank_lanes(
         records,
         spec.weights,
@@ -49,10 +47,11 @@ def run(spec: RankParams, inputs: Mapping[str, Path], out: Path, progress: Progr
     progress(1, 4, "statistics")
     method = Resampling(spec.resamples, spec.confidence, spec.seed)
     add_statistics(ranking, items, spec.quality_weight, method)
+    ranking.notes[:0] = notes
     progress(2, 4, "tables")
     benchmarks = list_benchmarks(ranking, list(spec.weights))
     out.mkdir(parents=True, exist_ok=True)
-    _write(out / "summary.csv", render_csv(ranking, benchmarks))
+    _write(out / "summary.csv", render_csv(ranking, list(spec.weights), benchmarks[len(spec.weights) :]))
     _write(out / "summary.md", render_markdown(ranking, benchmarks, spec.quality_weight, spec.confidence))
     _write(out / "ranking.json", ranking.model_dump_json(indent=2) + "\n")
     baseline = next(record for record in records if record.lane == spec.baseline)
@@ -87,6 +86,31 @@ def parse_record(content: Mapping[str, object]) -> LaneRecord:
     if not record.lane or record.lane.startswith(".") or set(record.lane) & set("/\\\0"):
         raise InputError(f"'{record.lane}' cannot name a lane", remedy="use a-z, 0-9 and _ alone")
     return record
+
+
+def collect_items(
+    records: Sequence[LaneRecord], inputs: Mapping[str, Path]
+) -> tuple[dict[str, pa.Table], dict[str, LaneItems], list[str]]:
+    """Return the lanes' per-item outputs as tables and as values, by lane, and a note on each that has none.
+
+    A lane whose file is missing or malformed is ranked without: its artifact may be of an earlier version.
+    """
+    judged = {n for record in records for n, r in record.benchmarks.items() if r.metric == "judge"}
+    tables, items, notes = {}, {}, []
+    for record in records:
+        try:
+            table = read_lane_items(record.lane, inputs)
+            if table is None:
+                continue
+            items[record.lane] = collect_values(table, judged)
+        except InputError as error:
+            reason = " ".join(str(error).split())
+            for folder in inputs.values():  # its place says nothing, and is another on another machine
+                reason = reason.replace(f"{folder}/", "")
+            notes.append(f"The per-item outputs of {record.lane} are not used: {reason}.")
+        else:
+            tables[record.lane] = table
+    return tables, items, notes
 
 
 def read_lane_items(lane: str, inputs: Mapping[str, Path]) -> pa.Table | None:
