@@ -1,14 +1,14 @@
 """Compare the stage `evaluate` with EleutherAI's lm-evaluation-harness, item by item, on one model.
 
 Both load the model, write the prompts, generate greedily, read the answers and score them, each by its own
-code; both get the same items and the same benchmark files. Compared are the token ids that the models were
-given, the replies, the answers read from them, the gold answers and the verdicts. Exits with 1 where an item
+code; both get the same items and the same benchmark files. Compared are the prompts' token ids, the replies,
+the answers read from them, the gold answers and the verdicts. Exits with 1 where an item
 differs without a known cause. KoMT-Bench, which a judge scores, is left out. Needs the package lm_eval.
 
 Examples
   python scripts/benchmarks/crosscheck_lm_eval.py                          # the tiny model, its 300 items
   python scripts/benchmarks/crosscheck_lm_eval.py --engine vllm --json crosscheck.json
-  python scripts/benchmarks/crosscheck_lm_eval.py --max-prompt-tokens 120  # documents have to be cut
+  python scripts/benchmarks/crosscheck_lm_eval.py --max-prompt-tokens 90   # half the documents are cut
 """
 
 from __future__ import annotations

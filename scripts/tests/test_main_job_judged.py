@@ -42,7 +42,7 @@ def test_a_judged_benchmark_counts(
         values = [float(row[name]) for name in ("kmmlu_pro", "kmmlu_redux", "ko_longrag", "komt_bench")]
         assert 0 < values[-1] <= 0.7
         assert math.isclose(float(row["perf"]), sum(values) / 4)
-    assert "left out" not in (tmp_path / "results" / "summary.md").read_text(encoding="utf-8")
+    assert "is left out" not in (tmp_path / "results" / "summary.md").read_text(encoding="utf-8")
     compared = run_script("compare_lanes.py", "baseline", LANE, "--benchmark", "komt_bench", cwd=tmp_path)
     assert "komt_bench" in compared.stdout
     for path in tmp_path.rglob("*"):

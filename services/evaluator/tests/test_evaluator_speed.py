@@ -181,7 +181,6 @@ def test_speed_of_two_models(
     assert result.baseline_s_per_token_all == scored.baseline_s_per_token_all
     assert (scored.tokens, scored.n_sequences) == (24, 3)
     assert (result.forms["prefill"].tokens, result.forms["prefill"].n_sequences) == (96, 3)
-    assert result.s_per_token > result.baseline_s_per_token  # three layers against two
     assert result.device.startswith("cpu: ") and result.gpu == {} and result.bandwidth_bytes_per_s is None
     assert result.cost and result.baseline_cost and result.cost.roofline_ratio is None
     assert result.cost.kernels["q_proj: dense float32"] == 3
@@ -292,7 +291,7 @@ def test_a_gpus_sitting_by_hand(spec: MeasureSpeedParams) -> None:
     assert result.cost and result.cost.roofline_ratio == pytest.approx(0.5)  # half the bytes in half the time
     assert result.bandwidth_bytes_per_s == 3e11
     assert result.gpu["sm_clock_mhz_before"] == "2000" and result.gpu["sm_clock_mhz_after"] == "1990"
-    assert len(measure_speed.list_notes(result)) == 1
+    assert len(measure_speed.list_notes(result)) == 2
     assert result.warnings == []
     sitting.states[1]["sm_clock_mhz"] = "1500"
     (warning,) = measure_speed.summarize_sitting(spec, forms, sitting).warnings

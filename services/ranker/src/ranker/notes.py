@@ -62,7 +62,7 @@ def collect_remarks(ranking: Ranking) -> list[str]:
     if cut:
         notes.append(f"Prompts cut to the token budget: {cut}.")
     if lost:
-        notes.append(f"Prompts that lost the gold answer by the cut: {lost}.")
+        notes.append(f"Prompts that lost the gold answer by the cut, at least: {lost}.")
     return notes + describe_sittings([r.speed for r in records if r.speed])
 
 

@@ -15,7 +15,7 @@ from evaluator.engines.base import Engine
 from evaluator.free_running import make_free_form
 from evaluator.gpu_state import GpuMonitor, find_warnings, join_states
 from evaluator.residents import check_memory, explain_failure, fit_engine
-from evaluator.roofline import find_bandwidth, measure_ratio
+from evaluator.roofline import RATIO_NOTE, find_bandwidth, measure_ratio
 from evaluator.speed import (
     Form,
     Timing,
@@ -177,7 +177,7 @@ def make_forms(
 
 def list_notes(result: SpeedResult) -> list[str]:
     """Return what the numbers leave out."""
-    notes = ["weight_bytes_per_step leaves out the KV cache, activations and embedding look-ups"]
+    notes = ["weight_bytes_per_step leaves out the KV cache, activations and embedding look-ups", RATIO_NOTE]
     if result.form in ("prefill", "free"):
         notes.append(f"no ratio to the roofline: the score's form '{result.form}' has no known steps")
     elif result.bandwidth_bytes_per_s is None:
