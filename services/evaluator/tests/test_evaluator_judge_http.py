@@ -23,6 +23,8 @@ from lanekit.pool import ChildProcess, StageFailedError
 from lanekit.progress import ignore_progress
 from lanekit.results import BenchmarkResult
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-very-secret-0123456789"
 N_ITEMS = 10
 N_TURNS = 2 * N_ITEMS

@@ -28,6 +28,8 @@ from evaluator.gpu_state import (
 from evaluator.roofline import count_step_bytes, find_bandwidth, measure_ratio
 from lanekit.safetensors_header import ModelFolder, SafetensorsHeader, TensorInfo, check_model_folder
 
+pytestmark = pytest.mark.slow
+
 FIXTURE = Path(__file__).parents[3] / "scripts" / "tiny" / "fixture"
 Tensor = tuple[str, tuple[int, ...], int]
 

@@ -41,6 +41,8 @@ from lanekit.results import BenchmarkResult, LaneRecord, SpeedResult
 from lanekit.scoring import rank_lanes
 from lanekit.sittings import find_mismatch
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def spec(engine_params: EngineParams, benchmarks: dict[str, Benchmark]) -> MeasureSpeedParams:

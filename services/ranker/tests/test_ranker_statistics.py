@@ -380,6 +380,7 @@ def test_lanes_whose_items_are_unknown_or_unlike_are_ranked_without_statistics(
     assert "do not give the value on record, and are not used: unlike (b)." in notes
 
 
+@pytest.mark.slow
 def test_the_full_size_is_quick_and_small_and_the_same_twice(make_record: Callable[..., LaneRecord]) -> None:
     names = ["baseline", *(f"lane{n:02d}" for n in range(12))]
     values = {
