@@ -40,7 +40,7 @@ def test_pruning_hurts_distillation_heals_and_w8a16_is_near_lossless(
         value = {lane: float(row[benchmark]) for lane, row in table.items()}
         base = value["baseline"]
         assert base >= 0.70 > CHANCE
-        assert value["lane31_prune28"] <= base - 0.15
-        assert value["lane32_prune26"] <= value["lane31_prune28"] + 0.05
+        assert value["lane31_prune28"] <= base - 0.10
+        assert value["lane32_prune26"] <= base - 0.30
         assert value["lane33_prune28_kd"] >= base - 0.10
         assert abs(value["lane34_w8a16"] - base) <= 0.03

@@ -187,7 +187,9 @@ def export_ranking(folder: Path, results: Path) -> None:
 
 def _is_unreadable(metrics: Path) -> bool:
     """Whether a ranking's record of a lane only says that the one in the results folder is not readable."""
-    return bool(json.loads(metrics.read_text(encoding="utf-8"))["reason"].startswith(UNREADABLE))
+    if not metrics.is_file():
+        return False
+    return str(json.loads(metrics.read_text(encoding="utf-8")).get("reason", "")).startswith(UNREADABLE)
 
 
 def export_package(folder: Path, submissions: Path, position: int) -> None:
