@@ -85,14 +85,15 @@ def ask_ours(
     """Evaluate with our stage; returns the answers and the user messages, by benchmark."""
     from evaluator.chat import ChatTokenizer
     from evaluator.items import load_items
-    from evaluator.outputs import ITEMS_FILE, read_items
+    from evaluator.outputs import read_items
     from evaluator.prompts import render_items
     from evaluator.stages import evaluate
+    from lanekit.records import ITEMS_NAME
 
     spec = EvaluateParams(engine=engine, benchmarks=tuple(benchmarks), limit_items=limit)
     with tempfile.TemporaryDirectory() as name:
         evaluate.run(spec, {"model": model, "suite": suite}, Path(name), ignore_progress)
-        rows = read_items(Path(name) / ITEMS_FILE)
+        rows = read_items(Path(name) / ITEMS_NAME)
     chat = ChatTokenizer(model)
     answers: dict[str, list[Answer]] = {}
     messages: dict[str, list[str]] = {}

@@ -8,8 +8,9 @@ from typing import Any
 
 from evaluator_testing import write_rows
 
-from evaluator.outputs import ITEMS_FILE, write_items
+from evaluator.outputs import write_items
 from lanekit.benchmarks import Benchmark, Rubric
+from lanekit.records import ITEMS_NAME
 
 KOREAN_ANSWER = "강이 있는 작은 마을입니다."
 
@@ -67,4 +68,4 @@ def write_answers(folder: Path, n_items: int, answer: Callable[[int, int], str] 
             text = answer(i, turn) if answer else f"{i}번 {KOREAN_ANSWER} {turn}"
             rows.append(answer_row(i, turn, str(100 + i), text, ("writing", "math")[i % 2]))
     other = {**answer_row(0, 1, "q1", "A"), "benchmark": "kmmlu_pro", "value": 1.0, "exact": True}
-    write_items(folder / ITEMS_FILE, [other, *rows])
+    write_items(folder / ITEMS_NAME, [other, *rows])

@@ -13,13 +13,14 @@ import pytest
 from evaluator_testing import choice_row, write_rows
 
 from evaluator.engines import load_engine
-from evaluator.outputs import ITEMS_FILE, read_items
+from evaluator.outputs import read_items
 from evaluator.stages import evaluate, verify_package
 from lanekit.benchmarks import Benchmark, Shot
 from lanekit.errors import InputError
 from lanekit.params import EngineParams, EvaluateParams, VerifyPackageParams
 from lanekit.pool import ChildProcess
 from lanekit.progress import ignore_progress
+from lanekit.records import ITEMS_NAME
 from lanekit.results import BenchmarkResult
 
 pytestmark = pytest.mark.slow
@@ -51,7 +52,7 @@ def evaluate_model(spec: EvaluateParams, model: Path, suite: Path, out: Path) ->
     return {
         "metrics": read_json(out / "metrics.json"),
         "report": read_json(out / "report.json"),
-        "items": read_items(out / ITEMS_FILE),
+        "items": read_items(out / ITEMS_NAME),
     }
 
 
@@ -77,7 +78,7 @@ def test_evaluate(spec: EvaluateParams, tiny_model: Path, suite: Path, tmp_path:
         "answerable": 3, "unanswerable": 1, "single_document_qa": 4,
     }  # fmt: skip
     assert metrics["size_bytes"] == (tiny_model / "model.safetensors").stat().st_size
-    items = read_items(tmp_path / ITEMS_FILE)
+    items = read_items(tmp_path / ITEMS_NAME)
     assert [(item["benchmark"], item["index"], item["turn"]) for item in items] == [
         *(("kmmlu_pro", index, 1) for index in range(9)),
         *(("kmmlu_redux", index, 1) for index in range(9)),

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from evaluator.outputs import ITEMS_FILE, read_items
+from evaluator.outputs import read_items
 from lanekit.benchmarks import Benchmark
 from lanekit.errors import LanekitError
 from lanekit.params import EngineParams, EvaluateParams, MeasureSpeedParams
 from lanekit.pool import ChildProcess
 from lanekit.progress import ignore_progress
+from lanekit.records import ITEMS_NAME
 from lanekit.results import BenchmarkResult, SpeedResult
 
 pytestmark = [
@@ -75,7 +76,7 @@ def test_vllm_answers_as_transformers_does(
         metrics = run_stage(child, "evaluate", spec, out, model=tiny_model, suite=suite)
         result = BenchmarkResult.model_validate(metrics["benchmarks"]["kmmlu_pro"])
         assert result.n_items == 9
-        rows[engine] = read_items(out / ITEMS_FILE)
+        rows[engine] = read_items(out / ITEMS_NAME)
         if engine == "vllm":
             report = json.loads((out / "report.json").read_text(encoding="utf-8"))
             assert report["engine"]["kernels"]["qkv_proj: UnquantizedLinearMethod"] == 2  # one a layer

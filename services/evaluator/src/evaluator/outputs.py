@@ -11,8 +11,6 @@ import pyarrow.parquet as pq
 
 from lanekit.errors import InputError
 
-ITEMS_FILE = "items.parquet"
-
 _NEVER_NULL = {
     "benchmark": pa.string(),
     "index": pa.int32(),  # the item's position in its set, from 0

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from lanekit.errors import InputError, did_you_mean
-from lanekit.records import METRICS_NAME
-from ranker.items import ITEMS_NAME, read_table
+from lanekit.records import ITEMS_NAME, METRICS_NAME
+from ranker.items import read_table
 from ranker.resampling import make_rng
 from ranker.significance import compare_pairs
 

@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 
 from lanekit.errors import InputError
 
-ITEMS_NAME = "items.parquet"
 KEY_COLUMNS = ("benchmark", "index", "id", "turn")
 ASKED_COLUMNS = ("question", "gold")
 NAMED = 5  # items named in a message

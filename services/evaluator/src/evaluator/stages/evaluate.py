@@ -13,12 +13,13 @@ from evaluator.chat import ChatTokenizer
 from evaluator.engines import load_engine
 from evaluator.grade import Graded, summarize_benchmark
 from evaluator.items import load_items
-from evaluator.outputs import ITEMS_FILE, write_items
+from evaluator.outputs import write_items
 from evaluator.prompts import render_items
 from lanekit.child import list_versions
 from lanekit.modelfiles import measure_weights, write_json
 from lanekit.params import EvaluateParams
 from lanekit.progress import Progress
+from lanekit.records import ITEMS_NAME
 from lanekit.results import BenchmarkResult
 
 
@@ -68,7 +69,7 @@ def run(spec: EvaluateParams, inputs: Mapping[str, Path], out: Path, progress: P
         "size_bytes": measure_weights(model),
     }
     write_json(out / "metrics.json", metrics)
-    write_items(out / ITEMS_FILE, [asdict(row) for row in graded])
+    write_items(out / ITEMS_NAME, [asdict(row) for row in graded])
     total_seconds = time.perf_counter() - started
     generate_seconds = sum(timing["seconds"] for timing in timings.values())
     report = {

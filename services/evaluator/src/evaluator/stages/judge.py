@@ -14,12 +14,13 @@ from evaluator.judge_cache import JudgementCache, find_cache_folder
 from evaluator.judge_client import check_allowed, read_key
 from evaluator.judge_sitting import Sitting
 from evaluator.judging import grade_answer, make_row, pair_answers, summarize_verdicts
-from evaluator.outputs import ITEMS_FILE, read_items, write_items
+from evaluator.outputs import read_items, write_items
 from lanekit.child import list_versions
 from lanekit.judge_settings import check_judge
 from lanekit.modelfiles import write_json
 from lanekit.params import JudgeParams
 from lanekit.progress import Progress
+from lanekit.records import ITEMS_NAME
 
 
 def run(spec: JudgeParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
@@ -39,7 +40,7 @@ def run(spec: JudgeParams, inputs: Mapping[str, Path], out: Path, progress: Prog
     benchmark = spec.benchmark
     assert benchmark.rubric  # as JudgeParams checks
     items = [i for i in load_items(inputs["suite"], benchmark, spec.limit_items) if isinstance(i, ChatItem)]
-    place = inputs["answers"] / ITEMS_FILE
+    place = inputs["answers"] / ITEMS_NAME
     rows = [row for row in read_items(place) if row["benchmark"] == benchmark.name]
     questions = pair_answers(benchmark.rubric, items, rows, place)
     sitting = Sitting(spec, benchmark.rubric, questions, JudgementCache(find_cache_folder()), progress)
@@ -50,7 +51,7 @@ def run(spec: JudgeParams, inputs: Mapping[str, Path], out: Path, progress: Prog
     ]
     result = summarize_verdicts(benchmark, verdicts, spec.model)
     write_json(out / "metrics.json", {"benchmarks": {benchmark.name: result.model_dump()}})
-    write_items(out / ITEMS_FILE, [make_row(benchmark.rubric, verdict) for verdict in verdicts])
+    write_items(out / ITEMS_NAME, [make_row(benchmark.rubric, verdict) for verdict in verdicts])
     report = {
         "judge": {
             "model": spec.model,

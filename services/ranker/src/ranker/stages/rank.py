@@ -14,10 +14,11 @@ from lanekit.errors import InputError
 from lanekit.finite import drop_non_finite
 from lanekit.params import RankParams
 from lanekit.progress import Progress
+from lanekit.records import ITEMS_NAME
 from lanekit.results import LaneRecord, RankedLane
 from lanekit.scoring import rank_lanes
 from ranker.html import render_html
-from ranker.items import ITEMS_NAME, LaneItems, collect_values, find_mismatch, merge_tables, read_table
+from ranker.items import LaneItems, collect_values, find_mismatch, merge_tables, read_table
 from ranker.markdown import render_markdown
 from ranker.notes import list_benchmarks
 from ranker.plots import draw_summary
