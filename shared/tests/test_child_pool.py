@@ -45,11 +45,11 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until something is so."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_SECONDS} s: {what}"
+        assert time.monotonic() < deadline, f"waited {seconds} s: {what}"
         time.sleep(0.02)
 
 
@@ -205,21 +205,65 @@ pool(run, {}, out, ignore_progress)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="orphans are adopted on Linux alone")
+
+
+@LINUX
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 @pytest.mark.parametrize(
     ("behaviour", "whose_pid"),
-    [("sleep", "pid"), ("spawn", "grandchild")],
-    ids=["the-child", "what-a-stage-spawned"],
+    [("sleep", "pid"), ("spawn", "grandchild"), ("daemon", "grandchild")],
+    ids=["the-child", "what-a-stage-spawned", "what-went-into-a-session-of-its-own"],
 )
-def test_stage_processes_die_when_the_parent_is_killed(out: Path, behaviour: str, whose_pid: str) -> None:
+def test_stage_processes_end_with_the_parent_whatever_ends_it(
+    out: Path, behaviour: str, whose_pid: str, how: signal.Signals
+) -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(out), behaviour], env=make_environment())
     try:
         pid = read_pid(out / whose_pid)
         assert not is_dead(pid)
+        below = psutil.Process(parent.pid).children(recursive=True)
+        assert len(below) >= 2  # the keeper and the child
     finally:
-        parent.kill()
-        parent.wait()
-    wait_for(lambda: is_dead(pid), "the process outlived the parent")
+        parent.send_signal(how)
+    wait_for(lambda: is_dead(pid), "the process outlived the parent", 5)
+    wait_for(lambda: all(is_dead(p.pid) for p in below), "something outlived the parent", 5)
+    parent.wait(PATIENCE_SECONDS)
+
+
+@LINUX
+def test_what_went_away_from_a_killed_child_is_found(
+    pool: ChildPool, make_fetch: MakeFetch, out: Path
+) -> None:
+    job = Job(pool, make_fetch("daemon"), out)
+    daemon = read_pid(out / "grandchild")
+    os.kill(read_pid(out / "pid"), signal.SIGKILL)
+    error = job.finish()
+    assert isinstance(error, TransientError)
+    assert error.message.startswith("the worker process died (signal SIGKILL)")
+    wait_for(lambda: is_dead(daemon), "the daemon lives", 5)
+
+
+@LINUX
+def test_what_went_away_ends_when_the_pool_is_interrupted(
+    pool: ChildPool, make_fetch: MakeFetch, out: Path
+) -> None:
+    job = Job(pool, make_fetch("daemon"), out)
+    daemon = read_pid(out / "grandchild")
+    pool.interrupt()
+    assert is_dead(daemon)
+    assert isinstance(job.finish(), TransientError)
+
+
+@LINUX
+def test_a_killed_keeper_takes_the_child_and_its_session_along(
+    pool: ChildPool, make_fetch: MakeFetch, out: Path
+) -> None:
+    job = Job(pool, make_fetch("spawn"), out)
+    grandchild, child = read_pid(out / "grandchild"), read_pid(out / "pid")
+    os.kill(psutil.Process(child).ppid(), signal.SIGKILL)
+    assert isinstance(job.finish(), TransientError)
+    wait_for(lambda: is_dead(child) and is_dead(grandchild), "something outlived the keeper", 5)
 
 
 def test_a_childs_own_variables_are_its_own(pool: ChildPool, make_fetch: MakeFetch, out: Path) -> None:

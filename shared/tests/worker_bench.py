@@ -134,8 +134,10 @@ class Bench:
         """The store."""
         return FolderStore(self.root / "store")
 
-    def start(self, service: str, *, await_report: bool = True, **settings: Any) -> WorkerProcess:
-        """Start a worker, and wait until it reports."""
+    def start(
+        self, service: str, *, await_report: bool = True, doubles: bool = True, **settings: Any
+    ) -> WorkerProcess:
+        """Start a worker, and wait until it reports; its stages are the tests' own, or the real ones."""
         timing = {**FAST, **settings.pop("timing", {})}
         text = json.dumps(
             {
@@ -144,7 +146,8 @@ class Bench:
             }
         )  # fmt: skip
         log = self.root / f"worker-{len(self.workers)}.log"
-        path = os.pathsep.join([str(TESTS / "double_services"), os.environ.get("PYTHONPATH", "")])
+        first = [str(TESTS / "double_services")] if doubles else []
+        path = os.pathsep.join([*first, os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "PYTHONPATH": path, "LANEKIT_TEST_RECORD": str(self.root / "record")}
         with log.open("wb") as stream:
             process = subprocess.Popen(

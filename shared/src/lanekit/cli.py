@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from lanekit.yamlfile import read_yaml
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
+EXIT_BY_SIGNAL = 128  # and the signal's number, as a shell tells it: 130 for Ctrl-C
 PLAIN_WIDTH = 120
 
 
@@ -62,15 +63,37 @@ def make_parser(doc: str | None, epilog: str = "") -> argparse.ArgumentParser:
     return parser
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal that asks for the end came; treated as Ctrl-C is."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__()
+        self.number = int(number)
+
+
+def heed_signals() -> None:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does; what `nohup` has ignored stays ignored."""
+
+    def stop(number: int, _frame: object) -> None:
+        raise Stopped(number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, stop)
+
+
 def run_main(main: Callable[[], int | None]) -> None:
     """Run a command; print expected errors without a traceback and exit with a telling code."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    heed_signals()
     console = Console(stderr=True)
     try:
         sys.exit(main() or 0)
-    except KeyboardInterrupt:
-        console.print("stopped: what is committed is kept, the same command goes on from there")
-        sys.exit(EXIT_INTERRUPTED)
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, Stopped) else signal.SIGINT
+        with suppress(OSError):  # after SIGHUP there is no terminal to tell it to
+            console.print("stopped: what is committed is kept, the same command goes on from there")
+        sys.exit(EXIT_BY_SIGNAL + number)
     except InputError as error:
         console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(EXIT_BAD_INPUT)

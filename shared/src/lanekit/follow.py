@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+
 from rich.console import Console
 
-from lanekit.cli import EXIT_FAILED, EXIT_INTERRUPTED
+from lanekit.cli import EXIT_BY_SIGNAL, EXIT_FAILED
 from lanekit.documents import RunDocuments
 from lanekit.errors import LanekitError
 from lanekit.fetching import build_outcome
@@ -33,7 +35,7 @@ def follow_run(stack: Stack, run_id: str, console: Console) -> int:
     except KeyboardInterrupt:
         console.print(f"the run goes on; watch again with: python scripts/status.py {run_id} --watch",
                       highlight=False, soft_wrap=True)  # fmt: skip
-        return EXIT_INTERRUPTED
+        return EXIT_BY_SIGNAL + signal.SIGINT
     return show_end(stack, ended, console)
 
 

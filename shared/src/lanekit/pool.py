@@ -10,17 +10,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lanekit.child import EVENTS_FD_VARIABLE, PARENT_PID_VARIABLE
 from lanekit.errors import InputError, LanekitError, TransientError
 from lanekit.execute import Measured
+from lanekit.keeper import EVENTS_FD_VARIABLE, LIFELINE_FD_VARIABLE
 from lanekit.plan import StageRun
 from lanekit.progress import Progress
 
 LOG_TAIL_LINES = 20
+KEEPER_SECONDS = 5.0  # within which a keeper that was asked has ended all that it keeps
 
 
 class StageFailedError(LanekitError):
@@ -28,9 +28,9 @@ class StageFailedError(LanekitError):
 
 
 class ChildProcess:
-    """One child of one service.
+    """One child of one service, and the keeper that ends it with all that it started; see keeper.py.
 
-    The child lives as long as the *thread* that makes it (Linux's parent-death signal counts threads).
+    `process` is the keeper: it ends as the child ended.
     """
 
     def __init__(
@@ -39,21 +39,23 @@ class ChildProcess:
         self.service = service
         self.overrides = dict(overrides or {})
         read_end, write_end = os.pipe()
+        lifeline, self._lifeline = os.pipe()  # closed by the system when this process ends, however it ends
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "lanekit.child"],
+            [sys.executable, "-m", "lanekit.keeper"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             env={
                 **environment,
                 **self.overrides,
                 EVENTS_FD_VARIABLE: str(write_end),
-                PARENT_PID_VARIABLE: str(os.getpid()),
+                LIFELINE_FD_VARIABLE: str(lifeline),
             },
-            pass_fds=(write_end,),
+            pass_fds=(write_end, lifeline),
             start_new_session=True,  # Ctrl-C reaches the parent alone, which stops the children
             text=True,
         )
         os.close(write_end)
+        os.close(lifeline)
         self.events = os.fdopen(read_end, encoding="utf-8")
         self._cleaner = threading.Thread(target=self._clean_up, daemon=True)
         self._cleaner.start()
@@ -96,21 +98,26 @@ class ChildProcess:
         return self.process.poll() is None
 
     def stop(self) -> None:
-        """Kill the child and whatever it started; a `run` under way in another thread then fails."""
+        """End the child and whatever it started; a `run` under way in another thread then fails."""
         if self.is_alive:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.terminate()
+        self._cleaner.join(KEEPER_SECONDS)
+        if self._cleaner.is_alive():
             self._kill_group()
-        self._cleaner.join()
+            self._cleaner.join()
 
     def release(self) -> None:
         """Stop, then close the pipes; only where no other thread is in `run`."""
         self.stop()
         self.events.close()
+        os.close(self._lifeline)
         with contextlib.suppress(OSError):  # what a dead child never read
             if self.process.stdin is not None:
                 self.process.stdin.close()
 
     def _clean_up(self) -> None:
-        # What a dead child started would hold its memory, its GPU and the pipe of events for ever.
+        # The keeper leaves nothing; where somebody killed the keeper itself, its session can still be found.
         self.process.wait()
         self._kill_group()
 
@@ -129,8 +136,6 @@ class ChildPool:
         self._all: set[ChildProcess] = set()
         self._lock = threading.Lock()
         self._closed = False
-        # Children are made in one thread that lives as long as the pool: see ChildProcess.
-        self._maker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lanekit-children")
         log_folder.mkdir(parents=True, exist_ok=True)
 
     def __call__(
@@ -191,7 +196,6 @@ class ChildPool:
             child.stop()
         for child in idle:
             child.release()
-        self._maker.shutdown()
 
     def _take(self, service: str, overrides: Mapping[str, str]) -> ChildProcess:
         with self._lock:
@@ -203,7 +207,7 @@ class ChildPool:
                     return child
                 self._all.discard(child)
                 child.release()
-            child = self._maker.submit(ChildProcess, service, self.environment, overrides).result()
+            child = ChildProcess(service, self.environment, overrides)
             self._all.add(child)
             return child
 

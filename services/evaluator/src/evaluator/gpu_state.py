@@ -10,9 +10,8 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from evaluator.devices import make_query, run_query
+from lanekit.gpu_query import QUERY_SECONDS, make_query, run_query
 
-QUERY_SECONDS = 30.0
 CLOCK_DROP_LIMIT = 0.05
 # nvidia-smi's field: this record's name. Facts hold for the whole sitting, the state is read twice.
 FACTS = {

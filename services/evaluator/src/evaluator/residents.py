@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from evaluator.devices import run_query
 from lanekit.errors import InputError, LanekitError, TransientError
+from lanekit.gpu_holders import advise_on_holders, describe_holders, list_holders
+from lanekit.gpu_query import run_query
 from lanekit.modelfiles import measure_weights
 from lanekit.params import EngineParams, MeasureSpeedParams
 
@@ -49,12 +50,13 @@ def check_memory(folders: Sequence[Path], params: EngineParams, facts: Mapping[s
             )
 
 
-def check_free_memory(share: float, answer: str | None = None) -> None:
-    """Refuse to start an engine where less of the GPU's memory is free than it will take.
+def check_free_memory(share: float, answer: str | None = None, apps: str | None = None) -> None:
+    """Refuse to start an engine where less of the GPU's memory is free than it will take; name who holds it.
 
     Args:
         share: of the GPU's memory, from 0 to 1.
         answer: nvidia-smi's "total, free" in MiB; None asks it. Where it tells no numbers nothing is checked.
+        apps: nvidia-smi's "pid, MiB" of each process on the GPU; None asks it.
 
     Raises:
         TransientError: other processes hold the memory; it may be free again later.
@@ -65,13 +67,15 @@ def check_free_memory(share: float, answer: str | None = None) -> None:
         return
     total_mib, free_mib = map(int, sizes)
     wanted_mib = share * total_mib
-    if free_mib < wanted_mib:
-        raise TransientError(
-            f"the engine takes {wanted_mib / 1024:.1f} GiB ({share:.0%}) of the GPU's {total_mib / 1024:.1f} "
-            f"GiB, and {free_mib / 1024:.1f} GiB are free",
-            remedy="end what else uses the GPU (nvidia-smi lists it), or lower "
-            "evaluation.gpu_memory_utilization",
-        )
+    if free_mib >= wanted_mib:
+        return
+    holders = list_holders(apps)
+    raise TransientError(
+        f"the engine takes {wanted_mib / 1024:.1f} GiB ({share:.0%}) of the GPU's {total_mib / 1024:.1f} "
+        f"GiB, and {free_mib / 1024:.1f} GiB are free{describe_holders(holders)}",
+        remedy=advise_on_holders(holders)
+        or "end what else uses the GPU (nvidia-smi lists it), or lower evaluation.gpu_memory_utilization",
+    )
 
 
 @contextmanager

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lanekit.errors import LanekitError
-from lanekit.modelfiles import carry_files, list_weight_files, measure_weights, read_config
-from lanekit.safetensors_header import check_model_folder, read_header
+from lanekit.modelfiles import carry_files, measure_weights
+from lanekit.safetensors_header import check_model_folder
+from lanekit.tied_head import check_tied_head, restore_tied_head
 
 
 class BadCheckpointError(LanekitError):
@@ -18,21 +19,24 @@ def save_packed(model: Any, source: Path, out: Path) -> dict[str, Any]:
     """Save compressed, with the source's tokenizer and licence; return sizes for the report.
 
     Raises:
-        BadCheckpointError: a tied head was written twice, or the config has no quantization.
+        InputError: a tied head has come apart, or was written twice.
+        BadCheckpointError: the config has no quantization.
     """
     model.config.use_cache = True
+    restore_tied_head(model)
     model.save_pretrained(out, save_compressed=True)
     carry_files(source, out)
-    check_model_folder(out)
-    config = read_config(out)
-    names = [name for path in list_weight_files(out) for name in read_header(path).tensors]
-    if config.get("tie_word_embeddings") and "lm_head.weight" in names:
-        raise BadCheckpointError(f"{out}: lm_head.weight is stored although it is tied to the embedding")
-    if "quantization_config" not in config:
-        raise BadCheckpointError(f"{out}: config.json says nothing of a quantization")
+    written = check_model_folder(out)
+    check_tied_head(written)
+    quantization = written.config.get("quantization_config")
+    if quantization is None:
+        raise BadCheckpointError(
+            f"{out}: config.json says nothing of a quantization",
+            remedy="report this as a bug: the quantizer ran and left no trace in the configuration",
+        )
     return {
         "weights_bytes_before": measure_weights(source),
         "weights_bytes_after": measure_weights(out),
-        "format": config["quantization_config"].get("format"),
-        "tensors": len(names),
+        "format": quantization.get("format"),
+        "tensors": sum(len(header.tensors) for header in written.headers.values()),
     }

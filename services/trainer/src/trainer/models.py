@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lanekit.errors import InputError
 from lanekit.modelfiles import carry_files, read_config
 from lanekit.safetensors_header import check_model_folder
+from lanekit.tied_head import check_tied_head, restore_tied_head
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -59,11 +60,12 @@ def save_dense(model: Any, source: Path, out: Path) -> None:
     """Save in the source model's stored dtype, with its tokenizer and licence.
 
     Raises:
-        InputError: a tied head would be stored twice.
+        InputError: a tied head has come apart, or was written twice.
     """
     stored = read_config(source).get("dtype") or read_config(source).get("torch_dtype") or "bfloat16"
     model = model.to(getattr(torch, stored))
     model.config.use_cache = True
+    restore_tied_head(model)
     model.save_pretrained(out, safe_serialization=True)
     carry_files(source, out)
-    check_model_folder(out)
+    check_tied_head(check_model_folder(out))

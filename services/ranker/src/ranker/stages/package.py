@@ -11,12 +11,11 @@ from lanekit.errors import InputError
 from lanekit.keys import hash_file
 from lanekit.params import PackageParams
 from lanekit.progress import Progress
-from lanekit.safetensors_header import ModelFolder, check_model_folder
+from lanekit.safetensors_header import check_model_folder
+from lanekit.tied_head import check_tied_head
 from ranker.card import render_card
 from ranker.contents import check_package_name, choose_files, find_licences
 from ranker.zipping import write_zip
-
-HEAD_NAME = "lm_head.weight"
 
 
 def run(spec: PackageParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
@@ -62,25 +61,6 @@ def run(spec: PackageParams, inputs: Mapping[str, Path], out: Path, progress: Pr
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     (out / "package.json").write_text(text, encoding="utf-8")
     progress(len(sources) + 1, len(sources) + 1, "packaged")
-
-
-def check_tied_head(model: ModelFolder) -> None:
-    """Refuse an output head that is stored although the configuration ties it to the embedding.
-
-    llmcompressor 0.9.0.1 can write it twice; the copy costs space and may never be read.
-
-    Raises:
-        InputError: `lm_head.weight` stands in a file of a tied model.
-    """
-    if not model.config.get("tie_word_embeddings"):
-        return
-    for name, header in model.headers.items():
-        if HEAD_NAME in header.tensors:
-            raise InputError(
-                f"{model.path / name}: holds {HEAD_NAME} ({header.tensors[HEAD_NAME].size_bytes} bytes) "
-                "although config.json has tie_word_embeddings: true",
-                remedy="save the model without the tied head, or untie it: tie_word_embeddings: false",
-            )
 
 
 def check_limit(what: str, size_bytes: int, limit_bytes: int) -> None:

@@ -13,6 +13,7 @@ from lanekit.modelfiles import WEIGHT_INDEX, carry_files, write_report
 from lanekit.params import PostSftParams
 from lanekit.progress import Progress
 from lanekit.safetensors_header import check_model_folder
+from lanekit.tied_head import check_tied_head
 from trainer.models import choose_device, load_tokenizer
 from trainer.packed import compare_tensors, hash_tensors, load_as_dense, rewrite_tensors
 from trainer.training import (
@@ -32,7 +33,7 @@ def run(spec: PostSftParams, inputs: Mapping[str, Path], out: Path, progress: Pr
     Saving the unpacked model would store weights twice (W4A16) or corrupt them (FP8), so it never is.
 
     Raises:
-        InputError: the checkpoint is truncated, or no sample fits.
+        InputError: the checkpoint is truncated or stores a tied head, or no sample fits.
         TensorsChangedError: a tensor other than a norm would change.
         DivergedError: the loss is not finite.
     """
@@ -68,7 +69,7 @@ def run(spec: PostSftParams, inputs: Mapping[str, Path], out: Path, progress: Pr
         if (source / name).is_file():
             shutil.copy2(source / name, out / name)
     carry_files(source, out)
-    check_model_folder(out)
+    check_tied_head(check_model_folder(out))
     write_report(
         out,
         norms=len(trained),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +36,11 @@ def run(spec: FetchModelParams, inputs: Mapping[str, Path], out: Path, progress:
         spawned = multiprocessing.get_context("spawn").Process(target=write_and_sleep, args=(out,))
         spawned.start()
         spawned.join()
+    elif spec.name == "daemon":  # in a session of its own, and its parent is gone
+        go_away = "import os, sys; os.setsid(); os.fork() and os._exit(0); "
+        stay = f"open(sys.argv[1], 'w').write(str(os.getpid())); import time; time.sleep({FOREVER_SECONDS})"
+        subprocess.run([sys.executable, "-c", go_away + stay, str(out / "grandchild")], check=True)
+        time.sleep(FOREVER_SECONDS)
     elif spec.name == "refuse":
         raise InputError("keep_layers is 31, the model has 30", remedy="lower keep_layers")
     elif spec.name == "busy":
