@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 import time
@@ -25,52 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared" / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "services" / "evaluator" / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch
-from transformers import Exaone4Config, Exaone4ForCausalLM
-
+from benchmarks.real_size.inputs import REAL, TINY, build_model
 from evaluator.stages import measure_speed
 from lanekit.experiment import load_benchmark
 from lanekit.params import EngineParams, MeasureSpeedParams
 from tiny.datasets import build_datasets, write_datasets
 
 ROOT = Path(__file__).resolve().parents[2]
-TOKENIZER = ROOT / "scripts" / "tiny" / "fixture"
 BENCHMARKS = ("kmmlu_pro", "kmmlu_redux", "ko_longrag")
-REAL = {
-    "vocab_size": 102_400, "hidden_size": 2048, "intermediate_size": 4096, "num_attention_heads": 32,
-    "num_key_value_heads": 8, "head_dim": 64, "max_position_embeddings": 65_536,
-}  # fmt: skip
-TINY = {
-    "vocab_size": 1408, "hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 8192,
-}  # fmt: skip
-
-
-def build_model(folder: Path, sizes: dict[str, int], layers: int, device: str, seed: int) -> Path:
-    """Write a model folder: random bfloat16 weights, tied head, the tiny model's tokenizer."""
-    config = Exaone4Config(
-        **sizes,
-        num_hidden_layers=layers,
-        layer_types=["full_attention"] * layers,
-        sliding_window=None,
-        rope_theta=1_000_000.0,
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=361,
-        pad_token_id=0,
-    )
-    torch.manual_seed(seed)
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        with torch.device(device):
-            model = Exaone4ForCausalLM(config)
-    finally:
-        torch.set_default_dtype(torch.float32)
-    model.save_pretrained(folder)
-    for path in TOKENIZER.iterdir():
-        if "token" in path.name or path.suffix == ".jinja":
-            shutil.copy(path, folder / path.name)
-    return folder
 
 
 def make_spec(args: argparse.Namespace, device: str) -> MeasureSpeedParams:

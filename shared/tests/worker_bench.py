@@ -199,9 +199,11 @@ class Bench:
         content = self.client.get(wire.name_failure(job_id))
         return wire.FailureReport.model_validate_json(content) if content else None
 
-    def await_failure(self, job_id: str) -> wire.FailureReport:
+    def await_failure(self, job_id: str, seconds: float = PATIENCE_SECONDS) -> wire.FailureReport:
         """Wait for the reason of a failure."""
-        found: wire.FailureReport = wait_for(lambda: self.failure(job_id), f"{job_id} has not failed")
+        found: wire.FailureReport = wait_for(
+            lambda: self.failure(job_id), f"{job_id} has not failed", seconds
+        )
         return found
 
     def read_pid(self, run: StageRun) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ def run(spec: MeasureSpeedParams, inputs: Mapping[str, Path], out: Path, progres
         "notes": list_notes(result),
         "one_series": len(folders) == 1,
         "warmups": spec.warmups,
+        "load_seconds": sitting.load_seconds,
         "spread": {name: _describe_spread(form) for name, form in result.forms.items()},
         "candidate": {"engine": sitting.descriptions[0], "timings": _list_timings(sitting.series[0])},
         "baseline": {"engine": sitting.descriptions[-1], "timings": _list_timings(sitting.series[-1])},
@@ -73,11 +75,13 @@ def run(spec: MeasureSpeedParams, inputs: Mapping[str, Path], out: Path, progres
 class Sitting:
     """What one measurement brought: one entry for each engine, the candidate's first, the baseline's last.
 
-    `facts` and `states` (before and after the timed repeats) are the GPU's, empty on a CPU.
+    `load_seconds` are each engine's, from its start until it can generate. `facts` and `states` (before and
+    after the timed repeats) are the GPU's, empty on a CPU.
     """
 
     name: str
     device: str = ""
+    load_seconds: list[float] = field(default_factory=list)
     series: list[dict[str, list[Timing]]] = field(default_factory=list)
     descriptions: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
@@ -110,7 +114,9 @@ def hold_sitting(
         with explain_failure(params, len(folders)):
             for number, folder in enumerate(folders, start=1):
                 progress(0, 0, f"loading model {number} of {len(folders)}")
+                started = time.perf_counter()
                 engines.append(load_engine(folder, params))
+                sitting.load_seconds.append(time.perf_counter() - started)
             sitting.device = engines[0].device
             sitting.series = alternate(engines, forms, spec, progress, read_state)
             sitting.descriptions = [engine.describe() for engine in engines]

@@ -1,0 +1,131 @@
+"""Drive all lanes and the baseline through the product's own course at EXAONE-4.0-1.2B's size, on a GPU host.
+
+No hub and no real weights: the model is random, the data synthetic and small, training has a few steps. It
+goes on from what is committed, so that it can be run in pieces (--minutes); each piece writes what is known
+so far to the output folder. With several GPUs a stage runs on each at once.
+
+Examples
+  python scripts/benchmarks/run_real_size.py --folder /data/real-size
+  python scripts/benchmarks/run_real_size.py --folder /data/real-size --gpus 0,1,2,3 --minutes 9
+  python scripts/benchmarks/run_real_size.py --folder /tmp/small --tiny --engine transformers --only lane04
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.real_size.driving import CrowdedSession, WatchedCaller, read_facts, stop_after
+from benchmarks.real_size.inputs import read_shape, write_inputs
+from benchmarks.real_size.report import collect_result, compare_estimates, read_commit, render_markdown
+from lanekit import cli
+from lanekit.artifacts import FolderStore
+from lanekit.devices import list_devices, name_hardware
+from lanekit.direct import Outcome, direct_run
+from lanekit.embedded import hold_store
+from lanekit.experiment import Experiment
+from lanekit.host_probe import measure_folder_bytes
+from lanekit.lanefile import select_lanes
+from lanekit.pipeline import export_outcome
+from lanekit.plan import plan_lanes
+from lanekit.plan_evaluation import plan_engine
+from lanekit.pool import ChildPool
+from lanekit.resolve import detect_cuda, find_project_root, load_environments
+from lanekit.runspec import describe_run
+from lanekit.settings import make_child_environment
+from lanekit.view import show_outcome
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, required=True, help="model, data, store and results; 60 GB")
+    parser.add_argument("--output", type=Path, help="where the result's two files go (default: the folder)")
+    parser.add_argument("--gpus", default="0", help="GPUs by number, with commas between (default: 0)")
+    parser.add_argument("--minutes", type=float, help="stop after so long; run it again to go on")
+    parser.add_argument("--only", default="", help="lanes, by name or number (default: all)")
+    parser.add_argument("--engine", choices=("vllm", "transformers"), help="default: vllm where CUDA is")
+    parser.add_argument("--tiny", action="store_true", help="a small model, to try the script itself")
+    parser.add_argument("--commit", default=read_commit(), help="stands in the result (default: git's)")
+    parser.add_argument("--gpu-tests", default="", help="closing line of pytest -m gpu, for the result")
+    args = parser.parse_args()
+    args.experiment = args.folder.resolve() / "lanes" / "experiment.yaml"
+    return args
+
+
+@contextmanager
+def open_session(args: argparse.Namespace, experiment: Experiment) -> Iterator[CrowdedSession]:
+    """Give a session like that of run_all.py, with one slot for each GPU."""
+    store = FolderStore(args.folder.resolve() / "store")
+    gpus = args.gpus.split(",")
+    with hold_store(store):
+        pool = ChildPool(store.root / "logs", make_child_environment())
+        caller = WatchedCaller(pool, gpus, args.folder / "stages.jsonl")
+        try:
+            yield CrowdedSession(
+                experiment=experiment,
+                store=store,
+                call=caller,
+                engine=plan_engine(experiment, detect_cuda, args.engine),
+                environments=load_environments(find_project_root()),
+                console=cli.make_console(),
+                slots=len(gpus),
+                hardware=name_hardware(list_devices()),
+            )
+        finally:
+            caller.close()
+
+
+def main() -> int:
+    """Run until done or out of time, and write the result; 1 where it is not complete."""
+    args = parse_arguments()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    if args.minutes:
+        stop_after(args.minutes)
+    write_inputs(args.folder.resolve(), tiny=args.tiny, device="cuda" if detect_cuda() else "cpu")
+    experiment, lanes = cli.load_inputs(args)
+    lanes = select_lanes(lanes, [name for name in args.only.split(",") if name], None)
+    outcome: Outcome | None = None
+    with open_session(args, experiment) as session:
+        plan = plan_lanes(experiment, lanes, session.engine, session.environments, session.hardware)
+        spec = describe_run(experiment, plan, session.engine, session.environments, session.hardware)
+        try:
+            outcome = session.follow(direct_run(spec, plan, session.store))
+            export_outcome(session.store, outcome, args.folder / "results", args.folder / "submissions")
+            show_outcome(session.console, outcome)
+        finally:
+            facts = read_facts(args.folder / "stages.jsonl")
+            told = {
+                "commit": args.commit,
+                "gpus": args.gpus.split(","),
+                "gpu_tests": args.gpu_tests,
+                "estimates": compare_estimates(
+                    plan, facts, lanes, read_shape(args.folder), experiment.packaging.top_k,
+                    measure_folder_bytes(args.folder / "model"),
+                    sum(measure_folder_bytes(args.folder / f, "**/*") for f in ("store", "submissions"))
+                    if outcome else 0,
+                ),
+            }  # fmt: skip
+            result = collect_result(plan, outcome, session.store, facts, **told)
+            write_result(result, args.output or args.folder)
+    return 0 if outcome and outcome.is_complete else cli.EXIT_FAILED
+
+
+def write_result(result: dict[str, object], folder: Path) -> None:
+    """Write real_size.json and real_size.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+    (folder / "real_size.json").write_text(text, encoding="utf-8")
+    (folder / "real_size.md").write_text(render_markdown(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    cli.run_main(main)

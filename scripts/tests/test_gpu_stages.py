@@ -1,0 +1,231 @@
+"""Every training and quantization stage on CUDA, the tiny model, and vLLM on what they make.
+
+Kernels are those that vLLM 0.14.1 picks by itself; the table below holds for compute capability 9.0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from gpu_testing import FIXTURE, GPU_TESTS, run_stage, share_equal
+
+from evaluator.chat import ChatTokenizer
+from evaluator.engines import load_engine
+from evaluator.engines.base import Generation
+from lanekit.keys import hash_file
+from lanekit.params import (
+    DistillParams,
+    EngineParams,
+    Fp8Params,
+    Fp8Scheme,
+    GptqParams,
+    GptqScheme,
+    MeasureSpeedParams,
+    Parameters,
+    PostSftParams,
+    PruneParams,
+    SftParams,
+)
+from lanekit.pool import ChildProcess
+from lanekit.results import SpeedResult
+from lanekit.safetensors_header import read_header
+from lanekit.settings import make_child_environment
+from tiny.datasets import load_rows
+from tiny.prompts import fill_choice_prompt
+
+pytestmark = GPU_TESTS
+
+SCHEMES = (*get_args(GptqScheme), *get_args(Fp8Scheme))
+CALIBRATION: dict[str, Any] = {"calibration_rows": 16, "max_length": 256}
+TRAINING: dict[str, Any] = {"steps": 4, "learning_rate": 1e-4, "batch_size": 8, "max_length": 256}
+ENGINE = EngineParams(
+    engine="vllm", max_model_len=1024, batch_size=64, enforce_eager=True, gpu_memory_utilization=0.3
+)
+NEW_TOKENS = 24
+PROMPTS = 64
+# The least share of equal tokens: both engines multiply in bfloat16, in another order and by other kernels.
+LEAST_EQUAL = {"dense": 0.95, "FP8": 0.85, "FP8_DYNAMIC": 0.85, "W8A8": 0.85}
+LEAST_EQUAL_ELSEWHERE = 0.90
+HOPPER_KERNELS = {
+    "dense": "UnquantizedLinearMethod",
+    "W4A16": "MacheteLinearKernel",
+    "W4A16_ASYM": "MacheteLinearKernel",
+    "W8A16": "MacheteLinearKernel",
+    "W8A8": "CutlassScaledMMLinearKernel",
+    "FP8": "Fp8LinearOp:cutlass",
+    "FP8_DYNAMIC": "Fp8LinearOp:cutlass",
+}
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Callable[[str], ChildProcess]]:
+    """Give one warm child a service, as long as the tests of this file run."""
+    children: dict[str, ChildProcess] = {}
+
+    def get(service: str) -> ChildProcess:
+        if service not in children:
+            children[service] = ChildProcess(service, make_child_environment())
+        return children[service]
+
+    yield get
+    for child in children.values():
+        child.release()
+
+
+@pytest.fixture(scope="module")
+def corpus(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus artifact's folder."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rows = load_rows(data_folder / "manta.jsonl")
+    for name, part in {"train": rows[:64], "validation": rows[64:80], "calibration": rows[:32]}.items():
+        lines = (json.dumps(row, ensure_ascii=False) for row in part)
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def quantize(
+    start: Callable[[str], ChildProcess], corpus: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Return the tiny model's folder in a scheme, quantized on the GPU once."""
+    made: dict[str, Path] = {"dense": FIXTURE}
+
+    def get(scheme: str) -> Path:
+        if scheme not in made:
+            out = tmp_path_factory.mktemp("models") / scheme
+            kind = GptqParams if scheme in get_args(GptqScheme) else Fp8Params
+            stage = "gptq" if kind is GptqParams else "fp8"
+            spec = kind.model_validate({"scheme": scheme, **CALIBRATION})
+            run_stage(start("quantizer"), stage, spec, {"model": FIXTURE, "corpus": corpus}, out)
+            made[scheme] = out
+        return made[scheme]
+
+    return get
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_model_is_quantized_and_keeps_one_head(quantize: Callable[[str], Path], scheme: str) -> None:
+    names = read_header(quantize(scheme) / "model.safetensors").tensors
+    assert "model.embed_tokens.weight" in names
+    assert "lm_head.weight" not in names
+
+
+def test_quantizing_twice_gives_the_same_bytes(
+    quantize: Callable[[str], Path], start: Callable[[str], ChildProcess], corpus: Path, tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:  # fmt: skip
+    spec = GptqParams(scheme="W4A16", **CALIBRATION)
+    inputs = {"model": FIXTURE, "corpus": corpus}
+    run_stage(start("quantizer"), "gptq", spec, inputs, tmp_path / "again")
+    once, again = (
+        hash_file(folder / "model.safetensors") for folder in (quantize("W4A16"), tmp_path / "again")
+    )
+    record_property("bit_identical", once == again)
+    assert read_header(quantize("W4A16") / "model.safetensors").tensors.keys() == (
+        read_header(tmp_path / "again" / "model.safetensors").tensors.keys()
+    )
+
+
+TRAINED: list[tuple[str, Parameters]] = [
+    ("sft", SftParams(**TRAINING)),
+    ("prune", PruneParams(keep_layers=28, calibration_rows=8, max_length=256)),
+    ("distill", DistillParams(**TRAINING)),
+    ("post_sft", PostSftParams(**TRAINING)),
+]
+
+
+@pytest.mark.parametrize(("stage", "spec"), TRAINED, ids=[stage for stage, _ in TRAINED])
+def test_a_training_stage_computes_on_the_gpu(
+    start: Callable[[str], ChildProcess], quantize: Callable[[str], Path], corpus: Path, tmp_path: Path,
+    stage: str, spec: Parameters,
+) -> None:  # fmt: skip
+    model = quantize("W4A16") if stage == "post_sft" else FIXTURE
+    inputs = {"model": model, "corpus": corpus, "teacher": FIXTURE}
+    report = run_stage(start("trainer"), stage, spec, inputs, tmp_path / "out")
+    assert report["peak_gpu_bytes"] > 6_000_000  # the model's own weights at least
+    assert "lm_head.weight" not in read_header(tmp_path / "out" / "model.safetensors").tensors
+    if stage != "prune":
+        assert report["device"] == "cuda:0"
+        assert report["loss_curve"]
+    if stage == "post_sft":
+        assert report["norms"] > 0
+        assert report["tensors_bit_identical"] >= 30 * 7
+
+
+@pytest.fixture(scope="module")
+def prompts(data_folder: Path) -> list[list[int]]:
+    """Benchmark prompts as tokens."""
+    chat = ChatTokenizer(FIXTURE)
+    rows = load_rows(data_folder / "kmmlu_pro.jsonl")[:PROMPTS]
+    texts = [fill_choice_prompt("kmmlu_pro", row["question"], row["options"]) for row in rows]
+    return [chat.encode_chat([{"role": "user", "content": text}]) for text in texts]
+
+
+def generate(
+    folder: Path, params: EngineParams, prompts: list[list[int]]
+) -> tuple[list[Generation], dict[str, Any]]:
+    """Load a model, answer all prompts with a fixed number of tokens, close it."""
+    engine = load_engine(folder, params)
+    try:
+        return engine.generate(prompts, NEW_TOKENS, ignore_eos=True), engine.describe()
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize("scheme", ["dense", *SCHEMES])
+def test_vllm_says_what_transformers_says(
+    quantize: Callable[[str], Path], prompts: list[list[int]], scheme: str,
+    record_property: Callable[[str, object], None],
+) -> None:  # fmt: skip
+    import torch
+
+    folder = quantize(scheme)
+    ours, about = generate(folder, ENGINE, prompts)
+    others, _ = generate(folder, ENGINE.model_copy(update={"engine": "transformers"}), prompts)
+    share = share_equal(ours, others)
+    kernels = about["kernels"]
+    record_property("equal_tokens", round(share, 4))
+    print(f"\n{scheme}: {share:.4f} of {len(prompts) * NEW_TOKENS} tokens equal; {kernels}")
+    assert share >= LEAST_EQUAL.get(scheme, LEAST_EQUAL_ELSEWHERE)
+    assert about["kv_cache_dtype"] == "bfloat16"
+    for layer in ("qkv_proj", "o_proj", "gate_up_proj", "down_proj"):
+        served = [name for name in kernels if name.startswith(f"{layer}: ")]
+        assert len(served) == 1 and kernels[served[0]] == 30
+        if torch.cuda.get_device_capability() == (9, 0):
+            assert served[0].endswith(HOPPER_KERNELS[scheme])
+
+
+def test_an_fp8_kv_cache_is_used_and_says_nearly_the_same(prompts: list[list[int]]) -> None:
+    ours, about = generate(FIXTURE, ENGINE.model_copy(update={"kv_cache_dtype": "fp8"}), prompts)
+    others, _ = generate(FIXTURE, ENGINE, prompts)
+    share = share_equal(ours, others)
+    print(f"\nfp8 KV cache: {share:.4f} of the tokens equal")
+    assert about["kv_cache_dtype"].startswith("fp8")
+    assert share > 0.5
+
+
+def test_two_models_are_resident_and_measured_in_turn(
+    start: Callable[[str], ChildProcess], quantize: Callable[[str], Path], data_folder: Path, tmp_path: Path
+) -> None:
+    """With the engine as a run has it: compiled, CUDA graphs."""
+    spec = MeasureSpeedParams(
+        engine=EngineParams(engine="vllm", max_model_len=1024),
+        batch_sizes=(1, 8), prompt_tokens=64, decode_tokens=32, prefill_tokens=128, free_items=0,
+        score_form="decode_b8",
+    )  # fmt: skip
+    inputs = {"model": quantize("W4A16"), "baseline": FIXTURE, "suite": data_folder}
+    report = run_stage(start("evaluator"), "measure_speed", spec, inputs, tmp_path / "speed")
+    result = SpeedResult.model_validate_json((tmp_path / "speed" / "metrics.json").read_text("utf-8"))
+    assert len(report["load_seconds"]) == 2
+    assert result.engine_arguments["gpu_memory_utilization"] == spec.engine.gpu_memory_utilization / 2
+    assert result.engine_arguments["enforce_eager"] is False
+    assert result.cost and result.baseline_cost
+    assert result.cost.weight_bytes_per_step < result.baseline_cost.weight_bytes_per_step
+    assert any("Unquantized" in name for name in result.baseline_cost.kernels)
+    assert result.gpu["driver"] and not result.is_cpu
+    for form in result.forms.values():
+        assert len(form.s_per_token_all) == 3 and min(form.s_per_token_all) > 0
