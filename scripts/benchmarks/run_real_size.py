@@ -21,14 +21,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.real_size.driving import CrowdedSession, WatchedCaller, read_facts, stop_after
-from benchmarks.real_size.inputs import read_shape, write_inputs
+from benchmarks.real_size.driving import CrowdedSession, GpuBoard, WatchedCaller, read_facts, stop_after
+from benchmarks.real_size.inputs import read_model_config, write_inputs
 from benchmarks.real_size.report import collect_result, compare_estimates, read_commit, render_markdown
 from lanekit import cli
 from lanekit.artifacts import FolderStore
 from lanekit.devices import list_devices, name_hardware
 from lanekit.direct import Outcome, direct_run
 from lanekit.embedded import hold_store
+from lanekit.estimates import read_shape
 from lanekit.experiment import Experiment
 from lanekit.host_probe import measure_folder_bytes
 from lanekit.lanefile import select_lanes
@@ -41,6 +42,8 @@ from lanekit.runspec import describe_run
 from lanekit.settings import make_child_environment
 from lanekit.view import show_outcome
 
+MANY = 32  # stages at once where several GPUs or a shared one are to be kept busy
+
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
@@ -50,6 +53,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, required=True, help="model, data, store and results; 60 GB")
     parser.add_argument("--output", type=Path, help="where the result's two files go (default: the folder)")
     parser.add_argument("--gpus", default="0", help="GPUs by number, with commas between (default: 0)")
+    parser.add_argument(
+        "--share-gb", type=float, default=0.0, metavar="N",
+        help="training and quantizing stages share a GPU while their estimates fit into N GB",
+    )  # fmt: skip
+    parser.add_argument("--enforce-eager", action="store_true", help="engines without compiling: they start "
+                        "in a third of the time, and their speeds say nothing")  # fmt: skip
     parser.add_argument("--minutes", type=float, help="stop after so long; run it again to go on")
     parser.add_argument("--only", default="", help="lanes, by name or number (default: all)")
     parser.add_argument("--engine", choices=("vllm", "transformers"), help="default: vllm where CUDA is")
@@ -68,7 +77,9 @@ def open_session(args: argparse.Namespace, experiment: Experiment) -> Iterator[C
     gpus = args.gpus.split(",")
     with hold_store(store):
         pool = ChildPool(store.root / "logs", make_child_environment())
-        caller = WatchedCaller(pool, gpus, args.folder / "stages.jsonl")
+        board = GpuBoard(gpus, int(args.share_gb * 1e9))
+        shape = read_shape(read_model_config(args.folder))
+        caller = WatchedCaller(pool, board, shape, args.folder / "stages.jsonl")
         try:
             yield CrowdedSession(
                 experiment=experiment,
@@ -77,7 +88,7 @@ def open_session(args: argparse.Namespace, experiment: Experiment) -> Iterator[C
                 engine=plan_engine(experiment, detect_cuda, args.engine),
                 environments=load_environments(find_project_root()),
                 console=cli.make_console(),
-                slots=len(gpus),
+                slots=MANY if len(gpus) > 1 or args.share_gb else 1,
                 hardware=name_hardware(list_devices()),
             )
         finally:
@@ -90,7 +101,8 @@ def main() -> int:
     args.folder.mkdir(parents=True, exist_ok=True)
     if args.minutes:
         stop_after(args.minutes)
-    write_inputs(args.folder.resolve(), tiny=args.tiny, device="cuda" if detect_cuda() else "cpu")
+    device = "cuda" if detect_cuda() else "cpu"
+    write_inputs(args.folder.resolve(), tiny=args.tiny, device=device, enforce_eager=args.enforce_eager)
     experiment, lanes = cli.load_inputs(args)
     lanes = select_lanes(lanes, [name for name in args.only.split(",") if name], None)
     outcome: Outcome | None = None
@@ -106,9 +118,11 @@ def main() -> int:
             told = {
                 "commit": args.commit,
                 "gpus": args.gpus.split(","),
+                "enforce_eager": experiment.evaluation.enforce_eager,
+                "is_crowded": session.slots > 1,
                 "gpu_tests": args.gpu_tests,
                 "estimates": compare_estimates(
-                    plan, facts, lanes, read_shape(args.folder), experiment.packaging.top_k,
+                    plan, facts, lanes, read_model_config(args.folder), experiment.packaging.top_k,
                     measure_folder_bytes(args.folder / "model"),
                     sum(measure_folder_bytes(args.folder / f, "**/*") for f in ("store", "submissions"))
                     if outcome else 0,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 from gpu_testing import FIXTURE, GPU_TESTS
 from leaving import await_engine, await_gone, find_child, list_below, send, start_evaluation
 from real_services import RedisServer, redis_server  # noqa: F401  fixture
@@ -58,14 +59,25 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 120) -
 
 
 @pytest.fixture(scope="module")
+def quick(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reduced experiment, with engines that start without compiling."""
+    folder = tmp_path_factory.mktemp("quick") / "lanes"
+    shutil.copytree(experiment.parent, folder)
+    settings = yaml.safe_load((folder / "experiment.yaml").read_text(encoding="utf-8"))
+    settings["evaluation"]["enforce_eager"] = True
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(settings, allow_unicode=True), encoding="utf-8")
+    return folder / "experiment.yaml"
+
+
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("ended")
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL", "SIGKILL of the child"])
-def test_a_killed_run_gives_the_gpu_back(experiment: Path, folder: Path, how: str) -> None:
+def test_a_killed_run_gives_the_gpu_back(quick: Path, folder: Path, how: str) -> None:
     before = read_used_mib()
-    with start_evaluation(experiment, folder, FIXTURE) as command:
+    with start_evaluation(quick, folder, FIXTURE) as command:
         engine = await_engine(command.pid)
         wait_until(lambda: read_used_mib() > before + LOADED_MIB, "the engine takes no memory")
         assert engine.pid in [holder.pid for holder in list_holders()]

@@ -35,7 +35,7 @@ from lanekit.results import SpeedResult
 from lanekit.safetensors_header import read_header
 from lanekit.settings import make_child_environment
 from tiny.datasets import load_rows
-from tiny.prompts import fill_choice_prompt
+from tiny.prompts import fill_choice_prompt, fill_rag_prompt
 
 pytestmark = GPU_TESTS
 
@@ -43,13 +43,14 @@ SCHEMES = (*get_args(GptqScheme), *get_args(Fp8Scheme))
 CALIBRATION: dict[str, Any] = {"calibration_rows": 16, "max_length": 256}
 TRAINING: dict[str, Any] = {"steps": 4, "learning_rate": 1e-4, "batch_size": 8, "max_length": 256}
 ENGINE = EngineParams(
-    engine="vllm", max_model_len=1024, batch_size=64, enforce_eager=True, gpu_memory_utilization=0.3
+    engine="vllm", max_model_len=1024, batch_size=64, enforce_eager=True, gpu_memory_utilization=0.1
 )
 NEW_TOKENS = 24
-PROMPTS = 64
-# The least share of equal tokens: both engines multiply in bfloat16, in another order and by other kernels.
-LEAST_EQUAL = {"dense": 0.95, "FP8": 0.85, "FP8_DYNAMIC": 0.85, "W8A8": 0.85}
-LEAST_EQUAL_ELSEWHERE = 0.90
+PROMPTS = 48  # of each benchmark
+# The least share of equal tokens. Both engines multiply in bfloat16, in another order and by other kernels;
+# with quantized activations a rounding that turns out otherwise weighs more.
+LEAST_EQUAL = {"FP8": 0.85, "FP8_DYNAMIC": 0.85, "W8A8": 0.85}
+LEAST_EQUAL_ELSEWHERE = 0.92
 HOPPER_KERNELS = {
     "dense": "UnquantizedLinearMethod",
     "W4A16": "MacheteLinearKernel",
@@ -158,25 +159,33 @@ def test_a_training_stage_computes_on_the_gpu(
 
 @pytest.fixture(scope="module")
 def prompts(data_folder: Path) -> list[list[int]]:
-    """Benchmark prompts as tokens."""
+    """Benchmark prompts as tokens: choices, and questions about documents, with longer replies."""
     chat = ChatTokenizer(FIXTURE)
-    rows = load_rows(data_folder / "kmmlu_pro.jsonl")[:PROMPTS]
-    texts = [fill_choice_prompt("kmmlu_pro", row["question"], row["options"]) for row in rows]
+    choices = load_rows(data_folder / "kmmlu_pro.jsonl")[:PROMPTS]
+    texts = [fill_choice_prompt("kmmlu_pro", row["question"], row["options"]) for row in choices]
+    texts += [fill_rag_prompt(row) for row in load_rows(data_folder / "ko_longrag.jsonl")[:PROMPTS]]
     return [chat.encode_chat([{"role": "user", "content": text}]) for text in texts]
 
 
 def generate(
     folder: Path, params: EngineParams, prompts: list[list[int]]
 ) -> tuple[list[Generation], dict[str, Any]]:
-    """Load a model, answer all prompts with a fixed number of tokens, close it."""
+    """Load a model, answer all prompts, close it."""
     engine = load_engine(folder, params)
     try:
-        return engine.generate(prompts, NEW_TOKENS, ignore_eos=True), engine.describe()
+        return engine.generate(prompts, NEW_TOKENS), engine.describe()
     finally:
         engine.close()
 
 
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep vLLM's engine in this process: many are started here, and a process of its own takes longer."""
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+
+
 @pytest.mark.parametrize("scheme", ["dense", *SCHEMES])
+@pytest.mark.usefixtures("in_process")
 def test_vllm_says_what_transformers_says(
     quantize: Callable[[str], Path], prompts: list[list[int]], scheme: str,
     record_property: Callable[[str, object], None],
@@ -189,7 +198,7 @@ def test_vllm_says_what_transformers_says(
     share = share_equal(ours, others)
     kernels = about["kernels"]
     record_property("equal_tokens", round(share, 4))
-    print(f"\n{scheme}: {share:.4f} of {len(prompts) * NEW_TOKENS} tokens equal; {kernels}")
+    print(f"\n{scheme}: {share:.4f} of {sum(len(o.token_ids) for o in ours)} tokens equal; {kernels}")
     assert share >= LEAST_EQUAL.get(scheme, LEAST_EQUAL_ELSEWHERE)
     assert about["kv_cache_dtype"] == "bfloat16"
     for layer in ("qkv_proj", "o_proj", "gate_up_proj", "down_proj"):
@@ -199,13 +208,14 @@ def test_vllm_says_what_transformers_says(
             assert served[0].endswith(HOPPER_KERNELS[scheme])
 
 
+@pytest.mark.usefixtures("in_process")
 def test_an_fp8_kv_cache_is_used_and_says_nearly_the_same(prompts: list[list[int]]) -> None:
     ours, about = generate(FIXTURE, ENGINE.model_copy(update={"kv_cache_dtype": "fp8"}), prompts)
     others, _ = generate(FIXTURE, ENGINE, prompts)
     share = share_equal(ours, others)
     print(f"\nfp8 KV cache: {share:.4f} of the tokens equal")
     assert about["kv_cache_dtype"].startswith("fp8")
-    assert share > 0.5
+    assert share >= LEAST_EQUAL["FP8"]
 
 
 def test_two_models_are_resident_and_measured_in_turn(

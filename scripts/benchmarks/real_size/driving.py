@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from lanekit.embedded import run_plan
+from lanekit.estimates import ModelShape, estimate_device_bytes
 from lanekit.execute import Measured
 from lanekit.pipeline import Session
 from lanekit.plan import Plan, StageRun
@@ -23,12 +24,19 @@ from lanekit.schedule import RunState
 from lanekit.view import RunView
 
 SAMPLE_MILLISECONDS = 250
+GRACE_SECONDS = 30.0
+KEY_VARIABLE = "LANEKIT_BENCH_STAGE"  # tells the sampler whose processes are whose
+ENGINE_STAGES = ("evaluate", "measure_speed", "verify_package")
 
 
 @dataclass(frozen=True)
 class StageFact:
-    """What one stage run took; `peak_device_bytes` is the GPU's memory in use, whoever's, less what it was
-    before the stage; the allocator's peak knows of the stage's own process alone."""
+    """What one stage run took.
+
+    `peak_device_bytes` is what nvidia-smi saw the stage's processes hold, the engine's own and the CUDA
+    contexts among them; the allocator's peak knows of the stage's child alone. `n_others` is how many other
+    stages began or ended on the same GPU meanwhile or were there.
+    """
 
     key: str
     name: str
@@ -39,16 +47,18 @@ class StageFact:
     peak_device_bytes: int
     peak_allocated_bytes: int
     peak_rss_bytes: int
+    n_others: int = 0
 
 
 class MemorySampler:
-    """Follows each GPU's used memory through one nvidia-smi that repeats itself; zeros without it."""
+    """Follows what each stage's processes hold of the GPUs, through one nvidia-smi that repeats itself."""
 
     def __init__(self) -> None:
-        self.used: dict[str, int] = {}
-        self.peaks: dict[str, int] = {}
+        self.peaks: dict[str, int] = {}  # by stage key
+        self._keys: dict[int, str] = {}
+        self._used: dict[str, dict[int, int]] = {}
         command = [
-            "nvidia-smi", "--query-gpu=index,memory.used", "--format=csv,noheader,nounits",
+            "nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits",
             f"--loop-ms={SAMPLE_MILLISECONDS}",
         ]  # fmt: skip
         try:
@@ -60,52 +70,117 @@ class MemorySampler:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            gpu, _, used = (part.strip() for part in line.partition(","))
-            if used.isdigit():
-                self.used[gpu] = int(used) << 20
-                self.peaks[gpu] = max(self.peaks.get(gpu, 0), self.used[gpu])
+            pid, _, used = (part.strip() for part in line.partition(","))
+            if pid.isdigit() and used.isdigit():
+                self._note(int(pid), int(used) << 20)
 
-    def start(self, gpu: str) -> int:
-        """Begin a stage on a GPU; return its memory in use now."""
-        self.peaks[gpu] = self.used.get(gpu, 0)
-        return self.peaks[gpu]
+    def _note(self, pid: int, used_bytes: int) -> None:
+        if pid not in self._keys:
+            self._keys[pid] = find_stage(pid)
+        key = self._keys[pid]
+        held = self._used.setdefault(key, {})
+        held[pid] = used_bytes
+        self.peaks[key] = max(self.peaks.get(key, 0), sum(held.values()))
+
+
+def find_stage(pid: int) -> str:
+    """Return the key of the stage whose session a process is in; vLLM's engines are in their child's."""
+    try:
+        environment = Path(f"/proc/{os.getsid(pid)}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    prefix = f"{KEY_VARIABLE}=".encode()
+    return next((e[len(prefix) :].decode() for e in environment if e.startswith(prefix)), "")
+
+
+@dataclass
+class GpuBoard:
+    """Who is on which GPU: an engine has one to itself, since it measures free memory when it starts; the
+    others share one as long as their estimates fit into `share_bytes`. Of several GPUs the last is kept for
+    the others while there are any, and in the first seconds, in which they come.
+    """
+
+    gpus: Sequence[str]
+    share_bytes: int
+    engines: set[str] = field(default_factory=set)
+    sharing: dict[str, dict[str, int]] = field(default_factory=dict)
+    others: dict[str, int] = field(default_factory=dict)
+    n_waiting: int = 0
+    started: float = field(default_factory=time.monotonic)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    @contextmanager
+    def hold(self, key: str, needed_bytes: int, *, alone: bool) -> Iterator[str]:
+        """Wait for a GPU and hold it."""
+        with self.changed:
+            self.n_waiting += not alone
+            while (gpu := self._choose(needed_bytes, alone=alone)) is None:
+                self.changed.wait(1.0)
+            self.n_waiting -= not alone
+            there = self.sharing.setdefault(gpu, {})
+            for other in there:
+                self.others[other] += 1
+            self.others[key] = len(there)
+            if alone:
+                self.engines.add(gpu)
+            else:
+                there[key] = needed_bytes
+        try:
+            yield gpu
+        finally:
+            with self.changed:
+                self.engines.discard(gpu) if alone else self.sharing[gpu].pop(key)
+                self.changed.notify_all()
+
+    def _choose(self, needed_bytes: int, *, alone: bool) -> str | None:
+        free = [gpu for gpu in self.gpus if gpu not in self.engines]
+        if alone:
+            last = self.gpus[-1]
+            is_early = time.monotonic() - self.started < GRACE_SECONDS
+            is_kept = len(self.gpus) > 1 and (is_early or self.n_waiting or self.sharing.get(last))
+            idle = [gpu for gpu in free if not self.sharing.get(gpu) and not (is_kept and gpu == last)]
+            return idle[0] if idle else None
+        for gpu in reversed(free):
+            taken = self.sharing.get(gpu, {})
+            if not taken or sum(taken.values()) + needed_bytes <= self.share_bytes:
+                return gpu
+        return None
 
 
 class WatchedCaller:
-    """Calls stages in the pool's children, one a GPU, and notes what each took; see execute.StageCaller."""
+    """Calls stages in the pool's children, each on a GPU of the board, and notes what each took; see
+    execute.StageCaller."""
 
-    def __init__(self, pool: ChildPool, gpus: Sequence[str], facts: Path) -> None:
+    def __init__(self, pool: ChildPool, board: GpuBoard, shape: ModelShape, facts: Path) -> None:
         self.pool = pool
+        self.board = board
+        self.shape = shape
         self.facts = facts
         self.sampler = MemorySampler()
-        self.free: queue.Queue[str] = queue.Queue()
         self.lock = threading.Lock()
-        for gpu in gpus:
-            self.free.put(gpu)
 
     def __call__(self, run: StageRun, inputs: Mapping[str, Path], out: Path, progress: Progress) -> Measured:
-        """Run a stage, on a GPU of its own where it wants one."""
+        """Run a stage, on a GPU where it wants one."""
         if not run.type.needs_device:
             started = time.monotonic()
             measured = self.pool(run, inputs, out, progress)
-            self._note(run, "", started, measured, 0)
+            self._note(run, "", started, measured)
             return measured
-        gpu = self.free.get()
-        try:
-            before = self.sampler.start(gpu)
+        needed_bytes = estimate_device_bytes(run.params, self.shape) or 0
+        with self.board.hold(run.key, needed_bytes, alone=run.type.name in ENGINE_STAGES) as gpu:
             started = time.monotonic()
-            variables = {"CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+            variables = {
+                "CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", KEY_VARIABLE: run.key,
+            }  # fmt: skip
             measured = self.pool(run, inputs, out, progress, variables, keep_warm=False)
-            self._note(run, gpu, started, measured, self.sampler.peaks.get(gpu, 0) - before)
+            self._note(run, gpu, started, measured)
             return measured
-        finally:
-            self.free.put(gpu)
 
     def close(self) -> None:
         """Stop all children."""
         self.pool.close()
 
-    def _note(self, run: StageRun, gpu: str, started: float, measured: Measured, peak_bytes: int) -> None:
+    def _note(self, run: StageRun, gpu: str, started: float, measured: Measured) -> None:
         fact = StageFact(
             key=run.key,
             name=run.name,
@@ -113,16 +188,18 @@ class WatchedCaller:
             gpu=gpu,
             seconds=round(measured.seconds, 2),
             wall_seconds=round(time.monotonic() - started, 2),
-            peak_device_bytes=max(peak_bytes, 0),
+            peak_device_bytes=self.sampler.peaks.get(run.key, 0),
             peak_allocated_bytes=measured.peak_gpu_bytes,
             peak_rss_bytes=measured.peak_rss_bytes,
+            n_others=self.board.others.get(run.key, 0),
         )
         with self.lock, self.facts.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(asdict(fact)) + "\n")
 
 
 class CrowdedSession(Session):
-    """A session that runs a stage on each GPU at once, speed measurements too: quick, and said so."""
+    """A session that runs many stages at once, speed measurements too, as the board lets them: quick, and
+    said so."""
 
     def run(self, plan: Plan) -> RunState:
         """Run a plan with no stage held to be alone; keys stay as they are."""

@@ -27,7 +27,7 @@ TINY = {
 }  # fmt: skip
 LAYERS = 30
 LONG_TALKS = 400  # longer than any max_length of the experiment, so that every sample is cut there
-LONG_CHARACTERS = 9000
+LONG_WORDS = 2500
 STEPS = 4
 LICENCE = "Random weights in EXAONE-4's architecture: nothing of LG AI Research's models is in them.\n"
 
@@ -71,21 +71,19 @@ def build_model(folder: Path, sizes: dict[str, int], layers: int, device: str, s
 
 
 def make_long_talks(rows: list[dict[str, Any]], seed: int) -> Iterator[dict[str, Any]]:
-    """Yield conversations of one question and one very long answer, made of the corpus's own sentences."""
+    """Yield conversations of one question and one very long answer: the corpus's words in random order, so
+    that no two are alike."""
     rng = random.Random(seed)
-    sentences = [turn["content"] for row in rows for turn in row["conversations"]]
-    for number in range(LONG_TALKS):
-        parts: list[str] = []
-        while sum(map(len, parts)) < LONG_CHARACTERS:
-            parts.append(rng.choice(sentences))
+    words = sorted({w for row in rows for turn in row["conversations"] for w in turn["content"].split()})
+    for _ in range(LONG_TALKS):
         talk = [
-            {"role": "user", "content": f"{number}번 이야기를 길게 들려주세요."},
-            {"role": "assistant", "content": "\n".join(parts)},
+            {"role": "user", "content": " ".join(rng.choices(words, k=12)) + "?"},
+            {"role": "assistant", "content": " ".join(rng.choices(words, k=LONG_WORDS))},
         ]
         yield {"conversations": talk, "complexity": round(1 + 4 * rng.random(), 2)}
 
 
-def write_inputs(folder: Path, *, tiny: bool, device: str) -> Path:
+def write_inputs(folder: Path, *, tiny: bool, device: str, enforce_eager: bool) -> Path:
     """Write model, data and lanes below `folder` unless they stand there; return the experiment file.
 
     The experiment is lanes/experiment.yaml but for its amounts: few rows, steps and items, with the batch
@@ -105,6 +103,7 @@ def write_inputs(folder: Path, *, tiny: bool, device: str) -> Path:
         shutil.copy(path, place)
     text = (ROOT / "lanes" / "experiment.yaml").read_text(encoding="utf-8")
     settings = shrink(yaml.safe_load(text), folder)
+    settings["evaluation"]["enforce_eager"] = enforce_eager
     if tiny:
         shrink_further(settings)
     experiment.write_text(yaml.safe_dump(settings, allow_unicode=True, sort_keys=False), encoding="utf-8")
@@ -124,7 +123,8 @@ def shrink(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     for stage, rows in (("gptq", 32), ("fp8", 32), ("prune", 8)):
         settings["stage_defaults"][stage]["calibration_rows"] = rows
     settings["evaluation"] |= {"limit_items": 16, "batch_size": 64}
-    settings["speed"] |= {"free_items": 16}
+    settings["speed"] |= {"decode_tokens": 64, "free_items": 16}
+    del settings["scoring"]["benchmark_weights"]["komt_bench"]  # no judge; its long replies are not the point
     return settings
 
 
@@ -138,7 +138,7 @@ def shrink_further(settings: dict[str, Any]) -> None:
     }  # fmt: skip
 
 
-def read_shape(folder: Path) -> dict[str, Any]:
+def read_model_config(folder: Path) -> dict[str, Any]:
     """Return the model's config.json."""
     loaded: dict[str, Any] = json.loads((folder / "model" / "config.json").read_text(encoding="utf-8"))
     return loaded

@@ -151,11 +151,9 @@ def compare_estimates(
         if estimated is not None:
             add(f"GPU memory, {fact.name}", estimated, fact.peak_device_bytes)
     quantized = [fact.peak_rss_bytes for fact in facts if fact.stage in ("gptq", "fp8")]
-    if quantized:
-        add("main memory, the largest quantization", estimate_host_bytes(model_bytes), max(quantized))
-    if used_bytes:
-        disk = estimate_disk_bytes(model_bytes, lanes, top_k, from_hub=False)
-        add("disk: store and submissions", disk, used_bytes)
+    add("main memory, the largest quantization", estimate_host_bytes(model_bytes), max(quantized, default=0))
+    disk_bytes = estimate_disk_bytes(model_bytes, lanes, top_k, from_hub=False)
+    add("disk: store and submissions", disk_bytes, used_bytes)
     return rows
 
 
@@ -174,10 +172,17 @@ def render_markdown(result: Mapping[str, Any]) -> str:
         f"Driver {result['driver']}, {result['host']['cores']} cores, {versions}.",
         "",
     ]
-    if len(gpus) > 1:
+    if result["is_crowded"]:
         lines += [
-            f"{len(gpus)} GPUs of one host worked at once, each on a stage of its own. Speeds were therefore "
-            "measured while other stages ran on the host: they show that the forms work, and rank nothing.",
+            f"GPUs: {len(gpus)}. Many stages ran at once: an engine had a GPU to itself, training and "
+            "quantizing stages shared one, and all shared the host's cores. Seconds are therefore upper "
+            "bounds, and the speeds show that the forms work: they rank nothing.",
+            "",
+        ]
+    if result["enforce_eager"]:
+        lines += [
+            "The engines ran with `enforce_eager`, without compiling and CUDA graphs, to start in less time: "
+            "their speeds are not those of a submission.",
             "",
         ]
     if result.get("gpu_tests"):
@@ -241,7 +246,7 @@ def _tabulate_rest(result: Mapping[str, Any]) -> list[str]:
     lines += ["| what | estimated GB | measured GB | ratio |", "| :--- | ---: | ---: | ---: |"]
     lines += [
         f"| {row['what']} | {row['estimated_bytes'] / GB:.2f} | {row['measured_bytes'] / GB:.2f} "
-        f"| {row['ratio'] if row['ratio'] is not None else '–'} |"
+        f"| {row['ratio']} |"
         for row in result["estimates"]
     ]
     return [*lines, ""]

@@ -48,7 +48,7 @@ def look_at_process(pid: int) -> tuple[str, bool]:
     """
     try:
         process = psutil.Process(pid)
-        command = " ".join(process.cmdline()).strip() or process.name()
+        command = " ".join(" ".join(process.cmdline()).split()) or process.name()
         is_own = any(word in command for word in OWN_COMMANDS)
         session, parent = os.getsid(pid), process.ppid()
         is_adopted = not parent or os.getsid(parent) != session
