@@ -23,7 +23,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.real_size.driving import CrowdedSession, GpuBoard, WatchedCaller, read_facts, stop_after
 from benchmarks.real_size.inputs import read_model_config, write_inputs
-from benchmarks.real_size.report import collect_result, compare_estimates, read_commit, render_markdown
+from benchmarks.real_size.report import (
+    collect_result,
+    compare_estimates,
+    measure_disk,
+    read_commit,
+    render_markdown,
+)
 from lanekit import cli
 from lanekit.artifacts import FolderStore
 from lanekit.devices import list_devices, name_hardware
@@ -124,8 +130,7 @@ def main() -> int:
                 "estimates": compare_estimates(
                     plan, facts, lanes, read_model_config(args.folder), experiment.packaging.top_k,
                     measure_folder_bytes(args.folder / "model"),
-                    sum(measure_folder_bytes(args.folder / f, "**/*") for f in ("store", "submissions"))
-                    if outcome else 0,
+                    measure_disk(plan, outcome, session.store, args.folder / "submissions") if outcome else 0,
                 ),
             }  # fmt: skip
             result = collect_result(plan, outcome, session.store, facts, **told)

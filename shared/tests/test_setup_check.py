@@ -16,7 +16,6 @@ from lanekit import host_probe as probe
 from lanekit import setup_check as check
 from lanekit.devices import choose_devices
 from lanekit.errors import TransientError
-from lanekit.experiment import load_experiment_lanes
 from lanekit.resolve import find_project_root
 from lanekit.setup_report import check_setup
 
@@ -138,47 +137,18 @@ def test_lock_line() -> None:
         assert check.parse_lock(text)["transformers"] == check.PINS["transformers"]
 
 
-def test_disk_estimate_counts_shared_artifacts_once(lanes_folder: Path) -> None:
-    lanes = load_experiment_lanes(lanes_folder / "experiment.yaml")[1]
-    by_number = {lane.name.split("_")[0]: lane for lane in lanes}
-    base = 1000
-
-    def estimate(*numbers: str, top_k: int = 0) -> float:
-        chosen = [by_number[number] for number in numbers]
-        return check.estimate_disk_bytes(base, chosen, top_k, False) / base / check.DISK_MARGIN
-
-    four, eight = check.FOUR_BIT_SHARE, check.EIGHT_BIT_SHARE
-    assert estimate() == pytest.approx(1, abs=0.01)
-    assert estimate("lane01") == pytest.approx(1 + four, abs=0.01)
-    assert estimate("lane03") == pytest.approx(1 + eight, abs=0.01)
-    assert estimate("lane01", "lane08") == pytest.approx(1 + 2 * four, abs=0.01)
-    assert estimate("lane05", "lane06", "lane07") == pytest.approx(2 + 2 * four, abs=0.01)
-    assert estimate("lane10") == pytest.approx(3 + four, abs=0.01)
-    packages = check.COPIES_OF_PACKAGE * (1 + eight)
-    assert estimate("lane01", "lane03", "lane05", top_k=2) == pytest.approx(
-        2 + four + eight + packages, abs=0.01
-    )
-    hub = check.estimate_disk_bytes(base, [], 0, True)
-    assert hub == pytest.approx(2 * base * check.DISK_MARGIN, abs=1)
-
-
-def test_memory_estimate_follows_the_heaviest_stage(lanes_folder: Path) -> None:
-    lanes = load_experiment_lanes(lanes_folder / "experiment.yaml")[1]
-    needs = [check.estimate_memory_bytes(1000, lanes[:n]) - check.LIBRARIES_BYTES for n in (4, 5, 12)]
-    assert needs == [2100, 4000, 9000]
-    # What was measured at the real size (5.4 GB for GPTQ) fits into the estimate.
-    assert check.estimate_memory_bytes(check.REAL_MODEL_BYTES, lanes[:4]) > 5_400_000_000
-
-
 def test_disk_and_memory_lines() -> None:
     assert check.judge_disk(10, 10, "/x").level == "ok"
     line = check.judge_disk(1_500_000_000, 4_000_000_000, "/x")
     assert (line.level, line.found) == ("fault", "1.5 GB free at /x, about 4.0 GB needed")
     assert line.remedy.startswith("free 2.5 GB")
-    assert check.judge_memory(5, 6, on_gpu=True).level == "warning"
-    assert check.judge_memory(6, 6, on_gpu=False) == check.Line(
-        "ok", "memory", "0 MB, about 0 MB needed by the heaviest stage"
+    assert check.judge_memory("memory", 6, 6, "gptq") == check.Line(
+        "ok", "memory", "0 MB, about 0 MB needed by the heaviest stage (gptq)"
     )
+    too_little = [check.judge_memory("GPU memory", 5, 6, stage) for stage in ("gptq", "distill")]
+    assert [line.level for line in too_little] == ["warning", "warning"]
+    assert "calibration_rows" in too_little[0].remedy
+    assert "batch_size" in too_little[1].remedy
 
 
 def test_store_and_services_lines() -> None:

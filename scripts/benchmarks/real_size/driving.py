@@ -24,7 +24,7 @@ from lanekit.schedule import RunState
 from lanekit.view import RunView
 
 SAMPLE_MILLISECONDS = 250
-GRACE_SECONDS = 30.0
+SMALL_BYTES = 2_500_000_000
 KEY_VARIABLE = "LANEKIT_BENCH_STAGE"  # tells the sampler whose processes are whose
 ENGINE_STAGES = ("evaluate", "measure_speed", "verify_package")
 
@@ -95,9 +95,12 @@ def find_stage(pid: int) -> str:
 
 @dataclass
 class GpuBoard:
-    """Who is on which GPU: an engine has one to itself, since it measures free memory when it starts; the
-    others share one as long as their estimates fit into `share_bytes`. Of several GPUs the last is kept for
-    the others while there are any, and in the first seconds, in which they come.
+    """Who is on which GPU.
+
+    One engine at a time: it measures the free memory when it starts. Beside it stands one small stage at
+    most: what that frees or takes meanwhile is less than the engine's own weights. Without an engine as many
+    stages share a GPU as fit into `share_bytes` by their estimates. GPTQ is bound by latency: two of them on
+    one GPU take twice as long each, one beside an engine costs neither much.
     """
 
     gpus: Sequence[str]
@@ -105,18 +108,14 @@ class GpuBoard:
     engines: set[str] = field(default_factory=set)
     sharing: dict[str, dict[str, int]] = field(default_factory=dict)
     others: dict[str, int] = field(default_factory=dict)
-    n_waiting: int = 0
-    started: float = field(default_factory=time.monotonic)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     @contextmanager
     def hold(self, key: str, needed_bytes: int, *, alone: bool) -> Iterator[str]:
         """Wait for a GPU and hold it."""
         with self.changed:
-            self.n_waiting += not alone
             while (gpu := self._choose(needed_bytes, alone=alone)) is None:
-                self.changed.wait(1.0)
-            self.n_waiting -= not alone
+                self.changed.wait()
             there = self.sharing.setdefault(gpu, {})
             for other in there:
                 self.others[other] += 1
@@ -133,18 +132,17 @@ class GpuBoard:
                 self.changed.notify_all()
 
     def _choose(self, needed_bytes: int, *, alone: bool) -> str | None:
-        free = [gpu for gpu in self.gpus if gpu not in self.engines]
+        """Return the GPU with the fewest stages on it that takes one more; None where none does."""
+        fitting = [gpu for gpu in self.gpus if self._takes(gpu, needed_bytes, alone=alone)]
+        return min(fitting, key=lambda gpu: len(self.sharing.get(gpu, {})), default=None)
+
+    def _takes(self, gpu: str, needed_bytes: int, *, alone: bool) -> bool:
+        there = list(self.sharing.get(gpu, {}).values())
         if alone:
-            last = self.gpus[-1]
-            is_early = time.monotonic() - self.started < GRACE_SECONDS
-            is_kept = len(self.gpus) > 1 and (is_early or self.n_waiting or self.sharing.get(last))
-            idle = [gpu for gpu in free if not self.sharing.get(gpu) and not (is_kept and gpu == last)]
-            return idle[0] if idle else None
-        for gpu in reversed(free):
-            taken = self.sharing.get(gpu, {})
-            if not taken or sum(taken.values()) + needed_bytes <= self.share_bytes:
-                return gpu
-        return None
+            return gpu not in self.engines and len(there) <= 1 and all(n <= SMALL_BYTES for n in there)
+        if gpu in self.engines:
+            return not there and needed_bytes <= SMALL_BYTES
+        return not there or sum(there) + needed_bytes <= self.share_bytes
 
 
 class WatchedCaller:
@@ -212,8 +210,11 @@ class CrowdedSession(Session):
 
 
 def stop_after(minutes: float) -> None:
-    """End this command as Ctrl-C does when the time is up; what is committed is kept."""
-    timer = threading.Timer(60 * minutes, os.kill, (os.getpid(), signal.SIGINT))
+    """End this command when the time is up; what is committed is kept.
+
+    By SIGTERM: a shell lets a command in its background ignore SIGINT.
+    """
+    timer = threading.Timer(60 * minutes, os.kill, (os.getpid(), signal.SIGTERM))
     timer.daemon = True
     timer.start()
 

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from benchmarks.real_size.driving import StageFact
@@ -148,13 +149,20 @@ def compare_estimates(
     for fact in facts:
         run: StageRun | None = plan.runs.get(fact.key)
         estimated = estimate_device_bytes(run.params, shape) if run else None
-        if estimated is not None:
+        if run and estimated is not None:
             add(f"GPU memory, {fact.name}", estimated, fact.peak_device_bytes)
-    quantized = [fact.peak_rss_bytes for fact in facts if fact.stage in ("gptq", "fp8")]
-    add("main memory, the largest quantization", estimate_host_bytes(model_bytes), max(quantized, default=0))
+            host_bytes = estimate_host_bytes(run.params, shape, on_gpu=bool(fact.peak_device_bytes))
+            add(f"main memory, {fact.name}", host_bytes, fact.peak_rss_bytes)
     disk_bytes = estimate_disk_bytes(model_bytes, lanes, top_k, from_hub=False)
     add("disk: store and submissions", disk_bytes, used_bytes)
     return rows
+
+
+def measure_disk(plan: Plan, outcome: Outcome, store: FolderStore, submissions: Path) -> int:
+    """Return the bytes of a plan's artifacts and packages, and of what was exported of them."""
+    found = [store.find_artifact(place) for place in (*plan.runs.values(), *outcome.packages.values())]
+    exported = sum(path.stat().st_size for path in submissions.rglob("*") if path.is_file())
+    return sum(manifest.size_bytes for manifest in found if manifest) + exported
 
 
 def render_markdown(result: Mapping[str, Any]) -> str:
@@ -162,7 +170,7 @@ def render_markdown(result: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     gpus = result["gpus"]
     lines = [
-        f"# Every lane at the real size on {result['device']}, {result['date']}",
+        f"# Lanes at the real size on {result['device']}, {result['date']}",
         "",
         "Random weights in EXAONE-4.0-1.2B's shape, the tiny model's tokenizer, synthetic text; batch sizes "
         f"and lengths of lanes/experiment.yaml, {STEPS} training steps, few rows and items: the qualities "

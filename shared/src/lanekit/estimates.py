@@ -14,6 +14,8 @@ from typing import Any
 from lanekit.lanefile import Lane
 from lanekit.params import (
     DistillParams,
+    Fp8Params,
+    GptqParams,
     Parameters,
     PostSftParams,
     PruneParams,
@@ -36,8 +38,11 @@ CONTEXT_BYTES, FRAGMENTATION = 600_000_000, 1.1
 CROSS_ENTROPY_BYTES_PER_LOGIT = 14  # bfloat16 logits, float32 copy, its softmax, the gradient
 DISTILLATION_BYTES_PER_LOGIT = 30  # the same for student and teacher, and the divergence
 LAYER_BYTES_PER_TOKEN_WIDTH = 20  # activations of the one layer that is being computed again
-# A model that is quantized on the CPU: its weights twice while they are packed. Measured: 5.4 GB of 2.56 GB.
-HOST_QUANTIZE_FACTOR, LIBRARIES_BYTES = 2.1, 1_500_000_000
+# Main memory: libraries, those of CUDA beside; copies of the weights while a calibrated model is quantized
+# and packed (on a GPU it is off-loaded here as well); the inputs and outputs of the layer at hand, for every
+# calibration token.
+LIBRARIES_BYTES, CUDA_LIBRARIES_BYTES = 1_500_000_000, 400_000_000
+QUANTIZE_COPIES, QUANTIZE_COPIES_ON_GPU, COPIES_OF_STATES = 1.5, 2.2, 2
 ADAM_BYTES, ADAFACTOR_BYTES = 8, 0.1  # optimizer state for each trained parameter
 
 
@@ -132,16 +137,33 @@ def _estimate_training(params: TrainingParams, shape: ModelShape) -> float:
 
 
 def _estimate_quantization(params: QuantizeParams, shape: ModelShape) -> float:
-    # One layer at a time is on the GPU, with a Hessian for each linear; embedding and head come and go.
-    hessians = FP32 * (5 * shape.hidden_size**2 + shape.attention_width**2 + shape.intermediate_size**2)
-    tables = 2 * BF16 * shape.embedding_parameters
-    logits = params.max_length * shape.vocab_size * BF16
-    return BF16 * shape.layer_parameters * 3 + hessians + tables + logits
+    if not _is_calibrated(params):
+        return BF16 * shape.parameters  # without data the whole model goes to the GPU
+    # One layer at a time is there; the largest moment is the last, with the head and its logits.
+    needed = BF16 * (
+        shape.layer_parameters + shape.embedding_parameters + params.max_length * shape.vocab_size
+    )
+    if isinstance(params, GptqParams):
+        needed += FP32 * (5 * shape.hidden_size**2 + shape.attention_width**2 + shape.intermediate_size**2)
+    return needed
 
 
-def estimate_host_bytes(model_bytes: int) -> int:
-    """Estimate the main memory that quantizing takes: the model stays there, with or without a GPU."""
-    return int(model_bytes * HOST_QUANTIZE_FACTOR) + LIBRARIES_BYTES
+def _is_calibrated(params: QuantizeParams) -> bool:
+    return not (isinstance(params, Fp8Params) and params.scheme == "FP8_DYNAMIC")
+
+
+def estimate_host_bytes(params: Parameters, shape: ModelShape, *, on_gpu: bool) -> int:
+    """Estimate the main memory that a stage takes on a GPU host, or on a CPU."""
+    libraries = LIBRARIES_BYTES + (CUDA_LIBRARIES_BYTES if on_gpu else 0)
+    weights = BF16 * shape.parameters
+    if isinstance(params, QuantizeParams) and _is_calibrated(params):
+        tokens = params.calibration_rows * params.max_length
+        copies = QUANTIZE_COPIES_ON_GPU if on_gpu else QUANTIZE_COPIES
+        return int(libraries + copies * weights + COPIES_OF_STATES * tokens * shape.hidden_size * BF16)
+    if not on_gpu:
+        return libraries + (estimate_device_bytes(params, shape) or weights) - CONTEXT_BYTES
+    copies_at_start = {DistillParams: 2, PostSftParams: 4}.get(type(params), 1)  # in float32, once or twice
+    return libraries + copies_at_start * weights
 
 
 def estimate_disk_bytes(model_bytes: int, lanes: Sequence[Lane], top_k: int, from_hub: bool) -> int:

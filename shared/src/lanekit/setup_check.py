@@ -10,8 +10,6 @@ from typing import Literal
 from packaging.markers import Marker
 
 from lanekit.host_probe import Gpu
-from lanekit.lanefile import Lane
-from lanekit.specs import StageType
 
 Level = Literal["ok", "warning", "fault"]
 MARKS: dict[Level, str] = {"ok": "✓", "warning": "!", "fault": "✗"}
@@ -31,17 +29,6 @@ LOCK_LINE = re.compile(
     r"^(?P<name>[A-Za-z0-9][\w.-]*)(\[[^\]]*\])?==(?P<version>[^\s;\\]+)\s*(;\s*(?P<marker>[^\\]+))?"
 )
 INSTALL = "run ./scripts/dev setup"
-
-REAL_MODEL_BYTES = 2_560_000_000  # EXAONE-4.0-1.2B: 1.28 B parameters of 2 bytes
-# An artifact's size as a share of the base model's: the tied embedding (0.21 B of 1.28 B parameters) keeps
-# its 2 bytes, the rest takes 4 or 8 bits and its scales. Measured for W4A16: 971 MB of 2.56 GB.
-FOUR_BIT_SHARE, EIGHT_BIT_SHARE, DENSE_SHARE = 0.38, 0.60, 1.0
-COPIES_OF_PACKAGE = 5  # folder and zip in the store, both in submissions/, one unzipped to verify it
-DISK_MARGIN = 1.15
-# Peak memory as a multiple of the base model's bytes. Quantizing: 5.4 GB measured for 2.56 GB. Training:
-# float32 weights and gradients (4), optimizer state (up to 4), and for distillation the teacher (1).
-QUANTIZE_FACTOR, SFT_FACTOR, DISTILL_FACTOR = 2.1, 4.0, 9.0
-LIBRARIES_BYTES = 1_500_000_000
 
 
 @dataclass(frozen=True)
@@ -153,33 +140,6 @@ def judge_lock(locked: Mapping[str, str], found: Mapping[str, str], where: str) 
     return Line("warning", "lock", f"{len(others)} of {len(locked)} packages differ: {shown}", INSTALL)
 
 
-def estimate_disk_bytes(model_bytes: int, lanes: Sequence[Lane], top_k: int, from_hub: bool) -> int:
-    """Estimate the disk that a run needs.
-
-    (base + one artifact for each distinct chain of stages, at its share of the base
-    + the hub's cache of the base + `COPIES_OF_PACKAGE` copies of the `top_k` largest) × margin.
-    """
-    chains = {
-        tuple((stage.type.name, stage.params.model_dump_json()) for stage in lane.stages[:end]): _share(
-            [(stage.type, getattr(stage.params, "scheme", "")) for stage in lane.stages[:end]]
-        )
-        for lane in lanes
-        for end in range(1, len(lane.stages) + 1)
-    }
-    ends = [_share([(s.type, getattr(s.params, "scheme", "")) for s in lane.stages]) for lane in lanes]
-    packages = COPIES_OF_PACKAGE * sum(sorted(ends, reverse=True)[:top_k])
-    shares = 1 + sum(chains.values()) + (1 if from_hub else 0) + packages
-    return int(model_bytes * shares * DISK_MARGIN)
-
-
-def estimate_memory_bytes(model_bytes: int, lanes: Sequence[Lane]) -> int:
-    """Estimate the peak memory (of the GPU where there is one) of the heaviest stage."""
-    names = {stage.type.name for lane in lanes for stage in lane.stages}
-    factors = {"sft": SFT_FACTOR, "post_sft": SFT_FACTOR, "distill": DISTILL_FACTOR}
-    heaviest = max([QUANTIZE_FACTOR, *(factors.get(name, QUANTIZE_FACTOR) for name in names)])
-    return int(model_bytes * heaviest) + LIBRARIES_BYTES
-
-
 def judge_disk(free_bytes: int, needed_bytes: int, where: str) -> Line:
     """Judge the free disk at the store."""
     found = f"{_gigabytes(free_bytes)} free at {where}, about {_gigabytes(needed_bytes)} needed"
@@ -189,13 +149,19 @@ def judge_disk(free_bytes: int, needed_bytes: int, where: str) -> Line:
     return Line("fault", "disk", found, f"free {missing}, pass another --store, or run fewer lanes (--only)")
 
 
-def judge_memory(there_bytes: int, needed_bytes: int, on_gpu: bool) -> Line:
-    """Judge the memory of the device that trains and quantizes."""
-    subject = "GPU memory" if on_gpu else "memory"
-    found = f"{_gigabytes(there_bytes)}, about {_gigabytes(needed_bytes)} needed by the heaviest stage"
+def judge_memory(subject: str, there_bytes: int, needed_bytes: int, stage: str) -> Line:
+    """Judge a memory, the GPU's or the main one, against the stage that needs most of it."""
+    found = (
+        f"{_gigabytes(there_bytes)}, about {_gigabytes(needed_bytes)} needed by the heaviest stage ({stage})"
+    )
     if there_bytes >= needed_bytes:
         return Line("ok", subject, found)
-    remedy = "lower batch_size, set optimizer: adafactor, or run only the lanes that quantize (--only)"
+    remedy = {
+        "gptq": "lower calibration_rows or max_length of the stage, or use a machine with more",
+        "fp8": "lower calibration_rows or max_length of the stage, or use a machine with more",
+    }.get(
+        stage, "lower its batch_size or max_length, set optimizer: adafactor, or leave its lanes out (--only)"
+    )
     return Line("warning", subject, found, remedy)
 
 
@@ -253,14 +219,6 @@ def judge_docker(client: str | None, server: str | None) -> Line:
 def has_fault(lines: Sequence[Line]) -> bool:
     """Whether any line is a fault: the exit code is then 1."""
     return any(line.level == "fault" for line in lines)
-
-
-def _share(stages: Sequence[tuple[StageType, str]]) -> float:
-    share = DENSE_SHARE
-    for stage_type, scheme in stages:
-        if stage_type.gives == "packed":
-            share = FOUR_BIT_SHARE if scheme.startswith("W4") else EIGHT_BIT_SHARE
-    return share
 
 
 def _same_version(found: str, wanted: str) -> bool:

@@ -10,9 +10,19 @@ from pathlib import Path
 from lanekit import host_probe as probe
 from lanekit import setup_check as check
 from lanekit.errors import LanekitError
+from lanekit.estimates import (
+    BF16,
+    EXAONE_SHAPE,
+    ModelShape,
+    estimate_device_bytes,
+    estimate_disk_bytes,
+    estimate_host_bytes,
+    read_shape,
+)
 from lanekit.experiment import Experiment, is_local, load_experiment_lanes
 from lanekit.judge_settings import show_host
 from lanekit.lanefile import Lane
+from lanekit.modelfiles import read_config
 from lanekit.params import JudgeSettings
 from lanekit.resolve import find_project_root
 
@@ -61,7 +71,7 @@ def _check_needs(
 ) -> list[check.Line]:
     source = experiment.base_model.source
     local = is_local(source)
-    model_bytes = probe.measure_folder_bytes(Path(source)) if local else check.REAL_MODEL_BYTES
+    model_bytes = probe.measure_folder_bytes(Path(source)) if local else BF16 * EXAONE_SHAPE.parameters
     lines: list[check.Line] = []
     missing = sorted(
         f"{name} ({s.source})"
@@ -71,12 +81,39 @@ def _check_needs(
     if missing:
         remedy = "correct the experiment file, or make the data first (scripts/01_prepare_data.py --help)"
         lines.append(check.Line("warning", "sources", f"not there: {', '.join(missing)}", remedy))
-    disk_bytes = check.estimate_disk_bytes(model_bytes, lanes, experiment.packaging.top_k, not local)
+    disk_bytes = estimate_disk_bytes(model_bytes, lanes, experiment.packaging.top_k, not local)
     lines.append(check.judge_disk(probe.measure_free_bytes(store), disk_bytes, str(store)))
-    memory_bytes = check.estimate_memory_bytes(model_bytes, lanes)
-    there_bytes = gpus[0].memory_bytes if gpus else probe.measure_memory_bytes()
-    lines.append(check.judge_memory(there_bytes, memory_bytes, bool(gpus)))
-    return lines
+    shape = _find_shape(Path(source)) if local else EXAONE_SHAPE
+    return lines + _check_memory(lanes, shape, gpus)
+
+
+def _find_shape(folder: Path) -> ModelShape:
+    """Return a local model's shape; a folder that is no model is told elsewhere."""
+    try:
+        return read_shape(read_config(folder))
+    except (LanekitError, KeyError, TypeError, ValueError):
+        return EXAONE_SHAPE
+
+
+def _check_memory(lanes: list[Lane], shape: ModelShape, gpus: list[probe.Gpu]) -> list[check.Line]:
+    """Return a line for the GPU's memory, where there is one, and one for the main memory."""
+    device: dict[str, int] = {}
+    host: dict[str, int] = {}
+    for stage in (stage for lane in lanes for stage in lane.stages):
+        name = stage.type.name
+        on_device = estimate_device_bytes(stage.params, shape)
+        if on_device is not None:
+            device[name] = max(device.get(name, 0), on_device)
+        on_host = estimate_host_bytes(stage.params, shape, on_gpu=bool(gpus))
+        host[name] = max(host.get(name, 0), on_host)
+    there = {"memory": (probe.measure_memory_bytes(), host)}
+    if gpus:
+        there = {"GPU memory": (gpus[0].memory_bytes, device), **there}
+    return [
+        check.judge_memory(subject, bytes_there, needs[heaviest], heaviest)
+        for subject, (bytes_there, needs) in there.items()
+        if (heaviest := max(needs, key=lambda name: needs[name], default=""))
+    ]
 
 
 def _check_hub(experiment: Experiment, environment: Mapping[str, str]) -> check.Line:

@@ -1,0 +1,87 @@
+"""The run at the real size: who may be on a GPU with whom, whose memory is whose, and the committed results."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from benchmarks.real_size.driving import KEY_VARIABLE, SMALL_BYTES, GpuBoard, find_stage, read_facts
+from benchmarks.real_size.report import render_markdown
+from commands import ROOT
+
+RESULTS = ROOT / "scripts" / "benchmarks" / "results"
+LARGE = 20_000_000_000
+
+
+def test_engines_have_a_gpu_each_and_small_stages_stand_beside_them() -> None:
+    board = GpuBoard(["0", "1"], share_bytes=60_000_000_000)
+    with ExitStack() as held:
+        assert held.enter_context(board.hold("a", 0, alone=True)) == "0"
+        assert held.enter_context(board.hold("b", 0, alone=True)) == "1"
+        small = [held.enter_context(board.hold(name, SMALL_BYTES, alone=False)) for name in "cd"]
+        assert small == ["0", "1"]
+        assert not board._takes("0", SMALL_BYTES, alone=False)
+    assert board.others == {"a": 0, "b": 0, "c": 0, "d": 0}
+
+
+def test_large_stages_share_a_gpu_up_to_a_sum_and_keep_engines_off() -> None:
+    board = GpuBoard(["0"], share_bytes=60_000_000_000)
+    with board.hold("a", LARGE, alone=False), board.hold("b", LARGE, alone=False):
+        assert board._takes("0", LARGE, alone=False)
+        assert not board._takes("0", 2 * LARGE, alone=False)
+        assert not board._takes("0", 0, alone=True)
+    assert board.others == {"a": 1, "b": 1}
+
+
+def test_one_that_waits_gets_the_gpu_when_it_is_free() -> None:
+    board = GpuBoard(["0"], share_bytes=0)
+    got = threading.Event()
+
+    def wait() -> None:
+        with board.hold("b", 0, alone=True):
+            got.set()
+
+    with board.hold("a", LARGE, alone=False):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert not got.wait(0.2)
+    assert got.wait(5)
+    thread.join()
+
+
+def test_a_process_is_its_sessions_stage() -> None:
+    script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'], env={})"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, start_new_session=True,
+        env={**os.environ, KEY_VARIABLE: "abc"},
+    )  # fmt: skip
+    try:
+        assert find_stage(process.pid) == "abc"
+    finally:
+        process.kill()
+        process.wait()
+    assert find_stage(os.getpid()) == ""
+
+
+def test_the_last_note_of_a_stage_counts(tmp_path: Path) -> None:
+    fact = {
+        "key": "k", "name": "n", "stage": "gptq", "gpu": "0", "seconds": 1.0, "wall_seconds": 2.0,
+        "peak_device_bytes": 3, "peak_allocated_bytes": 2, "peak_rss_bytes": 4,
+    }  # fmt: skip
+    path = tmp_path / "stages.jsonl"
+    path.write_text("".join(json.dumps({**fact, "seconds": s}) + "\n" for s in (1.0, 5.0)))
+    assert [found.seconds for found in read_facts(path)] == [5.0]
+    assert read_facts(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("real_size*.json")), ids=lambda path: path.stem)
+def test_a_committed_page_is_what_its_data_say(path: Path) -> None:
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert render_markdown(result) == path.with_suffix(".md").read_text(encoding="utf-8")
+    assert result["commit"] and result["driver"] and result["versions"]["vllm"] == "0.14.1"
