@@ -1,4 +1,4 @@
-"""The run at the real size: who may be on a GPU with whom, whose memory is whose, and the committed results."""
+"""The run at the real size: who may be on a GPU with whom, whose memory is whose, the committed results."""
 
 from __future__ import annotations
 
