@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -28,14 +29,21 @@ def start_evaluation(experiment: Path, folder: Path, model: Path) -> Iterator[su
     log = folder / "command.log"
     with log.open("ab") as stream:
         process = subprocess.Popen(
-            command, cwd=folder, env=make_environment(), stdout=stream, stderr=stream, start_new_session=True
-        )
+            command, cwd=folder, env=make_environment(), stdout=stream, stderr=stream, start_new_session=True,
+            preexec_fn=heed_signals,
+        )  # fmt: skip
     try:
         yield process
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+def heed_signals() -> None:
+    """Let signals reach a process also where these tests run in a background, or below nohup."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def await_engine(root: int, seconds: float = START_SECONDS) -> psutil.Process:

@@ -205,6 +205,12 @@ pool(run, {}, out, ignore_progress)
 """
 
 
+def heed_signals() -> None:
+    """Let signals reach a process also where these tests run in a background, or below nohup."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="orphans are adopted on Linux alone")
 
 
@@ -218,7 +224,11 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="orphans are adopted 
 def test_stage_processes_end_with_the_parent_whatever_ends_it(
     out: Path, behaviour: str, whose_pid: str, how: signal.Signals
 ) -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(out), behaviour], env=make_environment())
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(out), behaviour],
+        env=make_environment(),
+        preexec_fn=heed_signals,
+    )
     try:
         pid = read_pid(out / whose_pid)
         assert not is_dead(pid)

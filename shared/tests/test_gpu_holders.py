@@ -39,7 +39,7 @@ def engine() -> Iterator[int]:
 
 def await_name(pid: int) -> None:
     deadline = time.monotonic() + 10
-    while "VLLM" not in " ".join(psutil.Process(pid).cmdline()):
+    while not " ".join(psutil.Process(pid).cmdline()).startswith("VLLM"):
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
