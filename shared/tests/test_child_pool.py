@@ -215,6 +215,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="orphans are adopted 
 
 
 @LINUX
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 @pytest.mark.parametrize(
     ("behaviour", "whose_pid"),
