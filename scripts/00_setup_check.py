@@ -20,11 +20,11 @@ try:
     from rich.console import Console
     from rich.text import Text
 
-    from lanekit.cli import run_main
-    from lanekit.resolve import find_project_root
-    from lanekit.settings import load_settings
-    from lanekit.setup_check import MARKS, has_fault
-    from lanekit.setup_report import check_setup
+    from lanekit.commands.cli import run_main
+    from lanekit.commands.setup_check import MARKS, has_fault
+    from lanekit.commands.setup_report import check_setup
+    from lanekit.host.checkout import find_project_root
+    from lanekit.host.settings import load_settings
 except ModuleNotFoundError as missing:
     print(f"✗ {missing.name} is not installed in {sys.executable}\n    → run ./scripts/dev setup")
     sys.exit(1)

@@ -26,11 +26,12 @@ from typing import Any, get_args
 from rich.console import Console
 from rich.table import Table
 
-from lanekit import adhoc, cli
-from lanekit.experiment import Experiment, load_experiment
-from lanekit.params import OnContamination
-from lanekit.plan import LanePlan, Planner
-from lanekit.revisions import REVISIONS_NAME, load_revisions
+from lanekit.commands import adhoc, cli
+from lanekit.plan.graph import LanePlan
+from lanekit.plan.planner import Planner
+from lanekit.sources.revisions import REVISIONS_NAME, load_revisions
+from lanekit.spec.experiment_file import Experiment, load_experiment
+from lanekit.spec.params import OnContamination
 
 SHORT_DIGEST = 12
 PARTS = ("train", "validation", "calibration")

@@ -14,10 +14,10 @@ Numbers come from the experiment file's stage_defaults; --set changes one for th
 
 from __future__ import annotations
 
-from lanekit import adhoc, cli
+from lanekit.commands import adhoc, cli
 from lanekit.errors import InputError
-from lanekit.params import Parameters
-from lanekit.plan import Planner
+from lanekit.plan.planner import Planner
+from lanekit.spec.params import Parameters
 
 STAGES = {"sft": "sft", "post_sft": "post_sft", "kd": "distill"}
 

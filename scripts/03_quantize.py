@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import get_args
 
-from lanekit import adhoc, cli
+from lanekit.commands import adhoc, cli
 from lanekit.errors import InputError, did_you_mean
-from lanekit.lanefile import select_lanes
-from lanekit.params import Fp8Scheme, GptqScheme
-from lanekit.plan import Planner
-from lanekit.preflight import check_lanes
+from lanekit.plan.planner import Planner
+from lanekit.spec.lane_file import select_lanes
+from lanekit.spec.params import Fp8Scheme, GptqScheme
+from lanekit.spec.preflight import check_lanes
 
 SCHEMES = {
     **dict.fromkeys(get_args(GptqScheme), "gptq"),

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lanekit import adhoc, cli
+from lanekit.commands import adhoc, cli
+from lanekit.commands.view import show_record
 from lanekit.errors import InputError, LanekitError
-from lanekit.lanefile import LANE_NAME, RESERVED_NAMES
-from lanekit.plan import BASELINE, Planner
-from lanekit.records import collect_record, read_records, write_record
-from lanekit.results import LaneRecord
-from lanekit.view import show_record
+from lanekit.plan.graph import BASELINE
+from lanekit.plan.planner import Planner
+from lanekit.results.collect import collect_record
+from lanekit.results.folder import read_records, write_record
+from lanekit.results.schema import LaneRecord
+from lanekit.spec.lane_file import LANE_NAME, RESERVED_NAMES
 
 
 def find_baseline(results: Path) -> LaneRecord | None:

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lanekit import cli
-from lanekit.direct import direct_ranking
-from lanekit.experiment import load_experiment
-from lanekit.pipeline import export_outcome
-from lanekit.records import read_records
-from lanekit.runspec import describe_ranking
-from lanekit.settings import load_settings
-from lanekit.view import show_outcome
+from lanekit.commands import cli
+from lanekit.commands.session import export_outcome
+from lanekit.commands.view import show_outcome
+from lanekit.host.settings import load_settings
+from lanekit.plan.run_document import describe_ranking
+from lanekit.results.course import direct_ranking
+from lanekit.results.folder import read_records
+from lanekit.spec.experiment_file import load_experiment
 
 
 def main() -> int:

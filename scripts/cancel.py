@@ -11,8 +11,14 @@ from __future__ import annotations
 
 import time
 
-from lanekit import cli
-from lanekit.stack_cli import CANCELLED_NAME, add_run_argument, choose_run, make_stack_parser, open_stack
+from lanekit.commands import cli
+from lanekit.commands.stack.cli import (
+    CANCELLED_NAME,
+    add_run_argument,
+    choose_run,
+    make_stack_parser,
+    open_stack,
+)
 
 
 def main() -> int:

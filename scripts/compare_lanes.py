@@ -26,9 +26,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lanekit import cli
+from lanekit.commands import cli
 from lanekit.errors import InputError, did_you_mean
-from lanekit.settings import load_settings
+from lanekit.host.settings import load_settings
 
 if TYPE_CHECKING:
     from ranker.comparison import Answer, Counts, Pair

@@ -19,21 +19,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lanekit import cli
-from lanekit.errors import InputError
-from lanekit.experiment import load_experiment_lanes
-from lanekit.follow import follow_run
-from lanekit.lanefile import Lane, select_lanes
-from lanekit.plan import plan_lanes
-from lanekit.plan_evaluation import plan_engine
-from lanekit.preflight import check_lanes
-from lanekit.resolve import find_project_root, load_environments, resolve_sources
-from lanekit.revisions import REVISIONS_NAME, load_revisions
-from lanekit.runspec import describe_run
-from lanekit.settings import load_settings
-from lanekit.stack_cli import make_stack_parser, open_stack
-from lanekit.stack_health import read_workers
-from lanekit.submit import (
+from lanekit.commands import cli
+from lanekit.commands.stack.cli import make_stack_parser, open_stack
+from lanekit.commands.stack.follow import follow_run
+from lanekit.commands.stack.submit import (
     check_environments,
     choose_hardware,
     count_committed,
@@ -44,6 +33,19 @@ from lanekit.submit import (
     list_sources,
     upload_sources,
 )
+from lanekit.errors import InputError
+from lanekit.host.checkout import find_project_root
+from lanekit.host.settings import load_settings
+from lanekit.jobs.signs import read_workers
+from lanekit.plan.evaluation import plan_engine
+from lanekit.plan.planner import plan_lanes
+from lanekit.plan.run_document import describe_run
+from lanekit.sources.locks import load_environments
+from lanekit.sources.resolve import resolve_sources
+from lanekit.sources.revisions import REVISIONS_NAME, load_revisions
+from lanekit.spec.experiment_file import load_experiment_lanes
+from lanekit.spec.lane_file import Lane, select_lanes
+from lanekit.spec.preflight import check_lanes
 
 
 def parse_arguments() -> argparse.Namespace:

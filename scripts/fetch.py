@@ -13,17 +13,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lanekit import cli
-from lanekit.artifacts import FolderStore
-from lanekit.embedded import hold_store
+from lanekit.commands import cli
+from lanekit.commands.session import export_outcome
+from lanekit.commands.stack.cli import add_run_argument, choose_run, make_stack_parser, open_stack
+from lanekit.commands.stack.fetch import build_outcome, find_wanted, list_all_refs, mirror_artifacts
+from lanekit.commands.stack.health import StackError, check_minio
+from lanekit.commands.stack.status import read_phase
 from lanekit.errors import InputError
-from lanekit.fetching import build_outcome, find_wanted, list_all_refs, mirror_artifacts
-from lanekit.pipeline import export_outcome
-from lanekit.settings import load_settings
-from lanekit.stack_cli import add_run_argument, choose_run, make_stack_parser, open_stack
-from lanekit.stack_health import StackError, check_minio
-from lanekit.stack_settings import load_operator_settings
-from lanekit.stack_status import read_phase
+from lanekit.execute.driver import hold_store
+from lanekit.host.settings import load_settings
+from lanekit.host.stack_settings import load_operator_settings
+from lanekit.store.folder import FolderStore
 
 CACHE = Path(".lanekit/stack-cache")
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lanekit import cli
-from lanekit.stack_cli import (
+from lanekit.commands import cli
+from lanekit.commands.stack.cli import (
     CANCELLED_NAME,
     FAILURES,
     add_run_argument,
@@ -20,7 +20,7 @@ from lanekit.stack_cli import (
     make_stack_parser,
     open_stack,
 )
-from lanekit.submit import choose_lane_names, clear_run, find_lane_failures
+from lanekit.commands.stack.submit import choose_lane_names, clear_run, find_lane_failures
 
 
 def main() -> int:

@@ -14,15 +14,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lanekit import cli
-from lanekit.direct import direct_run
-from lanekit.lanefile import select_lanes
-from lanekit.pipeline import export_outcome
-from lanekit.plan import plan_lanes
-from lanekit.preflight import check_lanes
-from lanekit.runspec import describe_run
-from lanekit.settings import load_settings
-from lanekit.view import show_outcome
+from lanekit.commands import cli
+from lanekit.commands.session import export_outcome
+from lanekit.commands.view import show_outcome
+from lanekit.host.settings import load_settings
+from lanekit.plan.planner import plan_lanes
+from lanekit.plan.run_document import describe_run
+from lanekit.results.course import direct_run
+from lanekit.spec.lane_file import select_lanes
+from lanekit.spec.preflight import check_lanes
 
 
 def parse_arguments() -> argparse.Namespace:

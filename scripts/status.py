@@ -14,12 +14,12 @@ at fault; 130 Ctrl-C: a watched run goes on.
 
 from __future__ import annotations
 
-from lanekit import cli
-from lanekit.follow import follow_run
-from lanekit.minio_client import RetryPolicy
-from lanekit.stack_cli import add_run_argument, choose_run, make_stack_parser, open_stack, print_json
-from lanekit.stack_health import StackError, check_minio
-from lanekit.stack_status import look_at_stack, show_stack
+from lanekit.commands import cli
+from lanekit.commands.stack.cli import add_run_argument, choose_run, make_stack_parser, open_stack, print_json
+from lanekit.commands.stack.follow import follow_run
+from lanekit.commands.stack.health import StackError, check_minio
+from lanekit.commands.stack.status import look_at_stack, show_stack
+from lanekit.store.minio_client import RetryPolicy
 
 BRIEF = RetryPolicy(total_seconds=3.0)
 

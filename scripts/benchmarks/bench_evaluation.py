@@ -45,10 +45,10 @@ from evaluator import asking
 from evaluator.chat import ChatTokenizer
 from evaluator.engines import load_engine
 from evaluator.stages import evaluate
-from lanekit.benchmarks import Benchmark
-from lanekit.devices import read_cpu_model
-from lanekit.params import EngineParams, EvaluateParams
+from lanekit.host.devices import read_cpu_model
 from lanekit.progress import ignore_progress
+from lanekit.spec.benchmark import Benchmark
+from lanekit.spec.params import EngineParams, EvaluateParams
 from tiny.datasets import build_datasets, write_datasets
 
 PHASES = {

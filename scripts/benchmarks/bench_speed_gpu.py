@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.real_size.inputs import REAL, TINY, build_model
 from evaluator.stages import measure_speed
-from lanekit.experiment import load_benchmark
-from lanekit.params import EngineParams, MeasureSpeedParams
+from lanekit.spec.experiment_file import load_benchmark
+from lanekit.spec.params import EngineParams, MeasureSpeedParams
 from tiny.datasets import build_datasets, write_datasets
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -33,11 +33,11 @@ from pathlib import Path
 import urllib3
 from pydantic import SecretStr
 
-from lanekit.devices import read_cpu_model
-from lanekit.manifest import FileEntry, describe_files
-from lanekit.minio_client import StoreClient, make_client
-from lanekit.stack_settings import StackSettings
-from lanekit.transfer import SHAPE, Place, download_files, upload_files
+from lanekit.host.devices import read_cpu_model
+from lanekit.host.stack_settings import StackSettings
+from lanekit.store.manifest import FileEntry, describe_files
+from lanekit.store.minio_client import StoreClient, make_client
+from lanekit.store.transfer import SHAPE, Place, download_files, upload_files
 
 BUCKET = "bench-transfer"
 SHARES = "0.48,0.32,0.2"

@@ -34,11 +34,11 @@ from rich.table import Table
 from benchmarks import harness
 from benchmarks.agreement import Agreement, TieFinder, compare_benchmark, count_unexplained
 from benchmarks.harness import Answer
-from lanekit.benchmarks import Benchmark
 from lanekit.errors import InputError
-from lanekit.experiment import load_benchmark
-from lanekit.params import EngineParams, EvaluateParams
 from lanekit.progress import ignore_progress
+from lanekit.spec.benchmark import Benchmark
+from lanekit.spec.experiment_file import load_benchmark
+from lanekit.spec.params import EngineParams, EvaluateParams
 from tiny.datasets import build_datasets, write_datasets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +88,7 @@ def ask_ours(
     from evaluator.outputs import read_items
     from evaluator.prompts import render_items
     from evaluator.stages import evaluate
-    from lanekit.records import ITEMS_NAME
+    from lanekit.results.collect import ITEMS_NAME
 
     spec = EvaluateParams(engine=engine, benchmarks=tuple(benchmarks), limit_items=limit)
     with tempfile.TemporaryDirectory() as name:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lanekit.benchmarks import Benchmark
-from lanekit.params import EngineParams
+from lanekit.spec.benchmark import Benchmark
+from lanekit.spec.params import EngineParams
 
 UNPARSED = "[invalid]"  # the harness's word for a reply that its regular expression does not match
 CHOICE_PATTERN = r"정답:\s*([A-E])"

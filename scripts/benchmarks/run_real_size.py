@@ -30,23 +30,24 @@ from benchmarks.real_size.report import (
     read_commit,
     render_markdown,
 )
-from lanekit import cli
-from lanekit.artifacts import FolderStore
-from lanekit.devices import list_devices, name_hardware
-from lanekit.direct import Outcome, direct_run
-from lanekit.embedded import hold_store
-from lanekit.estimates import read_shape
-from lanekit.experiment import Experiment
-from lanekit.host_probe import measure_folder_bytes
-from lanekit.lanefile import select_lanes
-from lanekit.pipeline import export_outcome
-from lanekit.plan import plan_lanes
-from lanekit.plan_evaluation import plan_engine
-from lanekit.pool import ChildPool
-from lanekit.resolve import detect_cuda, find_project_root, load_environments
-from lanekit.runspec import describe_run
-from lanekit.settings import make_child_environment
-from lanekit.view import show_outcome
+from lanekit.commands import cli
+from lanekit.commands.session import export_outcome
+from lanekit.commands.view import show_outcome
+from lanekit.execute.driver import hold_store
+from lanekit.execute.environment import make_child_environment
+from lanekit.execute.pool import ChildPool
+from lanekit.host.checkout import find_project_root
+from lanekit.host.devices import detect_cuda, list_devices, name_hardware
+from lanekit.host.probe import measure_folder_bytes
+from lanekit.plan.evaluation import plan_engine
+from lanekit.plan.planner import plan_lanes
+from lanekit.plan.run_document import describe_run
+from lanekit.results.course import Outcome, direct_run
+from lanekit.sources.locks import load_environments
+from lanekit.spec.estimates import read_shape
+from lanekit.spec.experiment_file import Experiment
+from lanekit.spec.lane_file import select_lanes
+from lanekit.store.folder import FolderStore
 
 MANY = 32  # stages at once where several GPUs or a shared one are to be kept busy
 

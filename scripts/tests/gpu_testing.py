@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from evaluator.engines.base import Generation
-from lanekit.params import Parameters
-from lanekit.pool import ChildProcess
+from lanekit.execute.pool import ChildProcess
+from lanekit.host.devices import detect_cuda
 from lanekit.progress import ignore_progress
-from lanekit.resolve import detect_cuda
+from lanekit.spec.params import Parameters
 
 FIXTURE = Path(__file__).parents[1] / "tiny" / "fixture"
 HAS_VLLM = importlib.util.find_spec("vllm") is not None

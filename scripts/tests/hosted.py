@@ -18,19 +18,20 @@ from commands import ROOT, make_environment
 from real_services import MinioServer, RedisServer, require_binary, running
 from snapshots import make_worker
 
-from lanekit.cache import ArtifactCache
-from lanekit.devices import list_devices, name_hardware
-from lanekit.documents import RunDocuments
-from lanekit.manifest import make_manifest
-from lanekit.minio_client import StoreClient, make_client
-from lanekit.minio_store import MinioStore
-from lanekit.outcome import ArtifactPlace, LaneOutcome, PackagePlace, RunOutcome
-from lanekit.params import PackageParams, RankParams
-from lanekit.plan import StageRun, make_stage_run
-from lanekit.resolve import SERVICES, find_project_root, load_environments
-from lanekit.results import LaneRecord, RankedLane, Ranking
-from lanekit.runspec import RunSpec, parse_run
-from lanekit.wire import CONTROLLER_KEY, REPORT_TTL_SECONDS, name_worker
+from lanekit.host.checkout import find_project_root
+from lanekit.host.devices import list_devices, name_hardware
+from lanekit.jobs.messages import CONTROLLER_KEY, REPORT_TTL_SECONDS, name_worker
+from lanekit.plan.graph import StageRun, make_stage_run
+from lanekit.plan.run_document import RunSpec, parse_run
+from lanekit.results.outcome import ArtifactPlace, LaneOutcome, PackagePlace, RunOutcome
+from lanekit.results.schema import LaneRecord, RankedLane, Ranking
+from lanekit.sources.locks import SERVICES, load_environments
+from lanekit.spec.params import PackageParams, RankParams
+from lanekit.store.cache import ArtifactCache
+from lanekit.store.documents import RunDocuments
+from lanekit.store.manifest import make_manifest
+from lanekit.store.minio import MinioStore
+from lanekit.store.minio_client import StoreClient, make_client
 
 ACCOUNTS = (*SERVICES, "controller", "operator")
 BEST, BROKEN = "lane01_gptq_w4a16", "lane04_fp8_dynamic"

@@ -67,7 +67,7 @@ def is_engine(process: psutil.Process) -> bool:
 
 def find_child(root: int) -> psutil.Process:
     """Return the stage's child that has the engine."""
-    return next(p for p in list_below(root) if "lanekit.child" in p.cmdline() and p.children())
+    return next(p for p in list_below(root) if "lanekit.execute.child" in p.cmdline() and p.children())
 
 
 def list_below(root: int) -> list[psutil.Process]:

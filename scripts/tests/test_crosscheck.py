@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from commands import ROOT, make_environment
 
-from lanekit.benchmarks import Benchmark, Shot
-from lanekit.params import EngineParams
+from lanekit.spec.benchmark import Benchmark, Shot
+from lanekit.spec.params import EngineParams
 
 pytest.importorskip("lm_eval", reason="lm_eval is not installed: ./scripts/dev test does it")
 

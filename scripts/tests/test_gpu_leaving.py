@@ -22,19 +22,20 @@ from real_services import RedisServer, redis_server  # noqa: F401  fixture
 from worker_bench import ENVIRONMENTS, Bench, open_bench
 
 from evaluator.engines import load_engine
-from lanekit.devices import list_devices
 from lanekit.errors import TransientError
-from lanekit.execute import execute_stage
-from lanekit.experiment import load_experiment
-from lanekit.gpu_holders import list_holders
-from lanekit.gpu_query import run_query
-from lanekit.lease import name_intervals
-from lanekit.params import EngineParams, GptqParams, PruneParams
-from lanekit.plan import Planner, StageRun, make_stage_run
-from lanekit.pool import ChildPool
+from lanekit.execute.environment import make_child_environment
+from lanekit.execute.pool import ChildPool
+from lanekit.execute.stage import execute_stage
+from lanekit.host.devices import list_devices
+from lanekit.host.gpu_holders import list_holders
+from lanekit.host.gpu_query import run_query
+from lanekit.plan.graph import StageRun, make_stage_run
+from lanekit.plan.planner import Planner
 from lanekit.progress import ignore_progress
-from lanekit.resolve import resolve_sources
-from lanekit.settings import make_child_environment
+from lanekit.sources.resolve import resolve_sources
+from lanekit.spec.experiment_file import load_experiment
+from lanekit.spec.params import EngineParams, GptqParams, PruneParams
+from lanekit.worker.lease import name_intervals
 
 pytestmark = GPU_TESTS
 
@@ -116,7 +117,7 @@ def test_what_was_left_behind_is_named_before_an_engine_starts(orphan: int) -> N
 @pytest.fixture(scope="module")
 def prepared(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[StageRun], dict]:
     """A store with model and corpus, a prune and a gptq that can begin, and the places of their inputs."""
-    from lanekit.artifacts import FolderStore
+    from lanekit.store.folder import FolderStore
 
     root = tmp_path_factory.mktemp("prepared")
     engine = EngineParams(engine="vllm")

@@ -16,8 +16,12 @@ from gpu_testing import FIXTURE, GPU_TESTS, run_stage, share_equal
 from evaluator.chat import ChatTokenizer
 from evaluator.engines import load_engine
 from evaluator.engines.base import Generation
-from lanekit.keys import hash_file
-from lanekit.params import (
+from lanekit.execute.environment import make_child_environment
+from lanekit.execute.pool import ChildProcess
+from lanekit.files.hashing import hash_file
+from lanekit.files.safetensors_header import read_header
+from lanekit.results.schema import SpeedResult
+from lanekit.spec.params import (
     DistillParams,
     EngineParams,
     Fp8Params,
@@ -30,10 +34,6 @@ from lanekit.params import (
     PruneParams,
     SftParams,
 )
-from lanekit.pool import ChildProcess
-from lanekit.results import SpeedResult
-from lanekit.safetensors_header import read_header
-from lanekit.settings import make_child_environment
 from tiny.datasets import load_rows
 from tiny.prompts import fill_choice_prompt, fill_rag_prompt
 

@@ -15,17 +15,18 @@ from leaving import await_engine, await_gone, find_child, list_below, send, star
 from real_services import RedisServer, redis_server  # noqa: F401  fixture
 from worker_bench import ENVIRONMENTS, Bench, open_bench
 
-from lanekit.artifacts import FolderStore
-from lanekit.devices import list_devices
-from lanekit.execute import execute_stage
-from lanekit.experiment import load_experiment
-from lanekit.lease import name_lease
-from lanekit.params import EngineParams
-from lanekit.plan import Planner, StageRun
-from lanekit.pool import ChildPool
+from lanekit.execute.environment import make_child_environment
+from lanekit.execute.pool import ChildPool
+from lanekit.execute.stage import execute_stage
+from lanekit.host.devices import list_devices
+from lanekit.plan.graph import StageRun
+from lanekit.plan.planner import Planner
 from lanekit.progress import ignore_progress
-from lanekit.resolve import resolve_sources
-from lanekit.settings import make_child_environment
+from lanekit.sources.resolve import resolve_sources
+from lanekit.spec.experiment_file import load_experiment
+from lanekit.spec.params import EngineParams
+from lanekit.store.folder import FolderStore
+from lanekit.worker.lease import name_lease
 
 FIXTURE = Path(__file__).parents[1] / "tiny" / "fixture"
 ENGINE = EngineParams(engine="vllm", max_model_len=1024, batch_size=8)

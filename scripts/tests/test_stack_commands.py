@@ -17,8 +17,8 @@ from hosted import BEST, BROKEN, Hosted, run_hosted
 from real_services import find_free_port
 from snapshots import make_snapshot
 
-from lanekit.artifacts import FolderStore
-from lanekit.wire import FailureReport, JobReport, name_failure, name_snapshot
+from lanekit.jobs.messages import FailureReport, JobReport, name_failure, name_snapshot
+from lanekit.store.folder import FolderStore
 
 BAD_INPUT = 2
 LANES = ("--only", "lane01,lane04")

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from commands import ROOT, Runner, read_table
 
-from lanekit.modelfiles import read_config
+from lanekit.files.model_folder import read_config
 
 pytestmark = pytest.mark.slow
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import settings
 from real_services import minio_server, redis_server  # noqa: F401  fixtures
 
-from lanekit.params import FetchModelParams, Parameters, Source
-from lanekit.plan import StageRun, make_stage_run
-from lanekit.resolve import SERVICES, find_project_root
-from lanekit.specs import STAGE_TYPES
+from lanekit.host.checkout import find_project_root
+from lanekit.plan.graph import StageRun, make_stage_run
+from lanekit.sources.locks import SERVICES
+from lanekit.spec.params import FetchModelParams, Parameters, Source
+from lanekit.spec.stages import STAGE_TYPES
 
 settings.register_profile("repeatable", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("repeatable")

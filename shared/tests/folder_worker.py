@@ -10,17 +10,18 @@ from pathlib import Path
 import redis
 import structlog
 
-from lanekit.artifacts import FolderStore
-from lanekit.devices import Device, list_devices
-from lanekit.heartbeat import Timing
-from lanekit.logs import configure_logs
-from lanekit.manifest import Manifest
-from lanekit.plan import Locator
-from lanekit.pool import ChildPool
-from lanekit.resolve import find_project_root, load_environments
-from lanekit.settings import make_child_environment
-from lanekit.stage_runner import Workplace
-from lanekit.stage_worker import StageWorker
+from lanekit.execute.environment import make_child_environment
+from lanekit.execute.pool import ChildPool
+from lanekit.host.checkout import find_project_root
+from lanekit.host.devices import Device, list_devices
+from lanekit.host.logs import configure_logs
+from lanekit.plan.graph import Locator
+from lanekit.sources.locks import load_environments
+from lanekit.store.folder import FolderStore
+from lanekit.store.manifest import Manifest
+from lanekit.worker.heartbeat import Timing
+from lanekit.worker.loop import StageWorker
+from lanekit.worker.runner import Workplace
 
 HEAVY = ("torch", "transformers", "vllm", "llmcompressor", "peft", "trl", "datasets")
 

@@ -21,7 +21,7 @@ from minio import Minio
 from minio.error import MinioException
 from pydantic import SecretStr
 
-from lanekit.stack_settings import StackSettings
+from lanekit.host.stack_settings import StackSettings
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 15.0

@@ -5,13 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from lanekit.experiment import Experiment, load_experiment_lanes
-from lanekit.plan import Plan, StageRun, plan_lanes
-from lanekit.plan_evaluation import plan_engine
-from lanekit.resolve import find_project_root
-from lanekit.schedule import RunStatus
-from lanekit.stack_health import LiveWorker
-from lanekit.wire import JobReport, LaneInfo, RunInfo, RunPhase, RunSnapshot, WorkerReport, name_queue
+from lanekit.host.checkout import find_project_root
+from lanekit.jobs.messages import (
+    JobReport,
+    LaneInfo,
+    RunInfo,
+    RunPhase,
+    RunSnapshot,
+    WorkerReport,
+    name_queue,
+)
+from lanekit.jobs.signs import LiveWorker
+from lanekit.plan.evaluation import plan_engine
+from lanekit.plan.graph import Plan, StageRun
+from lanekit.plan.planner import plan_lanes
+from lanekit.plan.state import RunStatus
+from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
 
 RUN_ID = "demo-tiny-0123456789ab"
 CPU = "cpu: Intel(R) Xeon(R) Processor @ 2.70GHz"

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from lanekit.artifact_card import render_card
-from lanekit.manifest import make_manifest
-from lanekit.plan import StageRun, make_stage_run
-from lanekit.specs import STAGE_TYPES
+from lanekit.plan.graph import StageRun, make_stage_run
+from lanekit.spec.stages import STAGE_TYPES
+from lanekit.store.card import render_card
+from lanekit.store.manifest import make_manifest
 
 HOME = "/home/somebody/private"
 SOURCE = {"source": f"{HOME}/data.jsonl", "digest": "d" * 64}

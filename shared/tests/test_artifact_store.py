@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lanekit.artifacts import FolderStore
-from lanekit.embedded import hold_store
 from lanekit.errors import CorruptArtifactError, InputError, StoreError
-from lanekit.execute import Measured, execute_stage
-from lanekit.manifest import MANIFEST_NAME, make_manifest
-from lanekit.params import FetchModelParams, Source
-from lanekit.plan import StageRun, make_stage_run
+from lanekit.execute.driver import hold_store
+from lanekit.execute.stage import Measured, execute_stage
+from lanekit.plan.graph import StageRun, make_stage_run
 from lanekit.progress import Progress, ignore_progress
-from lanekit.resolve import SERVICES
+from lanekit.sources.locks import SERVICES
+from lanekit.spec.params import FetchModelParams, Source
+from lanekit.store.folder import FolderStore
+from lanekit.store.manifest import MANIFEST_NAME, make_manifest
 
 MakeFetch = Callable[..., StageRun]
 NAMES = st.from_regex(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,8})", fullmatch=True)
@@ -145,11 +145,11 @@ KILLED_PUBLISHER = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from lanekit.artifacts import FolderStore
-from lanekit.manifest import MANIFEST_NAME
-from lanekit.params import FetchModelParams, Source
-from lanekit.plan import make_stage_run
-from lanekit.resolve import SERVICES
+from lanekit.store.folder import FolderStore
+from lanekit.store.manifest import MANIFEST_NAME
+from lanekit.spec.params import FetchModelParams, Source
+from lanekit.plan.graph import make_stage_run
+from lanekit.sources.locks import SERVICES
 from test_artifact_store import publish
 
 params = FetchModelParams(name="write", model=Source(source="org/model", digest="a" * 40))

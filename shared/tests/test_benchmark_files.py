@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lanekit.benchmarks import Benchmark, list_options, render_choice_prompt
-from lanekit.experiment import load_benchmark
-from lanekit.yamlfile import InputProblems
+from lanekit.files.strict_yaml import InputProblems
+from lanekit.spec.benchmark import Benchmark, list_options, render_choice_prompt
+from lanekit.spec.experiment_file import load_benchmark
 
 CHOICE = """\
 name: kmmlu_pro

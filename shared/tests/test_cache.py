@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from lanekit import cache as cache_module
-from lanekit.cache import ArtifactCache
 from lanekit.errors import CorruptArtifactError, StoreError
-from lanekit.manifest import FileEntry
-from lanekit.scratch import Scratch
+from lanekit.store import cache as cache_module
+from lanekit.store.cache import ArtifactCache
+from lanekit.store.manifest import FileEntry
+from lanekit.store.scratch import Scratch
 
 KIB = 1024
 
@@ -192,8 +192,8 @@ WORKER = textwrap.dedent(
     """
     import hashlib, sys, time
     from pathlib import Path
-    from lanekit.cache import ArtifactCache
-    from lanekit.manifest import FileEntry
+    from lanekit.store.cache import ArtifactCache
+    from lanekit.store.manifest import FileEntry
 
     root, log, hold_seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
     content = b"x" * 4096
@@ -268,7 +268,7 @@ def test_scratch_of_the_dead_is_cleared_and_that_of_the_living_stays(tmp_path: P
     own = Scratch(tmp_path)
     folder = own.make("mine")
     code = (
-        "import sys, os; from pathlib import Path; from lanekit.scratch import Scratch;"
+        "import sys, os; from pathlib import Path; from lanekit.store.scratch import Scratch;"
         "s = Scratch(Path(sys.argv[1])); s.make('theirs'); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)

@@ -15,11 +15,11 @@ import psutil
 import pytest
 
 from lanekit.errors import InputError, LanekitError, TransientError
-from lanekit.execute import Measured
-from lanekit.plan import StageRun
-from lanekit.pool import ChildPool, StageFailedError, read_tail
+from lanekit.execute.environment import make_child_environment
+from lanekit.execute.pool import ChildPool, StageFailedError, read_tail
+from lanekit.execute.stage import Measured
+from lanekit.plan.graph import StageRun
 from lanekit.progress import ignore_progress
-from lanekit.settings import make_child_environment
 
 MakeFetch = Callable[..., StageRun]
 DOUBLES = Path(__file__).parent / "double_services"
@@ -190,11 +190,11 @@ def test_a_full_disk_is_told_as_one(pool: ChildPool, make_fetch: MakeFetch, smal
 PARENT = """
 import sys
 from pathlib import Path
-from lanekit.params import FetchModelParams, Source
-from lanekit.plan import make_stage_run
-from lanekit.pool import ChildPool
+from lanekit.spec.params import FetchModelParams, Source
+from lanekit.plan.graph import make_stage_run
+from lanekit.execute.pool import ChildPool
 from lanekit.progress import ignore_progress
-from lanekit.resolve import SERVICES
+from lanekit.sources.locks import SERVICES
 import os
 
 out = Path(sys.argv[1])

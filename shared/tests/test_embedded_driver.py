@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from lanekit.artifacts import FolderStore
-from lanekit.embedded import run_plan
 from lanekit.errors import InputError, TransientError
-from lanekit.execute import Measured
-from lanekit.params import FetchModelParams, Parameters, Source
-from lanekit.plan import LanePlan, Plan, StageRun, make_stage_run
+from lanekit.execute.driver import run_plan
+from lanekit.execute.stage import Measured
+from lanekit.plan.graph import LanePlan, Plan, StageRun, make_stage_run
+from lanekit.plan.state import RunState, RunStatus
 from lanekit.progress import Progress, ProgressEvent
-from lanekit.resolve import SERVICES
-from lanekit.schedule import RunState, RunStatus
+from lanekit.sources.locks import SERVICES
+from lanekit.spec.params import FetchModelParams, Parameters, Source
+from lanekit.store.folder import FolderStore
 
 ENVIRONMENTS = dict.fromkeys(SERVICES, "e")
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from lanekit import estimates
-from lanekit.estimates import EXAONE_SHAPE, estimate_device_bytes, estimate_host_bytes, read_shape
-from lanekit.experiment import load_experiment_lanes
-from lanekit.params import EngineParams, EvaluateParams
-from lanekit.resolve import find_project_root
-from lanekit.specs import STAGE_TYPES
+from lanekit.host.checkout import find_project_root
+from lanekit.spec import estimates
+from lanekit.spec.estimates import EXAONE_SHAPE, estimate_device_bytes, estimate_host_bytes, read_shape
+from lanekit.spec.experiment_file import load_experiment_lanes
+from lanekit.spec.params import EngineParams, EvaluateParams
+from lanekit.spec.stages import STAGE_TYPES
 
 GB = 1e9
 # Stage, what the benchmark changed of lanes/experiment.yaml, GB of the GPU, GB of main memory: one H200,

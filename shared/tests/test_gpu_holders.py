@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from lanekit.gpu_holders import advise_on_holders, describe_holders, list_holders
+from lanekit.host.gpu_holders import advise_on_holders, describe_holders, list_holders
 
 START = "exec -a VLLM::EngineCore sleep 60"
 

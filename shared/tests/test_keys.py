@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lanekit.errors import InputError
-from lanekit.keys import compute_stage_key, hash_environment, hash_source, write_canonical_json
+from lanekit.files.hashing import hash_source, write_canonical_json
+from lanekit.plan.keys import compute_stage_key
+from lanekit.sources.locks import hash_environment
 
 GOLDEN_TEXT = (
     '{"environment":"e","inputs":{"corpus":"c","model":"m"},"parameters":{"dampening":0.01,"ignore":'

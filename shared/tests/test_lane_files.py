@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from lanekit.errors import InputError
-from lanekit.experiment import load_experiment, load_experiment_lanes
-from lanekit.lanefile import Lane, select_lanes
-from lanekit.params import GptqParams
-from lanekit.yamlfile import InputProblems
+from lanekit.files.strict_yaml import InputProblems
+from lanekit.spec.experiment_file import load_experiment, load_experiment_lanes
+from lanekit.spec.lane_file import Lane, select_lanes
+from lanekit.spec.params import GptqParams
 
 GPTQ_NAMES = ", ".join(GptqParams.model_fields)
 STAGES = "sft, prune, distill, post_sft, gptq, fp8"

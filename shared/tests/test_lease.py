@@ -14,10 +14,10 @@ import redis
 from real_services import RedisServer
 from worker_bench import wait_for
 
-from lanekit import lease
-from lanekit.devices import Device
 from lanekit.errors import TransientError
-from lanekit.lease import DeviceLeases, name_intervals, name_lease
+from lanekit.host.devices import Device
+from lanekit.worker import lease
+from lanekit.worker.lease import DeviceLeases, name_intervals, name_lease
 
 pytestmark = pytest.mark.slow
 

@@ -20,22 +20,22 @@ import pytest
 from minio.datatypes import Part
 from real_services import MinioServer
 
-from lanekit.cache import ArtifactCache
-from lanekit.documents import RunDocuments, upload_log
 from lanekit.errors import CorruptArtifactError, InputError, StoreError, TransientError
-from lanekit.execute import Measured, execute_stage
-from lanekit.keys import hash_source
-from lanekit.manifest import MANIFEST_NAME, FileEntry, Manifest, describe_files, make_manifest
-from lanekit.minio_client import RetryPolicy, StoreClient, make_client
-from lanekit.minio_store import MinioStore
-from lanekit.objects import SHA256_HEADER
-from lanekit.params import FetchModelParams, PrepareBenchmarksParams, Source
-from lanekit.plan import StageRun, make_stage_run
+from lanekit.execute.stage import Measured, execute_stage
+from lanekit.files.hashing import hash_source
+from lanekit.host.stack_settings import StackSettings
+from lanekit.plan.graph import StageRun, make_stage_run
 from lanekit.progress import Progress, ignore_progress
-from lanekit.sources import find_source, publish_source, strip_local_paths
-from lanekit.specs import BUCKETS
-from lanekit.stack_settings import StackSettings
-from lanekit.transfer import Place, TransferShape, download_files, upload_files
+from lanekit.spec.params import FetchModelParams, PrepareBenchmarksParams, Source
+from lanekit.spec.stages import BUCKETS
+from lanekit.store.cache import ArtifactCache
+from lanekit.store.documents import RunDocuments, upload_log
+from lanekit.store.local_sources import find_source, publish_source, strip_local_paths
+from lanekit.store.manifest import MANIFEST_NAME, FileEntry, Manifest, describe_files, make_manifest
+from lanekit.store.minio import MinioStore
+from lanekit.store.minio_client import RetryPolicy, StoreClient, make_client
+from lanekit.store.objects import SHA256_HEADER
+from lanekit.store.transfer import Place, TransferShape, download_files, upload_files
 
 pytestmark = pytest.mark.slow
 
@@ -231,13 +231,13 @@ PUBLISHER = textwrap.dedent(
     import sys
     from datetime import datetime, timezone
     from pathlib import Path
-    from lanekit.cache import ArtifactCache
-    from lanekit.manifest import make_manifest
-    from lanekit.minio_client import make_client
-    from lanekit.minio_store import MinioStore
-    from lanekit.params import FetchModelParams, Source
-    from lanekit.plan import make_stage_run
-    from lanekit.stack_settings import load_settings
+    from lanekit.store.cache import ArtifactCache
+    from lanekit.store.manifest import make_manifest
+    from lanekit.store.minio_client import make_client
+    from lanekit.store.minio import MinioStore
+    from lanekit.spec.params import FetchModelParams, Source
+    from lanekit.plan.graph import make_stage_run
+    from lanekit.host.stack_settings import load_settings
 
     params = FetchModelParams(name="big", model=Source(source="org/big", digest="b" * 40))
     run = make_stage_run("fetch_model", params, {}, {"trainer": "e"})
@@ -370,16 +370,16 @@ def fetch_in_process(
     settings: StackSettings, run: StageRun, results: multiprocessing.Queue[list[str]]
 ) -> None:
     """Open an artifact in a process of its own and say which files it had to fetch."""
-    from lanekit import minio_store
+    from lanekit.store import minio
 
     fetched: list[str] = []
-    download = minio_store.download_files
+    download = minio.download_files
 
     def count(place: Place, folder: Path, files: Mapping[str, FileEntry]) -> list[str]:
         fetched.extend(download(place, folder, files))
         return fetched
 
-    minio_store.download_files = count
+    minio.download_files = count
     store = MinioStore(make_client(settings, QUICK), ArtifactCache(settings.cache, 1 << 30))
     with store.open_artifacts({"model": run}) as folders:
         assert hashlib.sha256((folders["model"] / "a").read_bytes()).hexdigest()

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lanekit.experiment import Experiment, load_experiment_lanes
-from lanekit.lanefile import Lane
-from lanekit.params import EngineParams, FetchModelParams, JudgeSettings, Parameters, Source
-from lanekit.plan import BASELINE, Plan, make_stage_run, plan_lanes
-from lanekit.plan_evaluation import plan_engine
-from lanekit.resolve import resolve_source
-from lanekit.specs import STAGE_TYPES
+from lanekit.plan.evaluation import plan_engine
+from lanekit.plan.graph import BASELINE, Plan, make_stage_run
+from lanekit.plan.planner import plan_lanes
+from lanekit.sources.resolve import resolve_source
+from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
+from lanekit.spec.lane_file import Lane
+from lanekit.spec.params import EngineParams, FetchModelParams, JudgeSettings, Parameters, Source
+from lanekit.spec.stages import STAGE_TYPES
 
 EXPERIMENTS = ("experiment.yaml", "experiment.demo.yaml")
 N_LANES = 12

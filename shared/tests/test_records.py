@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from lanekit.errors import InputError
-from lanekit.manifest import Manifest
-from lanekit.params import FetchModelParams, GptqParams, PrepareCorpusParams, Source
-from lanekit.plan import BASELINE, LanePlan, Locator, Plan, make_stage_run
-from lanekit.records import UNREADABLE, count_contamination, export_ranking, read_records, write_record
-from lanekit.results import LaneRecord
+from lanekit.plan.graph import BASELINE, LanePlan, Locator, Plan, make_stage_run
+from lanekit.results.collect import count_contamination
+from lanekit.results.folder import UNREADABLE, export_ranking, read_records, write_record
+from lanekit.results.schema import LaneRecord
+from lanekit.spec.params import FetchModelParams, GptqParams, PrepareCorpusParams, Source
+from lanekit.store.manifest import Manifest
 
 DIGESTS = {"trainer": "a", "quantizer": "b"}
 

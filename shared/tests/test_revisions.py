@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from lanekit.experiment import load_experiment
-from lanekit.params import Source
-from lanekit.resolve import find_project_root, resolve_source, resolve_sources
-from lanekit.revisions import REVISIONS_NAME, Revisions, load_revisions
-from lanekit.yamlfile import InputProblems
+from lanekit.files.strict_yaml import InputProblems
+from lanekit.host.checkout import find_project_root
+from lanekit.sources.resolve import resolve_source, resolve_sources
+from lanekit.sources.revisions import REVISIONS_NAME, Revisions, load_revisions
+from lanekit.spec.experiment_file import load_experiment
+from lanekit.spec.params import Source
 
 OLD, NEW = "a" * 40, "b" * 40
 SET = Source(source="LGAI-EXAONE/KMMLU-Pro", split="test")

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from lanekit.errors import InputError
-from lanekit.experiment import Experiment, load_experiment_lanes
-from lanekit.plan import Plan, plan_lanes
-from lanekit.plan_evaluation import plan_engine
-from lanekit.runspec import RUN_ID, RunSpec, describe_run, parse_run
-from lanekit.wire import make_job_id, make_stage_job, name_queue, parse_stage_job
+from lanekit.jobs.messages import make_job_id, make_stage_job, name_queue, parse_stage_job
+from lanekit.plan.evaluation import plan_engine
+from lanekit.plan.graph import Plan
+from lanekit.plan.planner import plan_lanes
+from lanekit.plan.run_document import RUN_ID, RunSpec, describe_run, parse_run
+from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
 
 HARDWARE = "NVIDIA L4"
 

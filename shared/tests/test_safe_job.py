@@ -16,7 +16,7 @@ from rq.serializers import JSONSerializer, PickleSerializer
 from worker_bench import Bench, make_fetch, make_timed, open_bench, wait_for
 
 from lanekit.errors import InputError
-from lanekit.safe_job import FUNCTION, MAX_DATA_BYTES, SafeJob, find_job, unpack_data
+from lanekit.jobs.safe_job import FUNCTION, MAX_DATA_BYTES, SafeJob, find_job, unpack_data
 
 
 class Bomb:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from lanekit.errors import InputError
-from lanekit.safetensors_header import INDEX_NAME, TensorInfo, check_model_folder, read_header
+from lanekit.files.safetensors_header import INDEX_NAME, TensorInfo, check_model_folder, read_header
 
 TENSORS: dict[str, Any] = {
     "model.embed_tokens.weight": np.zeros((4, 8), np.float16),

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from lanekit.plan import LanePlan, Plan, StageRun
-from lanekit.schedule import RunState
+from lanekit.plan.graph import LanePlan, Plan, StageRun
+from lanekit.plan.state import RunState
 
 MakeRun = Callable[..., StageRun]
 

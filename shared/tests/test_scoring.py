@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from lanekit.errors import InputError
-from lanekit.finite import drop_non_finite
-from lanekit.results import BenchmarkResult, LaneRecord, ModelCost, Ranking, SpeedForm, SpeedResult
-from lanekit.scoring import TIE_RULE, compute_perf, compute_score, rank_lanes
+from lanekit.results.schema import BenchmarkResult, LaneRecord, ModelCost, Ranking, SpeedForm, SpeedResult
+from ranker.scoring.finite import drop_non_finite
+from ranker.scoring.score import TIE_RULE, compute_perf, compute_score, rank_lanes
 
 WEIGHTS = {"kmmlu_pro": 0.5, "kmmlu_redux": 0.5}
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from lanekit import host_probe as probe
-from lanekit import setup_check as check
-from lanekit.devices import choose_devices
+from lanekit.commands import setup_check as check
+from lanekit.commands.setup_report import check_setup
 from lanekit.errors import TransientError
-from lanekit.resolve import find_project_root
-from lanekit.setup_report import check_setup
+from lanekit.host import probe
+from lanekit.host.checkout import find_project_root
+from lanekit.host.devices import choose_devices
 
 GPU = probe.Gpu("GPU-1", "NVIDIA L4", "570.86.15", 23034 << 20, "12.8")
 PINNED = {**check.PINS, "vllm": check.VLLM_PIN}

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lanekit.results import LaneRecord, ModelCost, SpeedResult
-from lanekit.sittings import describe_drift, find_mismatch, list_conditions, measure_drift
+from lanekit.results.schema import LaneRecord, ModelCost, SpeedResult
+from ranker.scoring.sittings import describe_drift, find_mismatch, list_conditions, measure_drift
 
 
 def make_speed(**fields: Any) -> SpeedResult:

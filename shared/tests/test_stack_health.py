@@ -10,11 +10,12 @@ from pydantic import SecretStr
 from real_services import MinioServer, RedisServer, find_free_port
 from snapshots import make_worker
 
-from lanekit.minio_client import make_client
-from lanekit.specs import BUCKETS
-from lanekit.stack_health import StackError, check_stack, read_workers, require_stack
-from lanekit.stack_settings import StackSettings
-from lanekit.wire import CONTROLLER_KEY, REPORT_TTL_SECONDS, name_worker
+from lanekit.commands.stack.health import StackError, check_stack, require_stack
+from lanekit.host.stack_settings import StackSettings
+from lanekit.jobs.messages import CONTROLLER_KEY, REPORT_TTL_SECONDS, name_worker
+from lanekit.jobs.signs import read_workers
+from lanekit.spec.stages import BUCKETS
+from lanekit.store.minio_client import make_client
 
 SERVICES = ("trainer", "evaluator")
 

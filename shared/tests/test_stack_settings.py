@@ -11,7 +11,8 @@ from pydantic import SecretStr
 from real_services import MinioServer, RedisServer
 
 from lanekit.errors import InputError
-from lanekit.stack_settings import connect_redis, load_operator_settings, load_settings
+from lanekit.host.stack_settings import load_operator_settings, load_settings
+from lanekit.jobs.connection import connect_redis
 
 SECRET = "s3cret-word"
 

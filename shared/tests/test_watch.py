@@ -12,13 +12,7 @@ from real_services import RedisServer
 from rich.console import Console
 from snapshots import GPU, RUN_ID, make_busy_snapshot, make_snapshot, make_workers, plan_all_lanes
 
-from lanekit.errors import TransientError
-from lanekit.outcome import RunOutcome
-from lanekit.plan import Plan
-from lanekit.stack_health import connect_briefly
-from lanekit.stack_settings import StackSettings
-from lanekit.watch import describe_changes, watch_run
-from lanekit.watch_view import (
+from lanekit.commands.stack.drawing import (
     RunDrawing,
     Sight,
     describe_trouble,
@@ -27,7 +21,13 @@ from lanekit.watch_view import (
     name_device,
     shorten_worker,
 )
-from lanekit.wire import CONTROLLER_KEY, REPORT_TTL_SECONDS, JobReport, RunSnapshot, name_snapshot
+from lanekit.commands.stack.watch import describe_changes, watch_run
+from lanekit.errors import TransientError
+from lanekit.host.stack_settings import StackSettings
+from lanekit.jobs.connection import connect_briefly
+from lanekit.jobs.messages import CONTROLLER_KEY, REPORT_TTL_SECONDS, JobReport, RunSnapshot, name_snapshot
+from lanekit.plan.graph import Plan
+from lanekit.results.outcome import RunOutcome
 
 END = RunOutcome(run_id=RUN_ID, phase="complete")
 

@@ -11,9 +11,9 @@ import pytest
 from real_services import RedisServer
 from worker_bench import Bench, is_dead, make_fetch, make_timed, open_bench, wait_for
 
-from lanekit import wire
-from lanekit.devices import list_devices
-from lanekit.lease import name_lease
+from lanekit.host.devices import list_devices
+from lanekit.jobs import messages
+from lanekit.worker.lease import name_lease
 
 pytestmark = pytest.mark.slow
 
@@ -41,9 +41,9 @@ def test_a_job_is_run_committed_and_told_of(bench: Bench) -> None:
     wait_for((bench.root / f"{run.name}.saved").is_file, "the log is not kept")
     assert (bench.root / "alive-trainer").is_file()
     key = wait_for(lambda: bench.client.keys("lanekit:worker:*"), "no report of the worker")[0]
-    report = wire.WorkerReport.model_validate_json(bench.client.get(key) or b"")
+    report = messages.WorkerReport.model_validate_json(bench.client.get(key) or b"")
     assert report.queues == ("trainer",)
-    assert not bench.client.exists(wire.name_report(job_id))
+    assert not bench.client.exists(messages.name_report(job_id))
 
     bench.enqueue(run)
     wait_for(lambda: len(worker.read_events("stage_committed")) == 2, "the second job is not done")
@@ -76,7 +76,7 @@ def test_failures_say_why_and_whether_they_may_pass(
     assert failure.transient is transient
     assert failure.worker == worker.read_events("worker_started")[0]["name"]
     assert bench.status(job_id) == "failed"
-    assert 0 < bench.client.ttl(wire.name_failure(job_id)) <= wire.FAILURE_TTL_SECONDS
+    assert 0 < bench.client.ttl(messages.name_failure(job_id)) <= messages.FAILURE_TTL_SECONDS
     assert worker.read_events("stage_failed")[0]["transient"] is transient
     run = make_fetch("write")
     bench.await_status(bench.enqueue(run), "finished")
@@ -84,8 +84,8 @@ def test_failures_say_why_and_whether_they_may_pass(
 
 def test_a_later_success_removes_the_failure(bench: Bench) -> None:
     run = make_fetch("write")
-    job_id = wire.make_job_id(run)
-    bench.client.set(wire.name_failure(job_id), wire.FailureReport(message="no").model_dump_json())
+    job_id = messages.make_job_id(run)
+    bench.client.set(messages.name_failure(job_id), messages.FailureReport(message="no").model_dump_json())
     bench.start("trainer")
     bench.enqueue(run)
     bench.await_status(job_id, "finished")
@@ -109,11 +109,11 @@ def test_a_cancelled_job_ends(bench: Bench) -> None:
     bench.start("trainer")
     job_id = bench.enqueue(run)
     pid = bench.read_pid(run)
-    bench.client.set(wire.name_cancel(job_id), 1, ex=60)
+    bench.client.set(messages.name_cancel(job_id), 1, ex=60)
     failure = bench.await_failure(job_id)
     assert (failure.message, failure.transient) == ("cancelled", False)
     assert is_dead(pid)
-    assert bench.client.exists(wire.name_cancel(job_id))  # the controller reads it beside the failure
+    assert bench.client.exists(messages.name_cancel(job_id))  # the controller reads it beside the failure
 
 
 @pytest.mark.parametrize("state", ["running", "waiting for the device"])

@@ -13,8 +13,8 @@ import pytest
 from real_services import RedisServer
 from worker_bench import Bench, is_dead, make_timed, open_bench, wait_for
 
-from lanekit.devices import list_devices
-from lanekit.lease import name_intervals, name_lease
+from lanekit.host.devices import list_devices
+from lanekit.worker.lease import name_intervals, name_lease
 
 pytestmark = pytest.mark.slow
 

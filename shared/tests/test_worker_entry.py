@@ -13,9 +13,9 @@ import pytest
 from real_services import MinioServer, RedisServer
 from worker_bench import TESTS, Bench, WorkerProcess, make_fetch, open_bench, wait_for
 
-from lanekit.minio_client import make_client
-from lanekit.minio_store import MinioStore
-from lanekit.specs import BUCKETS
+from lanekit.spec.stages import BUCKETS
+from lanekit.store.minio import MinioStore
+from lanekit.store.minio_client import make_client
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lanekit.yamlfile import InputProblems, parse_yaml, read_yaml
+from lanekit.files.strict_yaml import InputProblems, parse_yaml, read_yaml
 
 FILE = Path("lane.yaml")
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

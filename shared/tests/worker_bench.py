@@ -20,9 +20,12 @@ from real_services import RedisServer
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from lanekit import wire
-from lanekit.artifacts import FolderStore
-from lanekit.params import (
+from lanekit.host.checkout import find_project_root
+from lanekit.jobs import messages
+from lanekit.jobs.safe_job import FUNCTION
+from lanekit.plan.graph import StageRun, make_stage_run
+from lanekit.sources.locks import load_environments
+from lanekit.spec.params import (
     EngineParams,
     EvaluateParams,
     FetchModelParams,
@@ -32,9 +35,7 @@ from lanekit.params import (
     PruneParams,
     Source,
 )
-from lanekit.plan import StageRun, make_stage_run
-from lanekit.resolve import find_project_root, load_environments
-from lanekit.safe_job import FUNCTION
+from lanekit.store.folder import FolderStore
 
 TESTS = Path(__file__).parent
 PATIENCE_SECONDS = 30.0
@@ -162,16 +163,16 @@ class Bench:
 
     def enqueue(self, run: StageRun, timeout_s: int = 60, **changes: Any) -> str:
         """Queue a run as the controller does; return its job id."""
-        payload = wire.StageJob(
+        payload = messages.StageJob(
             stage=run.type.name,
             key=run.key,
             params=run.params.model_dump(mode="json"),
             timeout_s=timeout_s,
         )
         queue = Queue(
-            changes.pop("queue", wire.name_queue(run)), connection=self.client, serializer=JSONSerializer
+            changes.pop("queue", messages.name_queue(run)), connection=self.client, serializer=JSONSerializer
         )
-        job_id = changes.pop("job_id", wire.make_job_id(run))
+        job_id = changes.pop("job_id", messages.make_job_id(run))
         queue.enqueue_call(
             FUNCTION, kwargs={"payload": payload.model_dump(mode="json") | changes}, timeout=-1,
             result_ttl=600, failure_ttl=600, job_id=job_id,
@@ -188,20 +189,20 @@ class Bench:
 
     def report(self, job_id: str) -> dict[str, Any]:
         """Return a job's report, empty where there is none."""
-        return json.loads(self.client.get(wire.name_report(job_id)) or b"{}")
+        return json.loads(self.client.get(messages.name_report(job_id)) or b"{}")
 
     def await_state(self, job_id: str, state: str) -> None:
         """Wait until the worker says that the job is in a state."""
         wait_for(lambda: self.report(job_id).get("state") == state, f"{job_id} is not {state}")
 
-    def failure(self, job_id: str) -> wire.FailureReport | None:
+    def failure(self, job_id: str) -> messages.FailureReport | None:
         """Return why a job failed."""
-        content = self.client.get(wire.name_failure(job_id))
-        return wire.FailureReport.model_validate_json(content) if content else None
+        content = self.client.get(messages.name_failure(job_id))
+        return messages.FailureReport.model_validate_json(content) if content else None
 
-    def await_failure(self, job_id: str, seconds: float = PATIENCE_SECONDS) -> wire.FailureReport:
+    def await_failure(self, job_id: str, seconds: float = PATIENCE_SECONDS) -> messages.FailureReport:
         """Wait for the reason of a failure."""
-        found: wire.FailureReport = wait_for(
+        found: messages.FailureReport = wait_for(
             lambda: self.failure(job_id), f"{job_id} has not failed", seconds
         )
         return found

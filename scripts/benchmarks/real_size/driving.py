@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from lanekit.embedded import run_plan
-from lanekit.estimates import ModelShape, estimate_device_bytes
-from lanekit.execute import Measured
-from lanekit.pipeline import Session
-from lanekit.plan import Plan, StageRun
-from lanekit.pool import ChildPool
+from lanekit.commands.session import Session
+from lanekit.commands.view import RunView
+from lanekit.execute.driver import run_plan
+from lanekit.execute.pool import ChildPool
+from lanekit.execute.stage import Measured
+from lanekit.plan.graph import Plan, StageRun
+from lanekit.plan.state import RunState
 from lanekit.progress import Progress
-from lanekit.schedule import RunState
-from lanekit.view import RunView
+from lanekit.spec.estimates import ModelShape, estimate_device_bytes
 
 SAMPLE_MILLISECONDS = 250
 SMALL_BYTES = 2_500_000_000

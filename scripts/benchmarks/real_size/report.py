@@ -13,13 +13,12 @@ from typing import Any
 
 from benchmarks.real_size.driving import StageFact
 from benchmarks.real_size.inputs import ROOT, STEPS
-from lanekit.artifacts import FolderStore
-from lanekit.child import list_versions
-from lanekit.direct import Outcome
-from lanekit.estimates import estimate_device_bytes, estimate_disk_bytes, estimate_host_bytes, read_shape
-from lanekit.host_probe import count_cores, measure_memory_bytes, query_gpus
-from lanekit.lanefile import Lane
-from lanekit.plan import Plan, StageRun
+from lanekit.host.probe import count_cores, list_versions, measure_memory_bytes, query_gpus
+from lanekit.plan.graph import Plan, StageRun
+from lanekit.results.course import Outcome
+from lanekit.spec.estimates import estimate_device_bytes, estimate_disk_bytes, estimate_host_bytes, read_shape
+from lanekit.spec.lane_file import Lane
+from lanekit.store.folder import FolderStore
 
 MB, GB = 10**6, 10**9
 

@@ -16,31 +16,34 @@ from real_services import RedisServer, minio_server, redis_server  # noqa: F401 
 
 from controller.loop import Controller
 from controller.reconcile import Policy
-from lanekit import jobstate, wire
-from lanekit.artifacts import ArtifactStore, FolderStore
-from lanekit.direct import Outcome, direct_run
-from lanekit.embedded import run_plan
-from lanekit.execute import Measured, execute_stage
-from lanekit.experiment import Experiment, load_experiment_lanes
-from lanekit.outcome import RunOutcome, parse_outcome
-from lanekit.params import EngineParams
-from lanekit.plan import Plan, StageRun, plan_lanes
+from lanekit.execute.driver import run_plan
+from lanekit.execute.stage import Measured, execute_stage
+from lanekit.host.checkout import find_project_root
+from lanekit.jobs import job_state, messages
+from lanekit.jobs.safe_job import SafeJob, find_job
+from lanekit.plan.graph import Plan, StageRun
+from lanekit.plan.planner import plan_lanes
+from lanekit.plan.run_document import RunSpec, describe_run
+from lanekit.plan.state import RunStatus
 from lanekit.progress import Progress, ProgressEvent
-from lanekit.resolve import SERVICES, find_project_root
-from lanekit.results import BenchmarkResult, SpeedResult
-from lanekit.runspec import RunSpec, describe_run
-from lanekit.safe_job import SafeJob, find_job
-from lanekit.schedule import RunStatus
+from lanekit.results.course import Outcome, direct_run
+from lanekit.results.outcome import RunOutcome, parse_outcome
+from lanekit.results.schema import BenchmarkResult, SpeedResult
+from lanekit.sources.locks import SERVICES
+from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
+from lanekit.spec.params import EngineParams
+from lanekit.store.base import ArtifactStore
+from lanekit.store.folder import FolderStore
 from ranker.stages import rank
 
 ENVIRONMENTS = dict.fromkeys(SERVICES, "test-environment")
 HARDWARE = "cpu: Test Processor"
-QUEUES = ["trainer", "quantizer", "evaluator", wire.name_speed_queue(HARDWARE), "ranker"]
+QUEUES = ["trainer", "quantizer", "evaluator", messages.name_speed_queue(HARDWARE), "ranker"]
 IMPATIENT = Policy(pauses_s=(0.0,), settle_s=0.0)
 
 
 class FolderDocuments:
-    """The documents of runs as files, with the promises of lanekit.documents.RunDocuments."""
+    """The documents of runs as files, with the promises of lanekit.store.documents.RunDocuments."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -112,7 +115,7 @@ class Held:
     job: SafeJob
     execution: Any
     run: StageRun
-    stage_job: wire.StageJob
+    stage_job: messages.StageJob
 
 
 class DoubleWorker:
@@ -127,13 +130,13 @@ class DoubleWorker:
 
     def take(self) -> Held | None:
         """Begin the next job: RQ's records and a first report."""
-        taken = jobstate.take_job_id(self.client, QUEUES)
+        taken = job_state.take_job_id(self.client, QUEUES)
         if taken is None:
             return None
         job = find_job(taken[0].decode(), self.client)
         assert job is not None
         stage_job = job.read_stage_job()
-        started = jobstate.start_job(self.client, job, taken[1], self.name, 40)
+        started = job_state.start_job(self.client, job, taken[1], self.name, 40)
         assert started is not None
         held = Held(job, started, stage_job.make_run(ENVIRONMENTS), stage_job)
         self.report(held)
@@ -141,25 +144,29 @@ class DoubleWorker:
 
     def report(self, held: Held) -> None:
         """Say that the job is running."""
-        report = wire.JobReport(worker=self.name, state="running", step=1, total=2, started_at=time.time())
-        self.client.set(wire.name_report(held.job.id), report.model_dump_json(), ex=wire.REPORT_TTL_SECONDS)
+        report = messages.JobReport(
+            worker=self.name, state="running", step=1, total=2, started_at=time.time()
+        )
+        self.client.set(
+            messages.name_report(held.job.id), report.model_dump_json(), ex=messages.REPORT_TTL_SECONDS
+        )
 
     def finish(self, held: Held) -> None:
         """Commit a double artifact and close the job."""
         execute_stage(held.run, held.stage_job.list_inputs(), self.store, make_double, lambda *_: None)
         self.done.append(held.job.id)
-        jobstate.finish_job(self.client, held.job, held.execution, {})
+        job_state.finish_job(self.client, held.job, held.execution, {})
 
     def fail(self, held: Held, message: str, transient: bool = False, log_tail: tuple[str, ...] = ()) -> None:
         """Close the job with a failure."""
-        report = wire.FailureReport(
+        report = messages.FailureReport(
             message=message, remedy="a remedy", transient=transient, log_tail=log_tail, worker=self.name
         )
-        jobstate.fail_job(self.client, held.job, held.execution, report)
+        job_state.fail_job(self.client, held.job, held.execution, report)
 
     def die(self, held: Held) -> None:
         """Be killed, and let the report's life pass."""
-        self.client.delete(wire.name_report(held.job.id))
+        self.client.delete(messages.name_report(held.job.id))
 
     def work(self, count: int = 1000) -> int:
         """Do up to `count` jobs; return how many there were."""
@@ -224,11 +231,11 @@ class Stack:
         content = self.documents.read(spec.run_id, "outcome.json")
         return parse_outcome(content, "outcome.json") if content is not None else None
 
-    def read_snapshot(self, spec: RunSpec) -> wire.RunSnapshot:
+    def read_snapshot(self, spec: RunSpec) -> messages.RunSnapshot:
         """Return the snapshot in Redis."""
-        content = self.client.get(wire.name_snapshot(spec.run_id))
+        content = self.client.get(messages.name_snapshot(spec.run_id))
         assert content is not None
-        return wire.RunSnapshot.model_validate_json(content)  # type: ignore[arg-type]
+        return messages.RunSnapshot.model_validate_json(content)  # type: ignore[arg-type]
 
     def count(self, event: str) -> int:
         """Return how often an event stands in the log."""

@@ -15,12 +15,12 @@ from controller.policies import ACCOUNTS, CONTROLLER
 from controller.publish import describe_outcome
 from controller.reconcile import Policy
 from controller.setup import main as set_up
-from lanekit import wire
-from lanekit.artifacts import FolderStore
-from lanekit.cache import ArtifactCache
-from lanekit.minio_client import RetryPolicy, make_client
-from lanekit.minio_store import MinioStore
-from lanekit.specs import STAGE_TYPES
+from lanekit.jobs import messages
+from lanekit.spec.stages import STAGE_TYPES
+from lanekit.store.cache import ArtifactCache
+from lanekit.store.folder import FolderStore
+from lanekit.store.minio import MinioStore
+from lanekit.store.minio_client import RetryPolicy, make_client
 
 LANES = ("lane01", "lane05")
 
@@ -169,7 +169,7 @@ def test_jobs_are_as_agreed(stack: Any) -> None:
     assert fields["timeout"] == b"-1" and fields["result_ttl"] == b"600"
     assert fields["failure_ttl"] == b"86400" and fields["status"] == b"queued"
     held = stack.worker.take()
-    assert held.job.id == wire.make_job_id(held.run)
+    assert held.job.id == messages.make_job_id(held.run)
     assert held.run.key in {run.key for run in spec.runs}
     assert fields["description"].decode() == held.run.name
 
@@ -191,7 +191,7 @@ def test_the_snapshot_tells_place_and_progress(stack: Any) -> None:
     stages = [runs[key].stage for key in lane.keys]
     assert stages[0] == "fetch_model" and stages[-1] == "measure_speed" and "gptq" in stages
     assert all(STAGE_TYPES[stage] for stage in stages) and lane.reason == ""
-    assert 0 < stack.client.ttl(wire.name_snapshot(spec.run_id)) <= 86400
+    assert 0 < stack.client.ttl(messages.name_snapshot(spec.run_id)) <= 86400
 
 
 @pytest.fixture

@@ -18,18 +18,20 @@ from real_services import MinioServer
 from controller.accounts import name_secret, read_secrets
 from controller.policies import ACCOUNTS, WORKERS, list_reads, list_writes, make_policy
 from controller.setup import main
-from lanekit.documents import RunDocuments, upload_log
 from lanekit.errors import InputError, StoreError
-from lanekit.experiment import load_experiment_lanes
-from lanekit.manifest import describe_files
-from lanekit.minio_client import RetryPolicy, StoreClient, make_client
-from lanekit.minio_store import MinioStore
-from lanekit.params import EngineParams
-from lanekit.plan import ArtifactRef, Plan, plan_lanes
-from lanekit.resolve import SERVICES, find_project_root
-from lanekit.sources import publish_source
-from lanekit.specs import BUCKETS
-from lanekit.transfer import Place, download_files, upload_files
+from lanekit.host.checkout import find_project_root
+from lanekit.plan.graph import ArtifactRef, Plan
+from lanekit.plan.planner import plan_lanes
+from lanekit.sources.locks import SERVICES
+from lanekit.spec.experiment_file import load_experiment_lanes
+from lanekit.spec.params import EngineParams
+from lanekit.spec.stages import BUCKETS
+from lanekit.store.documents import RunDocuments, upload_log
+from lanekit.store.local_sources import publish_source
+from lanekit.store.manifest import describe_files
+from lanekit.store.minio import MinioStore
+from lanekit.store.minio_client import RetryPolicy, StoreClient, make_client
+from lanekit.store.transfer import Place, download_files, upload_files
 
 QUICK = RetryPolicy(total_seconds=30.0, first_seconds=0.05, longest_seconds=0.5)
 SECRETS = {account: f"secret-of-{account}" for account in ACCOUNTS}

@@ -15,9 +15,9 @@ import pytest
 from evaluator_testing import build_model, choice_row, document_row, quantize_model, write_rows
 from hypothesis import settings
 
-from lanekit.benchmarks import Benchmark
-from lanekit.experiment import load_benchmark
-from lanekit.params import EngineParams
+from lanekit.spec.benchmark import Benchmark
+from lanekit.spec.experiment_file import load_benchmark
+from lanekit.spec.params import EngineParams
 
 settings.register_profile("evaluator", deadline=None, derandomize=True)
 settings.load_profile("evaluator")

@@ -9,8 +9,8 @@ from typing import Any
 from evaluator_testing import write_rows
 
 from evaluator.outputs import write_items
-from lanekit.benchmarks import Benchmark, Rubric
-from lanekit.records import ITEMS_NAME
+from lanekit.results.collect import ITEMS_NAME
+from lanekit.spec.benchmark import Benchmark, Rubric
 
 KOREAN_ANSWER = "강이 있는 작은 마을입니다."
 

@@ -16,9 +16,9 @@ from evaluator.grade import Graded
 from evaluator.items import Item, parse_row
 from evaluator.parse import cut_reply
 from evaluator.prompts import render_items
-from lanekit.benchmarks import Benchmark
-from lanekit.params import EngineParams
 from lanekit.progress import ignore_progress
+from lanekit.spec.benchmark import Benchmark
+from lanekit.spec.params import EngineParams
 
 pytestmark = pytest.mark.slow
 

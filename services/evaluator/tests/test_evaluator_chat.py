@@ -9,7 +9,7 @@ import pytest
 from evaluator.chat import ChatTokenizer
 from evaluator.items import load_items
 from evaluator.prompts import render_items
-from lanekit.benchmarks import Benchmark
+from lanekit.spec.benchmark import Benchmark
 
 FIXTURE = Path(__file__).parents[3] / "scripts" / "tiny" / "fixture"
 TURNS = [

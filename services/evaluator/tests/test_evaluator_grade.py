@@ -12,7 +12,7 @@ from evaluator_testing import choice_row, document_row
 from evaluator.grade import Graded, Reply, grade_reply, summarize_benchmark
 from evaluator.items import parse_row
 from evaluator.prompts import Cut, Prompt
-from lanekit.benchmarks import Benchmark
+from lanekit.spec.benchmark import Benchmark
 
 CHAT_ROW = {
     "question_id": 81,

@@ -16,12 +16,12 @@ from judge_testing import write_answers, write_conversations
 
 from evaluator.outputs import read_items
 from evaluator.stages import judge
-from lanekit.benchmarks import Benchmark
 from lanekit.errors import InputError, TransientError
-from lanekit.params import JudgeParams
-from lanekit.pool import ChildProcess, StageFailedError
+from lanekit.execute.pool import ChildProcess, StageFailedError
 from lanekit.progress import ignore_progress
-from lanekit.results import BenchmarkResult
+from lanekit.results.schema import BenchmarkResult
+from lanekit.spec.benchmark import Benchmark
+from lanekit.spec.params import JudgeParams
 
 pytestmark = pytest.mark.slow
 

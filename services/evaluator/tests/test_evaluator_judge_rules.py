@@ -22,10 +22,10 @@ from evaluator.judging import (
     summarize_verdicts,
 )
 from evaluator.korean import is_korean
-from lanekit.benchmarks import Benchmark
 from lanekit.errors import InputError
-from lanekit.judge_settings import check_judge
-from lanekit.params import JudgeSettings
+from lanekit.spec.benchmark import Benchmark
+from lanekit.spec.judge import check_judge
+from lanekit.spec.params import JudgeSettings
 
 KOREAN = [
     "안녕하세요. 저는 학생입니다.",

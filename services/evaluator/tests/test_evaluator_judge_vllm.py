@@ -23,10 +23,10 @@ from evaluator.judging import read_rating
 from evaluator.korean import is_korean
 from evaluator.outputs import read_items
 from evaluator.stages import evaluate, judge
-from lanekit.benchmarks import Benchmark
 from lanekit.errors import InputError, TransientError
-from lanekit.params import EngineParams, EvaluateParams, JudgeParams
 from lanekit.progress import ignore_progress
+from lanekit.spec.benchmark import Benchmark
+from lanekit.spec.params import EngineParams, EvaluateParams, JudgeParams
 
 pytestmark = [
     pytest.mark.vllm,

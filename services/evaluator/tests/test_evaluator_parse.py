@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluator.parse import cut_reply, parse_choice, strip_thinking
-from lanekit.benchmarks import Benchmark
+from lanekit.spec.benchmark import Benchmark
 
 ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", "u200b": "\u200b"}
 WORDS = (

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from evaluator.engines.batches import plan_batches
 from evaluator.items import ChatItem, ChoiceItem, DocumentItem, Item, load_items, parse_row
 from evaluator.prompts import Message, Prompt, render_items, render_turns
-from lanekit.benchmarks import Benchmark, Shot
 from lanekit.errors import InputError
-from lanekit.experiment import load_benchmark
+from lanekit.spec.benchmark import Benchmark, Shot
+from lanekit.spec.experiment_file import load_benchmark
 
 OVERHEAD = 5
 MARKS = {"user": 1, "assistant": 2}

@@ -26,7 +26,7 @@ from evaluator.gpu_state import (
     parse_line,
 )
 from evaluator.roofline import count_step_bytes, find_bandwidth, measure_ratio
-from lanekit.safetensors_header import ModelFolder, SafetensorsHeader, TensorInfo, check_model_folder
+from lanekit.files.safetensors_header import ModelFolder, SafetensorsHeader, TensorInfo, check_model_folder
 
 pytestmark = pytest.mark.slow
 

@@ -34,13 +34,13 @@ from evaluator.speed import (
     time_form,
 )
 from evaluator.stages import measure_speed
-from lanekit.benchmarks import Benchmark
 from lanekit.errors import InputError, LanekitError, TransientError
-from lanekit.params import EngineParams, MeasureSpeedParams
 from lanekit.progress import ignore_progress
-from lanekit.results import BenchmarkResult, LaneRecord, SpeedResult
-from lanekit.scoring import rank_lanes
-from lanekit.sittings import find_mismatch
+from lanekit.results.schema import BenchmarkResult, LaneRecord, SpeedResult
+from lanekit.spec.benchmark import Benchmark
+from lanekit.spec.params import EngineParams, MeasureSpeedParams
+from ranker.scoring.score import rank_lanes
+from ranker.scoring.sittings import find_mismatch
 
 pytestmark = pytest.mark.slow
 

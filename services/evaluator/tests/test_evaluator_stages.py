@@ -15,13 +15,13 @@ from evaluator_testing import choice_row, write_rows
 from evaluator.engines import load_engine
 from evaluator.outputs import read_items
 from evaluator.stages import evaluate, verify_package
-from lanekit.benchmarks import Benchmark, Shot
 from lanekit.errors import InputError
-from lanekit.params import EngineParams, EvaluateParams, VerifyPackageParams
-from lanekit.pool import ChildProcess
+from lanekit.execute.pool import ChildProcess
 from lanekit.progress import ignore_progress
-from lanekit.records import ITEMS_NAME
-from lanekit.results import BenchmarkResult
+from lanekit.results.collect import ITEMS_NAME
+from lanekit.results.schema import BenchmarkResult
+from lanekit.spec.benchmark import Benchmark, Shot
+from lanekit.spec.params import EngineParams, EvaluateParams, VerifyPackageParams
 
 pytestmark = pytest.mark.slow
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from evaluator.outputs import read_items
-from lanekit.benchmarks import Benchmark
 from lanekit.errors import LanekitError
-from lanekit.params import EngineParams, EvaluateParams, MeasureSpeedParams
-from lanekit.pool import ChildProcess
+from lanekit.execute.pool import ChildProcess
 from lanekit.progress import ignore_progress
-from lanekit.records import ITEMS_NAME
-from lanekit.results import BenchmarkResult, SpeedResult
+from lanekit.results.collect import ITEMS_NAME
+from lanekit.results.schema import BenchmarkResult, SpeedResult
+from lanekit.spec.benchmark import Benchmark
+from lanekit.spec.params import EngineParams, EvaluateParams, MeasureSpeedParams
 
 pytestmark = [
     pytest.mark.vllm,
@@ -170,5 +170,5 @@ def test_engines_leave_no_process_behind(child: ChildProcess) -> None:
 
     left = psutil.Process(child.process.pid).children(recursive=True)  # of the keeper
     alive = [p for p in left if p.status() != psutil.STATUS_ZOMBIE]  # one that was killed holds no memory
-    own = ("lanekit.child", "resource_tracker")
+    own = ("lanekit.execute.child", "resource_tracker")
     assert not [p.name() for p in alive if not any(word in " ".join(p.cmdline()) for word in own)]

@@ -12,11 +12,11 @@ from compressed_tensors.quantization import is_preset_scheme
 from transformers import AutoModelForCausalLM
 
 from lanekit.errors import InputError
-from lanekit.keys import hash_file
-from lanekit.modelfiles import measure_weights, read_config
-from lanekit.params import Fp8Params, Fp8Scheme, GptqParams, GptqScheme
+from lanekit.files.hashing import hash_file
+from lanekit.files.model_folder import measure_weights, read_config
+from lanekit.files.safetensors_header import read_header
 from lanekit.progress import ignore_progress
-from lanekit.safetensors_header import read_header
+from lanekit.spec.params import Fp8Params, Fp8Scheme, GptqParams, GptqScheme
 from quantizer.stages import fp8, gptq
 
 pytestmark = pytest.mark.slow

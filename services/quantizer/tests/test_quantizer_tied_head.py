@@ -19,10 +19,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from lanekit.errors import InputError
-from lanekit.params import Fp8Params, GptqParams
+from lanekit.files.safetensors_header import check_model_folder, read_header
+from lanekit.files.tied_head import check_tied_head, restore_tied_head
 from lanekit.progress import ignore_progress
-from lanekit.safetensors_header import check_model_folder, read_header
-from lanekit.tied_head import check_tied_head, restore_tied_head
+from lanekit.spec.params import Fp8Params, GptqParams
 from quantizer.stages import fp8, gptq
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
-from lanekit.results import BenchmarkResult, LaneRecord, ModelCost, PartResult, SpeedForm, SpeedResult
+from lanekit.results.schema import BenchmarkResult, LaneRecord, ModelCost, PartResult, SpeedForm, SpeedResult
 
 CONFIG = {
     "model_type": "exaone4",

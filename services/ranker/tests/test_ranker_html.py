@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from lanekit.results import LaneRecord, Ranking
-from lanekit.scoring import rank_lanes
+from lanekit.results.schema import LaneRecord, Ranking
 from ranker.formats import clean_log
 from ranker.html import render_html
 from ranker.items import collect_values
 from ranker.plots import draw_summary, find_tied_runs, render_charts, stack_runs
+from ranker.scoring.score import rank_lanes
 from ranker.stages.rank import read_lane_items
 from ranker.statistics import Resampling, add_statistics
 

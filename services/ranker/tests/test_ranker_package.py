@@ -16,9 +16,9 @@ import yaml
 from safetensors.numpy import load_file, save_file
 
 from lanekit.errors import InputError
-from lanekit.keys import hash_file
-from lanekit.params import PackageParams
+from lanekit.files.hashing import hash_file
 from lanekit.progress import ignore_progress
+from lanekit.spec.params import PackageParams
 from ranker.stages.package import run
 from ranker.zipping import write_zip
 

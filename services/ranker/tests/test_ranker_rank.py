@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from lanekit.errors import InputError
-from lanekit.params import RankParams
 from lanekit.progress import ignore_progress
-from lanekit.results import LaneRecord, Ranking
+from lanekit.results.schema import LaneRecord, Ranking
+from lanekit.spec.params import RankParams
 from ranker.formats import compute_spread, format_size
 from ranker.stages.rank import run
 

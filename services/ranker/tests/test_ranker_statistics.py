@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lanekit.results import BenchmarkResult, LaneRecord, RankedLane, Ranking
-from lanekit.scoring import rank_lanes
+from lanekit.results.schema import BenchmarkResult, LaneRecord, RankedLane, Ranking
 from ranker.front import find_front
 from ranker.items import ItemValues, LaneItems
 from ranker.notes import split_notes
 from ranker.plots import find_tied_runs
 from ranker.resampling import draw_gains, find_interval, make_rng, resample_means
+from ranker.scoring.score import rank_lanes
 from ranker.significance import MCNEMAR, SIGN_FLIP, adjust_holm, compare_pairs
 from ranker.statistics import Resampling, add_statistics, find_ties
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lanekit.params import PrepareCorpusParams
 from lanekit.progress import ignore_progress
+from lanekit.spec.params import PrepareCorpusParams
 from tiny.datasets import build_datasets, write_datasets
 
 FIXTURE = Path(__file__).parents[3] / "scripts" / "tiny" / "fixture"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lanekit.conversations import Message, encode_conversation, read_conversations, read_json_lines
 from lanekit.errors import InputError
+from lanekit.files.conversations import Message, encode_conversation, read_conversations, read_json_lines
 from trainer.calibration import Candidate, count_tokens, describe_bins, name_bins, select_calibration
 from trainer.models import load_tokenizer
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from lanekit.conversations import read_json_lines
 from lanekit.errors import InputError
-from lanekit.params import PrepareCorpusParams
+from lanekit.files.conversations import read_json_lines
 from lanekit.progress import ignore_progress
+from lanekit.spec.params import PrepareCorpusParams
 from trainer.benchmark_texts import ItemText, list_texts, read_item_texts, split_words
 from trainer.contamination import Guard, Match, count_items
 from trainer.stages import prepare_corpus

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lanekit.conversations import read_conversations, read_json_lines
 from lanekit.errors import InputError
-from lanekit.params import PrepareBenchmarksParams, PrepareCorpusParams, Source
+from lanekit.files.conversations import read_conversations, read_json_lines
 from lanekit.progress import ignore_progress
+from lanekit.spec.params import PrepareBenchmarksParams, PrepareCorpusParams, Source
 from trainer.rows import iterate_rows, sample_rows
 from trainer.stages import prepare_benchmarks, prepare_corpus
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lanekit.conversations import IGNORED_LABEL, encode_conversation, encode_corpus
 from lanekit.errors import InputError
+from lanekit.files.conversations import IGNORED_LABEL, encode_conversation, encode_corpus
 from trainer.models import load_tokenizer
 from trainer.stages.distill import compute_distillation_loss
 from trainer.training import PadCollator

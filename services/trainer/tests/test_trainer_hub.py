@@ -25,8 +25,8 @@ READ = """
 import json, os, sys, time
 time.sleep = lambda seconds: None  # the libraries' own retries wait for a minute
 from lanekit.errors import LanekitError
-from lanekit.params import Source
-from lanekit.resolve import ask_hub
+from lanekit.spec.params import Source
+from lanekit.sources.resolve import ask_hub
 from trainer.rows import iterate_rows, sample_rows
 for line in sys.stdin:
     case = json.loads(line)

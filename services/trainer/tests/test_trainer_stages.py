@@ -12,9 +12,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lanekit.errors import InputError
-from lanekit.modelfiles import read_config
-from lanekit.params import DistillParams, FetchModelParams, PostSftParams, PruneParams, SftParams
+from lanekit.files.model_folder import read_config
 from lanekit.progress import ignore_progress
+from lanekit.spec.params import DistillParams, FetchModelParams, PostSftParams, PruneParams, SftParams
 from trainer.packed import TensorsChangedError, compare_tensors, hash_tensors
 from trainer.stages import distill, fetch_model, post_sft, prune, sft
 from trainer.training import DivergedError

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import errno
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 
 class LanekitError(Exception):
@@ -47,3 +49,24 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(word.lower(), {a.lower(): a for a in allowed}, n=1, cutoff=0.6)
     original = {a.lower(): a for a in allowed}
     return f" (did you mean '{original[close[0]]}'?)" if close else ""
+
+
+@contextmanager
+def explain_os_errors(doing: str) -> Iterator[None]:
+    """Turn a full disk or a missing right into a StoreError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        remedies = {
+            errno.ENOSPC: "free space on that disk, then run again: what is committed is kept",
+            errno.EDQUOT: "the disk quota is used up: free space, then run again",
+            errno.EACCES: "give this user the right to write there, or pass another --store",
+            errno.EPERM: "give this user the right to write there, or pass another --store",
+            errno.EROFS: "the file system is read-only: pass another --store",
+            errno.ENOTDIR: "a part of this path is a file, not a folder: pass another --store",
+            errno.EEXIST: "a file stands where a folder is needed: pass another --store",
+        }
+        raise StoreError(
+            f"{doing}: {error.strerror or error} ({error.filename or 'no file named'})",
+            remedy=remedies.get(error.errno or 0, "check the disk, then run again"),
+        ) from error

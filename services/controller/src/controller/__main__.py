@@ -17,10 +17,11 @@ import structlog
 from controller.documents import RunFolders
 from controller.loop import Controller
 from lanekit.errors import LanekitError
-from lanekit.logs import configure_logs
-from lanekit.minio_client import RetryPolicy, make_client
-from lanekit.minio_store import MinioStore
-from lanekit.stack_settings import connect_redis, load_settings
+from lanekit.host.logs import configure_logs
+from lanekit.host.stack_settings import load_settings
+from lanekit.jobs.connection import connect_redis
+from lanekit.store.minio import MinioStore
+from lanekit.store.minio_client import RetryPolicy, make_client
 
 TICK_SECONDS = 1.0
 BEAT_SECONDS = 5.0

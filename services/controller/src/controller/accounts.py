@@ -11,7 +11,8 @@ from minio.error import MinioAdminException
 
 from controller.policies import ACCOUNTS, make_policy
 from lanekit.errors import InputError, StoreError, TransientError
-from lanekit.minio_client import (
+from lanekit.host.stack_settings import StackSettings
+from lanekit.store.minio_client import (
     HTTP_SERVER_ERROR,
     REFUSED,
     REGION,
@@ -19,7 +20,6 @@ from lanekit.minio_client import (
     make_pool,
     parse_endpoint,
 )
-from lanekit.stack_settings import StackSettings
 
 LEAST_SECRET_CHARACTERS = 8  # MinIO's own rule
 

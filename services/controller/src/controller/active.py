@@ -9,16 +9,16 @@ from controller.committed import CommittedStore
 from controller.documents import FAILURES, Documents, name_failure, parse_final_failure
 from controller.queue_view import QueueView
 from controller.reconcile import build_state, describe_lane, describe_runs
-from lanekit import wire
-from lanekit.direct import Outcome, direct_run
-from lanekit.documents import RUN_NAME
 from lanekit.errors import CorruptArtifactError, InputError, LanekitError
-from lanekit.plan import Plan, StageRun
-from lanekit.runspec import RunSpec, parse_run
-from lanekit.schedule import RunState
+from lanekit.jobs import messages
+from lanekit.plan.graph import Plan, StageRun
+from lanekit.plan.run_document import RunSpec, parse_run
+from lanekit.plan.state import RunState
+from lanekit.results.course import Outcome, direct_run
+from lanekit.store.documents import RUN_NAME
 
 ASK_AGAIN_TICKS = 10  # a job that waits or runs is not committed as a rule; another driver may be faster
-PHASES: tuple[wire.RunPhase, ...] = ("lanes", "ranking", "packaging")
+PHASES: tuple[messages.RunPhase, ...] = ("lanes", "ranking", "packaging")
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Replay:
         return self.outcome is not None or self.error is not None
 
     @property
-    def phase(self) -> wire.RunPhase:
+    def phase(self) -> messages.RunPhase:
         """What the run is at."""
         return PHASES[min(len(self.states), len(PHASES)) - 1] if self.states else "lanes"
 
@@ -63,12 +63,12 @@ class ActiveRun:
         self.run_id = run_id
         self.spec = spec
         self.plan = plan
-        self.failures: dict[str, wire.FailureReport] = {}
+        self.failures: dict[str, messages.FailureReport] = {}
         self.made: set[str] = set()  # was missing when first looked for
         self.settled: set[str] = set()  # made, and told in the log
         self.seen: set[str] = set()
         self.notes: dict[str, str] = {}
-        self.shown: wire.RunSnapshot | None = None
+        self.shown: messages.RunSnapshot | None = None
         self.shown_at_s = float("-inf")
         self._ticks = 0
         self._keys = {name: _order_keys(plan, name) for name in plan.lanes}
@@ -145,17 +145,17 @@ class ActiveRun:
         return made
 
     def describe(
-        self, replay: Replay, view: QueueView, phase: wire.RunPhase, reason: str
-    ) -> wire.RunSnapshot:
+        self, replay: Replay, view: QueueView, phase: messages.RunPhase, reason: str
+    ) -> messages.RunSnapshot:
         """Return the run's snapshot, without its time."""
-        infos: dict[str, wire.RunInfo] = {}
+        infos: dict[str, messages.RunInfo] = {}
         for state in replay.states:
             lanes: Mapping[str, list[str]] = self._lanes
             if state.plan is not self.plan:
                 lanes = {key: state.plan.list_lanes_of(key) for key in state.plan.runs}
             for info in describe_runs(state, view.jobs, lanes, self.notes):
                 infos.setdefault(info.key, info)
-        return wire.RunSnapshot(
+        return messages.RunSnapshot(
             run_id=self.run_id,
             phase=phase,
             reason=reason,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from lanekit.manifest import Manifest
-from lanekit.plan import Locator, StageRun
+from lanekit.plan.graph import Locator, StageRun
+from lanekit.store.manifest import Manifest
 
 
 class Store(Protocol):
-    """What the controller reads of artifacts; see artifacts.ArtifactStore."""
+    """What the controller reads of artifacts; see store.base.ArtifactStore."""
 
     def find_artifact(self, locator: Locator) -> Manifest | None:
         """Return the manifest of a committed artifact, None where there is none."""

@@ -1,4 +1,4 @@
-"""The documents of runs, as the controller uses them; see lanekit.documents.RunDocuments."""
+"""The documents of runs, as the controller uses them; see lanekit.store.documents.RunDocuments."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
-from lanekit.documents import BUCKET, RunDocuments
-from lanekit.wire import FailureReport
+from lanekit.jobs.messages import FailureReport
+from lanekit.store.documents import BUCKET, RunDocuments
 
 CANCELLED_NAME = "cancelled.json"
 FAILURES = "failures/"

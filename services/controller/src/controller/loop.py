@@ -23,13 +23,13 @@ from controller.queue_work import QueueWork
 from controller.reconcile import Policy, order_ready
 from controller.stages import Demand, StageKeeper
 from controller.troubles import Troubles
-from lanekit import wire
-from lanekit.documents import RUN_NAME
 from lanekit.errors import InputError, LanekitError
-from lanekit.outcome import OUTCOME_NAME, RunOutcome
-from lanekit.plan import StageRun
+from lanekit.jobs import messages
+from lanekit.plan.graph import StageRun
+from lanekit.results.outcome import OUTCOME_NAME, RunOutcome
+from lanekit.store.documents import RUN_NAME
 
-LOCK_KEY = f"{wire.PREFIX}controller-lock"
+LOCK_KEY = f"{messages.PREFIX}controller-lock"
 LOCK_SECONDS = 15.0
 ENDED_LOOKS_PER_TICK = 5
 
@@ -172,7 +172,7 @@ class Controller:
             ended = RunOutcome(run_id=run_id, phase="failed", reason=str(error))
             self._end(ended)
             self.work.show_snapshot(
-                wire.RunSnapshot(
+                messages.RunSnapshot(
                     run_id=run_id,
                     phase="failed",
                     reason=ended.reason,
@@ -224,7 +224,7 @@ class Controller:
         """Stop what a cancelled run left, show how the run is, and end it where nothing is left to do."""
         replay = look.replays[run.run_id]
         ended: RunOutcome | None = None
-        phase: wire.RunPhase = replay.phase
+        phase: messages.RunPhase = replay.phase
         if run.run_id in look.cancelled:
             phase = "cancelled"
             if self.keeper.stop(self._list_own(run, look), look.view):
@@ -254,7 +254,7 @@ class Controller:
         self._ended.append(ended.run_id)
 
     def _show(
-        self, run: ActiveRun, replay: Replay, view: QueueView, phase: wire.RunPhase, reason: str = ""
+        self, run: ActiveRun, replay: Replay, view: QueueView, phase: messages.RunPhase, reason: str = ""
     ) -> None:
         snapshot = run.describe(replay, view, phase, reason)
         now = self._clock()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from lanekit.specs import BUCKETS, STAGE_TYPES, Bucket, Service, StageType
+from lanekit.spec.stages import BUCKETS, STAGE_TYPES, Bucket, Service, StageType
 
 OPERATOR = "operator"
 CONTROLLER = "controller"

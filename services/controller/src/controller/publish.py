@@ -7,9 +7,12 @@ from itertools import dropwhile, takewhile
 
 from controller.committed import CommittedStore
 from controller.documents import JSON_TYPE, Documents
-from lanekit.direct import Outcome
 from lanekit.errors import StoreError
-from lanekit.outcome import (
+from lanekit.plan.graph import BASELINE
+from lanekit.results.collect import METRICS_NAME
+from lanekit.results.course import Outcome
+from lanekit.results.folder import LANE_FILES
+from lanekit.results.outcome import (
     OUTCOME_NAME,
     ArtifactPlace,
     EndPhase,
@@ -17,9 +20,7 @@ from lanekit.outcome import (
     PackagePlace,
     RunOutcome,
 )
-from lanekit.plan import BASELINE
-from lanekit.records import LANE_FILES, METRICS_NAME
-from lanekit.results import RankedLane
+from lanekit.results.schema import RankedLane
 
 CONTENT_TYPES = {
     ".md": "text/markdown; charset=utf-8",

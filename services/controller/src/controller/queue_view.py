@@ -11,16 +11,16 @@ from pydantic import ValidationError
 from rq import Queue
 from rq.job import Job
 
-from lanekit import wire
-from lanekit.plan import Plan, StageRun
+from lanekit.jobs import messages
+from lanekit.plan.graph import Plan, StageRun
 
-EPOCH_KEY = f"{wire.PREFIX}epoch"
+EPOCH_KEY = f"{messages.PREFIX}epoch"
 POISONED_REMEDY = "see the worker's log; only workers write reports: see who else has the password of Redis"
 
 
 def name_stopped(job_id: str) -> str:
     """Return the Redis key that says that a job was told to stop: its failure is none of its own."""
-    return f"{wire.PREFIX}stopped:{job_id}"
+    return f"{messages.PREFIX}stopped:{job_id}"
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class JobView:
     position: int | None = None
     rq_status: str = ""
     is_live: bool = False
-    report: wire.JobReport | None = None
+    report: messages.JobReport | None = None
     silent_s: float | None = None
-    failure: wire.FailureReport | None = None
+    failure: messages.FailureReport | None = None
     failure_age_s: float = 0.0
     attempts: int = 0
     is_cancelled: bool = False
@@ -92,7 +92,7 @@ class QueueView:
             redis.exceptions.RedisError: Redis could not be asked.
         """
         runs = {run.key: run for plan in plans for run in plan.runs.values() if run.key not in self.jobs}
-        queues = sorted({wire.name_queue(run) for run in runs.values()})
+        queues = sorted({messages.name_queue(run) for run in runs.values()})
         pipe = self.connection.pipeline(transaction=True)
         pipe.time()
         pipe.get(EPOCH_KEY)
@@ -110,7 +110,7 @@ class QueueView:
             places[queue] = {name: len(names) - index for index, name in enumerate(names)}  # first place wins
         for run in runs.values():
             fields = [next(answers) for _ in range(COMMANDS_PER_JOB)]
-            self.jobs[run.key] = _make_view(run, places[wire.name_queue(run)], fields)
+            self.jobs[run.key] = _make_view(run, places[messages.name_queue(run)], fields)
 
     def __getitem__(self, key: str) -> JobView:
         return self.jobs[key]
@@ -120,51 +120,51 @@ COMMANDS_PER_JOB = 8
 
 
 def _ask(pipe: Any, run: StageRun) -> None:
-    job_id = wire.make_job_id(run)
+    job_id = messages.make_job_id(run)
     pipe.hget(Job.key_for(job_id), "status")
-    pipe.get(wire.name_report(job_id))
-    pipe.pttl(wire.name_report(job_id))
-    pipe.get(wire.name_failure(job_id))
-    pipe.pttl(wire.name_failure(job_id))
-    pipe.get(wire.name_attempts(run.key))
-    pipe.exists(wire.name_cancel(job_id))
+    pipe.get(messages.name_report(job_id))
+    pipe.pttl(messages.name_report(job_id))
+    pipe.get(messages.name_failure(job_id))
+    pipe.pttl(messages.name_failure(job_id))
+    pipe.get(messages.name_attempts(run.key))
+    pipe.exists(messages.name_cancel(job_id))
     pipe.exists(name_stopped(job_id))
 
 
 def _make_view(run: StageRun, places: Mapping[str, int], fields: list[Any]) -> JobView:
     status, report, report_pttl, failure, failure_pttl, attempts, cancel, stopped = fields
-    job_id = wire.make_job_id(run)
+    job_id = messages.make_job_id(run)
     return JobView(
         job_id=job_id,
-        queue=wire.name_queue(run),
+        queue=messages.name_queue(run),
         position=places.get(job_id),
         rq_status=_read_text(status),
         is_live=report is not None,
         report=parse_report(report),
-        silent_s=_age(report_pttl, wire.REPORT_TTL_SECONDS) if report is not None else None,
+        silent_s=_age(report_pttl, messages.REPORT_TTL_SECONDS) if report is not None else None,
         failure=parse_failure(failure),
-        failure_age_s=_age(failure_pttl, wire.FAILURE_TTL_SECONDS),
+        failure_age_s=_age(failure_pttl, messages.FAILURE_TTL_SECONDS),
         attempts=int(_read_number(attempts) or 0),
         is_cancelled=bool(cancel),
         was_stopped=bool(stopped),
     )
 
 
-def parse_report(content: Any) -> wire.JobReport | None:
+def parse_report(content: Any) -> messages.JobReport | None:
     """Return a job's report; None where there is none or it is not readable."""
     try:
-        return None if content is None else wire.JobReport.model_validate_json(content)
+        return None if content is None else messages.JobReport.model_validate_json(content)
     except ValidationError:
         return None
 
 
-def parse_failure(content: Any) -> wire.FailureReport | None:
+def parse_failure(content: Any) -> messages.FailureReport | None:
     """Return a job's failure, None where there is none; an unreadable one is a failure for good."""
     try:
-        return None if content is None else wire.FailureReport.model_validate_json(content)
+        return None if content is None else messages.FailureReport.model_validate_json(content)
     except ValidationError as error:
         message = f"the job failed, and its report cannot be read: {error.errors()[0]['msg']}"
-        return wire.FailureReport(message=message, remedy=POISONED_REMEDY)
+        return messages.FailureReport(message=message, remedy=POISONED_REMEDY)
 
 
 def _age(pttl_ms: Any, ttl_s: float) -> float:

@@ -12,9 +12,9 @@ from rq.job import Job
 from rq.results import Result
 
 from controller.queue_view import EPOCH_KEY, name_stopped
-from lanekit import wire
-from lanekit.plan import Plan, StageRun
-from lanekit.safe_job import FUNCTION, NO_TIMEOUT, make_queue
+from lanekit.jobs import messages
+from lanekit.jobs.safe_job import FUNCTION, NO_TIMEOUT, make_queue
+from lanekit.plan.graph import Plan, StageRun
 
 RESULT_TTL_SECONDS = 600
 RQ_FAILURE_TTL_SECONDS = 24 * 3600
@@ -38,14 +38,14 @@ class QueueWork:
         Returns:
             Which attempt it is, from 1.
         """
-        job_id, queue = wire.make_job_id(run), self._open(wire.name_queue(run))
+        job_id, queue = messages.make_job_id(run), self._open(messages.name_queue(run))
         pipe = self.connection.pipeline(transaction=True)
         pipe.multi()
         self._remove(pipe, run)
-        pipe.delete(wire.name_failure(job_id), wire.name_cancel(job_id), name_stopped(job_id))
+        pipe.delete(messages.name_failure(job_id), messages.name_cancel(job_id), name_stopped(job_id))
         queue.enqueue_call(
             FUNCTION,
-            kwargs={"payload": wire.make_stage_job(plan, run).model_dump(mode="json")},
+            kwargs={"payload": messages.make_stage_job(plan, run).model_dump(mode="json")},
             timeout=NO_TIMEOUT,
             result_ttl=RESULT_TTL_SECONDS,
             failure_ttl=RQ_FAILURE_TTL_SECONDS,
@@ -53,8 +53,8 @@ class QueueWork:
             job_id=job_id,
             pipeline=pipe,
         )
-        pipe.incr(wire.name_attempts(run.key))
-        pipe.expire(wire.name_attempts(run.key), DAY_SECONDS)
+        pipe.incr(messages.name_attempts(run.key))
+        pipe.expire(messages.name_attempts(run.key), DAY_SECONDS)
         return int(pipe.execute()[-2])
 
     def remove(self, run: StageRun) -> None:
@@ -69,7 +69,7 @@ class QueueWork:
         RQ's own `Job.delete` follows the job's status, and raises where a flush or a dead worker left half
         of its records; an entry that stays in the registry of started jobs would fail the next attempt.
         """
-        job_id, queue = wire.make_job_id(run), self._open(wire.name_queue(run))
+        job_id, queue = messages.make_job_id(run), self._open(messages.name_queue(run))
         started = queue.started_job_registry.key
         members: list[bytes] = self.connection.zrange(started, 0, -1)  # type: ignore[assignment]
         entries = [entry.decode(errors="replace") for entry in members]
@@ -86,21 +86,21 @@ class QueueWork:
 
     def cancel(self, run: StageRun) -> None:
         """Tell the worker that holds a job to stop it; to be repeated while it runs."""
-        job_id = wire.make_job_id(run)
-        self.connection.set(wire.name_cancel(job_id), 1, ex=CANCEL_TTL_SECONDS)
+        job_id = messages.make_job_id(run)
+        self.connection.set(messages.name_cancel(job_id), 1, ex=CANCEL_TTL_SECONDS)
         self.connection.set(name_stopped(job_id), 1, ex=STOPPED_TTL_SECONDS)
 
     def keep(self, run: StageRun) -> None:
         """Take back `cancel`."""
-        job_id = wire.make_job_id(run)
-        self.connection.delete(wire.name_cancel(job_id))
+        job_id = messages.make_job_id(run)
+        self.connection.delete(messages.name_cancel(job_id))
 
     def forget(self, runs: Iterable[StageRun]) -> None:
         """Drop what is counted and reported of runs, so that they begin anew."""
         names = [
             name
             for run in runs
-            for name in (wire.name_failure(wire.make_job_id(run)), wire.name_attempts(run.key))
+            for name in (messages.name_failure(messages.make_job_id(run)), messages.name_attempts(run.key))
         ]
         if names:
             self.connection.delete(*names)
@@ -109,13 +109,15 @@ class QueueWork:
         """Remember, in Redis itself, since when it holds what it holds."""
         self.connection.set(EPOCH_KEY, f"{now_s:.3f}", nx=True)
 
-    def show_snapshot(self, snapshot: wire.RunSnapshot) -> None:
+    def show_snapshot(self, snapshot: messages.RunSnapshot) -> None:
         """Write a run's snapshot."""
-        self.connection.set(wire.name_snapshot(snapshot.run_id), snapshot.model_dump_json(), ex=DAY_SECONDS)
+        self.connection.set(
+            messages.name_snapshot(snapshot.run_id), snapshot.model_dump_json(), ex=DAY_SECONDS
+        )
 
     def show_heartbeat(self, content: str) -> None:
         """Write the controller's own sign of life."""
-        self.connection.set(wire.CONTROLLER_KEY, content, ex=wire.REPORT_TTL_SECONDS)
+        self.connection.set(messages.CONTROLLER_KEY, content, ex=messages.REPORT_TTL_SECONDS)
 
     def _open(self, name: str) -> Queue:
         if name not in self._queues:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from controller.queue_view import JobView
-from lanekit import wire
-from lanekit.plan import LanePlan, Plan, StageRun
-from lanekit.schedule import RunState
+from lanekit.jobs import messages
+from lanekit.plan.graph import LanePlan, Plan, StageRun
+from lanekit.plan.state import RunState
 
 NOT_FINISHED = "not finished"  # RunState.explain_lane's word for a lane that still goes on
 DEAD_REMEDY = (
@@ -32,8 +32,8 @@ class Policy:
 
     attempts: int = 3
     pauses_s: tuple[float, ...] = (5.0, 30.0)
-    lost_after_s: float = wire.REPORT_TTL_SECONDS
-    settle_s: float = 2 * wire.REPORT_SECONDS
+    lost_after_s: float = messages.REPORT_TTL_SECONDS
+    settle_s: float = 2 * messages.REPORT_SECONDS
     snapshot_s: float = 2.0
 
     def choose_pause_s(self, attempts: int) -> float:
@@ -49,7 +49,7 @@ class Decision:
     """What to do with a stage that is to run; `failure` is what was reported or found."""
 
     action: Action
-    failure: wire.FailureReport | None = None
+    failure: messages.FailureReport | None = None
     note: str = ""
 
 
@@ -76,11 +76,11 @@ def decide(job: JobView, silent_s: float, policy: Policy) -> Decision:
         return Decision("keep", note=f"no sign of its worker for {silent_s:.0f} s" if silent_s >= 5 else "")
     if job.attempts >= policy.attempts:
         message = f"its worker died without a word, {job.attempts} times"
-        return Decision("fail", wire.FailureReport(message=message, remedy=DEAD_REMEDY, transient=True))
+        return Decision("fail", messages.FailureReport(message=message, remedy=DEAD_REMEDY, transient=True))
     return Decision("replace")
 
 
-def _count(job: JobView) -> wire.FailureReport:
+def _count(job: JobView) -> messages.FailureReport:
     assert job.failure is not None
     if not job.failure.transient or job.attempts < 2:
         return job.failure
@@ -91,7 +91,7 @@ def build_state(
     plan: Plan,
     committed: Collection[str],
     made: Collection[str],
-    failures: Mapping[str, wire.FailureReport],
+    failures: Mapping[str, messages.FailureReport],
     jobs: Mapping[str, JobView],
 ) -> RunState:
     """Return the state of a plan; `made`: what was committed while the run was under way."""
@@ -118,7 +118,7 @@ def order_ready(runs: Iterable[StageRun]) -> list[StageRun]:
 
 def describe_runs(
     state: RunState, jobs: Mapping[str, JobView], lanes: Mapping[str, list[str]], notes: Mapping[str, str]
-) -> list[wire.RunInfo]:
+) -> list[messages.RunInfo]:
     """Return a plan's runs as a snapshot shows them; `lanes` and `notes` are by key."""
     infos = []
     for key, run in state.plan.runs.items():
@@ -127,7 +127,7 @@ def describe_runs(
         attempt = job.attempts_begun if status in ("waiting", "running") else job.attempts
         reason = state.reasons.get(key, "") if status in ("failed", "blocked") else ""
         infos.append(
-            wire.RunInfo(
+            messages.RunInfo(
                 key=key,
                 name=run.name,
                 stage=run.type.name,
@@ -144,9 +144,9 @@ def describe_runs(
     return infos
 
 
-def describe_lane(state: RunState, lane: LanePlan, keys: tuple[str, ...]) -> wire.LaneInfo:
+def describe_lane(state: RunState, lane: LanePlan, keys: tuple[str, ...]) -> messages.LaneInfo:
     """Return a lane as a snapshot shows it, with the first cause of its failure."""
     reason = state.explain_lane(lane.name)
-    return wire.LaneInfo(
+    return messages.LaneInfo(
         name=lane.name, title=lane.title, keys=keys, reason="" if reason == NOT_FINISHED else reason
     )

@@ -27,9 +27,9 @@ from pydantic import SecretStr
 
 from controller.accounts import make_admin, read_secrets, set_up_accounts
 from lanekit.errors import InputError, LanekitError, StoreError
-from lanekit.minio_client import StoreClient, make_client
-from lanekit.specs import BUCKETS
-from lanekit.stack_settings import StackSettings, load_settings
+from lanekit.host.stack_settings import StackSettings, load_settings
+from lanekit.spec.stages import BUCKETS
+from lanekit.store.minio_client import StoreClient, make_client
 
 LOGS_DAYS = 30
 UNFINISHED_DAYS = 2

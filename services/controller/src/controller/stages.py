@@ -13,7 +13,7 @@ from controller.documents import JSON_TYPE, Documents, name_failure
 from controller.queue_view import JobView, QueueView
 from controller.queue_work import QueueWork
 from controller.reconcile import Decision, Policy, decide
-from lanekit.plan import Plan, StageRun
+from lanekit.plan.graph import Plan, StageRun
 
 log = structlog.get_logger()
 

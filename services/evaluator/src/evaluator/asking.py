@@ -12,8 +12,8 @@ from evaluator.engines.base import Engine, Generation
 from evaluator.grade import Graded, Reply, grade_reply
 from evaluator.items import ChatItem, Item
 from evaluator.prompts import Prompt, render_turns
-from lanekit.benchmarks import Benchmark
 from lanekit.progress import Progress
+from lanekit.spec.benchmark import Benchmark
 
 
 class Asker:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lanekit.devices import read_cpu_model
-from lanekit.gpu_query import run_query
+from lanekit.host.devices import read_cpu_model
+from lanekit.host.gpu_query import run_query
 
 
 def describe_cpu(threads: int) -> str:

@@ -8,9 +8,9 @@ from evaluator.chat import ChatTokenizer
 from evaluator.items import load_items
 from evaluator.prompts import render_items
 from evaluator.speed import Form, Request
-from lanekit.benchmarks import Benchmark
 from lanekit.errors import InputError
-from lanekit.params import MeasureSpeedParams
+from lanekit.spec.benchmark import Benchmark
+from lanekit.spec.params import MeasureSpeedParams
 
 
 def make_free_form(spec: MeasureSpeedParams, suite: Path, chat: ChatTokenizer, vocab_size: int) -> Form:

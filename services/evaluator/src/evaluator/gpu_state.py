@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from lanekit.gpu_query import QUERY_SECONDS, make_query, run_query
+from lanekit.host.gpu_query import QUERY_SECONDS, make_query, run_query
 
 CLOCK_DROP_LIMIT = 0.05
 # nvidia-smi's field: this record's name. Facts hold for the whole sitting, the state is read twice.

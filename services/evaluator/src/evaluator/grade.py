@@ -9,8 +9,8 @@ from evaluator.f1 import is_unanswerable, score_answer
 from evaluator.items import ChoiceItem, DocumentItem, Item
 from evaluator.parse import cut_reply, parse_choice, strip_thinking
 from evaluator.prompts import Prompt
-from lanekit.benchmarks import Benchmark, list_options
-from lanekit.results import BenchmarkResult, PartResult
+from lanekit.results.schema import BenchmarkResult, PartResult
+from lanekit.spec.benchmark import Benchmark, list_options
 
 ANSWERABLE, UNANSWERABLE = "answerable", "unanswerable"
 

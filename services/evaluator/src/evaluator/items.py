@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lanekit.benchmarks import CHOICE_LETTERS, OPTION_COUNTS, REQUIRED_COLUMNS, Benchmark
 from lanekit.errors import InputError
+from lanekit.spec.benchmark import CHOICE_LETTERS, OPTION_COUNTS, REQUIRED_COLUMNS, Benchmark
 
 _PLACES = ("{context}", "{question}")
 

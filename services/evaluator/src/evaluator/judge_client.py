@@ -11,8 +11,8 @@ import openai
 from evaluator.judge_cache import Judgement
 from evaluator.judging import Messages
 from lanekit.errors import InputError, LanekitError, TransientError, did_you_mean
-from lanekit.judge_settings import show_host
-from lanekit.params import JudgeParams
+from lanekit.spec.judge import show_host
+from lanekit.spec.params import JudgeParams
 
 URL_NAME = "LANEKIT_JUDGE_URL"
 _NO_KEY = "none"  # local endpoints ask for no key, but the library wants one

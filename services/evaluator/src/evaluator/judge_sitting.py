@@ -11,10 +11,10 @@ from evaluator.judge_cache import Judgement, JudgementCache
 from evaluator.judge_client import JudgeClient, make_body
 from evaluator.judge_cost import Budget
 from evaluator.judging import Question, read_rating
-from lanekit.benchmarks import Rubric
 from lanekit.errors import InputError, LanekitError
-from lanekit.params import JudgeParams
 from lanekit.progress import Progress
+from lanekit.spec.benchmark import Rubric
+from lanekit.spec.params import JudgeParams
 
 MAX_UNPARSED_SHARE = 0.05
 

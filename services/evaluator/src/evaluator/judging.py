@@ -19,9 +19,9 @@ from typing import Any
 from evaluator.items import ChatItem
 from evaluator.korean import is_korean
 from evaluator.parse import strip_thinking
-from lanekit.benchmarks import Benchmark, Rubric
 from lanekit.errors import InputError
-from lanekit.results import BenchmarkResult, PartResult
+from lanekit.results.schema import BenchmarkResult, PartResult
+from lanekit.spec.benchmark import Benchmark, Rubric
 
 N_TURNS = 2
 NOTE_CHARACTERS = 2000

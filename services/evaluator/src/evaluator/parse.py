@@ -29,7 +29,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-from lanekit.benchmarks import CHOICE_LETTERS
+from lanekit.spec.benchmark import CHOICE_LETTERS
 
 # Repetitions are bounded: on a broken model's endless "정답 - - -" backtracking would take minutes.
 _OPEN = r"[\s*_`~\"'“”‘’(\[{<「『《【$]{0,16}"

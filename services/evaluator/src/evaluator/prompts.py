@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from evaluator.f1 import is_unanswerable, normalize_answer, normalize_words
 from evaluator.items import ChatItem, ChoiceItem, DocumentItem, Item, parse_document
-from lanekit.benchmarks import Benchmark, fill_places, render_choice_prompt
 from lanekit.errors import InputError
+from lanekit.spec.benchmark import Benchmark, fill_places, render_choice_prompt
 
 Message = Mapping[str, str]
 

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lanekit.errors import InputError, LanekitError, TransientError
-from lanekit.gpu_holders import advise_on_holders, describe_holders, list_holders
-from lanekit.gpu_query import run_query
-from lanekit.modelfiles import measure_weights
-from lanekit.params import EngineParams, MeasureSpeedParams
+from lanekit.files.model_folder import measure_weights
+from lanekit.host.gpu_holders import advise_on_holders, describe_holders, list_holders
+from lanekit.host.gpu_query import run_query
+from lanekit.spec.params import EngineParams, MeasureSpeedParams
 
 RESIDENTS = 2
 REMEDY = (

@@ -8,7 +8,7 @@ measured includes the prompt's prefill, spread over the steps: the ratio is a lo
 
 from __future__ import annotations
 
-from lanekit.safetensors_header import DTYPE_BITS, ModelFolder, TensorInfo
+from lanekit.files.safetensors_header import DTYPE_BITS, ModelFolder, TensorInfo
 
 # Bytes per second, by nvidia-smi's name: the vendor's data sheets (10^9 bytes a GB).
 BANDWIDTH_GB_PER_S = {

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from evaluator.engines.base import Engine, Generation
 from lanekit.errors import InputError
-from lanekit.params import MeasureSpeedParams, SpeedSettings
-from lanekit.results import SpeedForm
+from lanekit.results.schema import SpeedForm
+from lanekit.spec.params import MeasureSpeedParams, SpeedSettings
 
 Clock = Callable[[], float]
 

@@ -9,11 +9,11 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lanekit.conversations import encode_corpus
 from lanekit.errors import InputError
-from lanekit.modelfiles import read_config
-from lanekit.params import QuantizeParams
-from lanekit.safetensors_header import check_model_folder
+from lanekit.files.conversations import encode_corpus
+from lanekit.files.model_folder import read_config
+from lanekit.files.safetensors_header import check_model_folder
+from lanekit.spec.params import QuantizeParams
 
 
 def load_for_quantization(folder: Path, spec: QuantizeParams) -> tuple[Any, Any]:

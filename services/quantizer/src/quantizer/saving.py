@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lanekit.errors import LanekitError
-from lanekit.modelfiles import carry_files, measure_weights
-from lanekit.safetensors_header import check_model_folder
-from lanekit.tied_head import check_tied_head, restore_tied_head
+from lanekit.files.model_folder import carry_files, measure_weights
+from lanekit.files.safetensors_header import check_model_folder
+from lanekit.files.tied_head import check_tied_head, restore_tied_head
 
 
 class BadCheckpointError(LanekitError):

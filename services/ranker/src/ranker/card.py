@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lanekit.experiment import is_local
-from lanekit.params import PackageParams
+from lanekit.spec.experiment_file import is_local
+from lanekit.spec.params import PackageParams
 
 CARD = """---
 {front}---

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lanekit.errors import InputError, did_you_mean
-from lanekit.records import ITEMS_NAME, METRICS_NAME
+from lanekit.results.collect import ITEMS_NAME, METRICS_NAME
 from ranker.items import read_table
 from ranker.resampling import make_rng
 from ranker.significance import compare_pairs

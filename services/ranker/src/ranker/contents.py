@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lanekit.errors import InputError
-from lanekit.safetensors_header import INDEX_NAME, ModelFolder
+from lanekit.files.safetensors_header import INDEX_NAME, ModelFolder
 
 PROTECTED_PREFIX = "EXAONE"
 CONFIGURATION_FILES = (

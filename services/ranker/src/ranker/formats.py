@@ -7,7 +7,15 @@ import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
-from lanekit.results import BenchmarkResult, Interval, LaneRecord, PartResult, RankedLane, Ranking, SpeedForm
+from lanekit.results.schema import (
+    BenchmarkResult,
+    Interval,
+    LaneRecord,
+    PartResult,
+    RankedLane,
+    Ranking,
+    SpeedForm,
+)
 
 EMPTY = "–"
 NO_REASON = "no reason given"

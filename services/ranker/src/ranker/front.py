@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lanekit.results import RankedLane
+from lanekit.results.schema import RankedLane
 
 Point = tuple[float, float, float]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lanekit.results import RankedLane, Ranking
+from lanekit.results.schema import RankedLane, Ranking
 from ranker.formats import (
     EMPTY,
     NO_REASON,

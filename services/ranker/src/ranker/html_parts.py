@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from lanekit.results import Interval, LaneRecord, RankedLane
+from lanekit.results.schema import Interval, LaneRecord, RankedLane
 from ranker.formats import CONTROL, EMPTY, show_interval, show_percent
 
 KOREAN_HEADS = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lanekit.results import LaneRecord, ModelCost, Ranking, SpeedForm, SpeedResult
-from lanekit.specs import STAGE_TYPES
+from lanekit.results.schema import LaneRecord, ModelCost, Ranking, SpeedForm, SpeedResult
+from lanekit.spec.stages import STAGE_TYPES
 from ranker.canvas import PALETTE
 from ranker.formats import EMPTY, compute_spread, list_forms, show_counts, show_percent, show_seconds
 from ranker.html_parts import (

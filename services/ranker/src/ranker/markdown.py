@@ -6,8 +6,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from lanekit.results import PartResult, RankedLane, Ranking
-from lanekit.specs import STAGE_TYPES
+from lanekit.results.schema import PartResult, RankedLane, Ranking
+from lanekit.spec.stages import STAGE_TYPES
 from ranker.formats import (
     EMPTY,
     clean_log,

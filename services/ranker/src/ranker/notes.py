@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lanekit.results import LaneRecord, Ranking, SpeedResult
-from lanekit.scoring import TIE_RULE
+from lanekit.results.schema import LaneRecord, Ranking, SpeedResult
 from ranker.formats import NO_REASON, count_items, list_unranked
+from ranker.scoring.score import TIE_RULE
 from ranker.statistics import SITTING_NOTE, TIED_RULE
 
 RULES = (TIE_RULE, SITTING_NOTE, TIED_RULE.partition("{")[0])  # how they begin

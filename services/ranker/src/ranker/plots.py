@@ -13,7 +13,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from lanekit.results import Interval, RankedLane, Ranking
+from lanekit.results.schema import Interval, RankedLane, Ranking
 from ranker.canvas import FAINT, GUIDE, INK, PALETTE, PAPER, make_figure, render_svg, style_axes
 from ranker.formats import join_ranks, list_scored
 from ranker.front import find_front

@@ -7,7 +7,7 @@ from functools import partial
 
 from matplotlib.axes import Axes
 
-from lanekit.results import RankedLane, Ranking
+from lanekit.results.schema import RankedLane, Ranking
 from ranker.canvas import FAINT, GUIDE, INK, PAPER, render_svg, style_axes
 from ranker.plots import choose_colours
 

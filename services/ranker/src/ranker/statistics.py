@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lanekit.results import BenchmarkStatistics, RankedLane, Ranking
-from lanekit.scoring import get_form
+from lanekit.results.schema import BenchmarkStatistics, RankedLane, Ranking
 from ranker.front import mark_front
 from ranker.items import ItemValues, LaneItems
 from ranker.resampling import divide, draw_gains, find_interval, make_rng, resample_means
+from ranker.scoring.score import get_form
 from ranker.significance import adjust_holm, compare_pairs
 
 TOLERANCE = 1e-6  # between a record's value and the mean of its items

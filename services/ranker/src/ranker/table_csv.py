@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from lanekit.results import BenchmarkStatistics, Interval, LaneRecord, RankedLane, Ranking
+from lanekit.results.schema import BenchmarkStatistics, Interval, LaneRecord, RankedLane, Ranking
 from ranker.formats import compute_spread, count_items, join_lines, list_forms
 
 LEADING_COLUMNS = (

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lanekit.benchmarks import REQUIRED_COLUMNS
-from lanekit.conversations import read_json_lines
-from lanekit.experiment import CORPUS
+from lanekit.files.conversations import read_json_lines
+from lanekit.spec.benchmark import REQUIRED_COLUMNS
+from lanekit.spec.experiment_file import CORPUS
 
 # Marks before an option: "A.", "(3)", "②". Taken out of both sides, so that lettering does not matter.
 _OPTION_MARK = re.compile(r"(?:(?<!\S)[(\[]?[A-Ea-e1-5][.):\]](?=\s)|[①-⑤])")

@@ -11,8 +11,8 @@ from itertools import pairwise, zip_longest
 from statistics import fmean
 from typing import Any
 
-from lanekit.conversations import Message
 from lanekit.errors import InputError
+from lanekit.files.conversations import Message
 from trainer.benchmark_texts import hash_letters, split_words
 
 SHINGLE_WORDS = 8
@@ -41,7 +41,7 @@ class Selection:
 def count_tokens(tokenizer: Any, messages: Sequence[Message]) -> int:
     """Return the tokens of a conversation as training and quantization see it, with its last answer.
 
-    This is the length of the last sample of `lanekit.conversations.encode_conversation`; 0 where nobody asks.
+    This is the length of the last sample of `encode_conversation` of lanekit; 0 where nobody asks.
     """
     if not any(message["role"] == "user" for message in messages[:-1]):
         return 0

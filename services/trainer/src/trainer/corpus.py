@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lanekit.conversations import Message, check_conversation
 from lanekit.errors import InputError
-from lanekit.params import PrepareCorpusParams
+from lanekit.files.conversations import Message, check_conversation
+from lanekit.spec.params import PrepareCorpusParams
 from trainer.contamination import Guard, Match
 from trainer.rows import sample_rows
 

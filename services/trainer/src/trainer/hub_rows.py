@@ -16,9 +16,9 @@ from tenacity import (
 )
 
 from lanekit.errors import InputError, TransientError
-from lanekit.hub import explain_hub_error, name_page
-from lanekit.params import Source
-from lanekit.revisions import COMMIT
+from lanekit.sources.hub import explain_hub_error, name_page
+from lanekit.sources.revisions import COMMIT
+from lanekit.spec.params import Source
 
 ATTEMPTS = 3  # the libraries retry each request themselves, for about 20 s
 FIRST_WAIT_S = 2.0

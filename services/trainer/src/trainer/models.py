@@ -9,9 +9,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lanekit.errors import InputError
-from lanekit.modelfiles import carry_files, read_config
-from lanekit.safetensors_header import check_model_folder
-from lanekit.tied_head import check_tied_head, restore_tied_head
+from lanekit.files.model_folder import carry_files, read_config
+from lanekit.files.safetensors_header import check_model_folder
+from lanekit.files.tied_head import check_tied_head, restore_tied_head
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, CompressedTensorsConfig
 
 from lanekit.errors import LanekitError
-from lanekit.modelfiles import list_weight_files, read_config
+from lanekit.files.model_folder import list_weight_files, read_config
 
 
 class TensorsChangedError(LanekitError):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lanekit.benchmarks import CHOICE_LETTERS
 from lanekit.errors import InputError
+from lanekit.spec.benchmark import CHOICE_LETTERS
 
 MIN_OPTIONS = 2
 RAG_PLACES = ("{context}", "{question}")

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lanekit.benchmarks import REQUIRED_COLUMNS
-from lanekit.conversations import read_json_lines
 from lanekit.errors import InputError, did_you_mean
-from lanekit.experiment import is_local
-from lanekit.params import Source
+from lanekit.files.conversations import read_json_lines
+from lanekit.spec.benchmark import REQUIRED_COLUMNS
+from lanekit.spec.experiment_file import is_local
+from lanekit.spec.params import Source
 from trainer.hub_rows import fetch_dataset
 
 SUFFIXES = (".jsonl", ".json", ".parquet")

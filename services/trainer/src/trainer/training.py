@@ -10,10 +10,10 @@ import torch
 from datasets import Dataset
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
-from lanekit.conversations import IGNORED_LABEL, encode_corpus
 from lanekit.errors import LanekitError
-from lanekit.params import TrainingParams
+from lanekit.files.conversations import IGNORED_LABEL, encode_corpus
 from lanekit.progress import Progress
+from lanekit.spec.params import TrainingParams
 
 
 class DivergedError(LanekitError):

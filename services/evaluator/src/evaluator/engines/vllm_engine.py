@@ -18,8 +18,8 @@ from evaluator.engines.kernels import count_kernels
 from evaluator.residents import check_free_memory, explain_dead_engine
 from evaluator.roofline import count_step_bytes
 from lanekit.errors import InputError, LanekitError
-from lanekit.params import EngineParams
-from lanekit.safetensors_header import check_model_folder
+from lanekit.files.safetensors_header import check_model_folder
+from lanekit.spec.params import EngineParams
 
 # Set before vLLM is imported; what the environment says goes first. The engine core runs in a process of
 # its own, so that closing it gives all memory back; it is spawned, since the parent may have threads.

@@ -15,12 +15,12 @@ from evaluator.grade import Graded, summarize_benchmark
 from evaluator.items import load_items
 from evaluator.outputs import write_items
 from evaluator.prompts import render_items
-from lanekit.child import list_versions
-from lanekit.modelfiles import measure_weights, write_json
-from lanekit.params import EvaluateParams
+from lanekit.files.model_folder import measure_weights, write_json
+from lanekit.host.probe import list_versions
 from lanekit.progress import Progress
-from lanekit.records import ITEMS_NAME
-from lanekit.results import BenchmarkResult
+from lanekit.results.collect import ITEMS_NAME
+from lanekit.results.schema import BenchmarkResult
+from lanekit.spec.params import EvaluateParams
 
 
 def run(spec: EvaluateParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

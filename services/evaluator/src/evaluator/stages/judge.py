@@ -15,12 +15,12 @@ from evaluator.judge_client import check_allowed, read_key
 from evaluator.judge_sitting import Sitting
 from evaluator.judging import grade_answer, make_row, pair_answers, summarize_verdicts
 from evaluator.outputs import read_items, write_items
-from lanekit.child import list_versions
-from lanekit.judge_settings import check_judge
-from lanekit.modelfiles import write_json
-from lanekit.params import JudgeParams
+from lanekit.files.model_folder import write_json
+from lanekit.host.probe import list_versions
 from lanekit.progress import Progress
-from lanekit.records import ITEMS_NAME
+from lanekit.results.collect import ITEMS_NAME
+from lanekit.spec.judge import check_judge
+from lanekit.spec.params import JudgeParams
 
 
 def run(spec: JudgeParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

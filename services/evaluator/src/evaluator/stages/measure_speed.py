@@ -30,11 +30,11 @@ from evaluator.speed import (
     summarize_form,
     time_form,
 )
-from lanekit.child import list_versions
-from lanekit.modelfiles import read_config, write_json
-from lanekit.params import MeasureSpeedParams
+from lanekit.files.model_folder import read_config, write_json
+from lanekit.host.probe import list_versions
 from lanekit.progress import Progress
-from lanekit.results import ModelCost, SpeedForm, SpeedResult
+from lanekit.results.schema import ModelCost, SpeedForm, SpeedResult
+from lanekit.spec.params import MeasureSpeedParams
 
 
 def run(spec: MeasureSpeedParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

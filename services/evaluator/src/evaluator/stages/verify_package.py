@@ -12,10 +12,10 @@ from typing import Any
 from evaluator.chat import ChatTokenizer
 from evaluator.engines import load_engine
 from evaluator.unpack import check_licence, find_model_folder, find_zip, unzip_safely
-from lanekit.child import list_versions
 from lanekit.errors import InputError, LanekitError
-from lanekit.params import VerifyPackageParams
+from lanekit.host.probe import list_versions
 from lanekit.progress import Progress
+from lanekit.spec.params import VerifyPackageParams
 
 
 def run(spec: VerifyPackageParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

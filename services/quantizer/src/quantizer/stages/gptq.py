@@ -10,9 +10,9 @@ from compressed_tensors.quantization import preset_name_to_scheme
 from llmcompressor import oneshot
 from llmcompressor.modifiers.quantization import GPTQModifier
 
-from lanekit.modelfiles import write_report
-from lanekit.params import GptqParams
+from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
+from lanekit.spec.params import GptqParams
 from quantizer.calibration import check_group_size, load_calibration_set, load_for_quantization
 from quantizer.recording import record_layer_errors
 from quantizer.saving import save_packed

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lanekit.errors import InputError
-from lanekit.keys import hash_file
-from lanekit.params import PackageParams
+from lanekit.files.hashing import hash_file
+from lanekit.files.safetensors_header import check_model_folder
+from lanekit.files.tied_head import check_tied_head
 from lanekit.progress import Progress
-from lanekit.safetensors_header import check_model_folder
-from lanekit.tied_head import check_tied_head
+from lanekit.spec.params import PackageParams
 from ranker.card import render_card
 from ranker.contents import check_package_name, choose_files, find_licences
 from ranker.zipping import write_zip

@@ -11,17 +11,17 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from lanekit.errors import InputError
-from lanekit.finite import drop_non_finite
-from lanekit.params import RankParams
 from lanekit.progress import Progress
-from lanekit.records import ITEMS_NAME
-from lanekit.results import LaneRecord, RankedLane
-from lanekit.scoring import rank_lanes
+from lanekit.results.collect import ITEMS_NAME
+from lanekit.results.schema import LaneRecord, RankedLane
+from lanekit.spec.params import RankParams
 from ranker.html import render_html
 from ranker.items import LaneItems, collect_values, find_mismatch, merge_tables, read_table
 from ranker.markdown import render_markdown
 from ranker.notes import list_benchmarks
 from ranker.plots import draw_summary
+from ranker.scoring.finite import drop_non_finite
+from ranker.scoring.score import rank_lanes
 from ranker.statistics import Resampling, add_statistics
 from ranker.table_csv import render_csv
 

@@ -12,9 +12,9 @@ from torch.nn import functional
 from transformers import Trainer
 
 from lanekit.errors import InputError
-from lanekit.modelfiles import write_report
-from lanekit.params import DistillParams
+from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
+from lanekit.spec.params import DistillParams
 from trainer.models import choose_device, load_dense, load_tokenizer, save_dense
 from trainer.training import (
     PadCollator,

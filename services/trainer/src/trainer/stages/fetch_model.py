@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lanekit.errors import InputError
-from lanekit.experiment import is_local
-from lanekit.hub import explain_hub_error
-from lanekit.modelfiles import STAGE_FILES, write_report
-from lanekit.params import FetchModelParams
+from lanekit.files.model_folder import STAGE_FILES, write_report
+from lanekit.files.safetensors_header import check_model_folder
 from lanekit.progress import Progress
-from lanekit.safetensors_header import check_model_folder
+from lanekit.sources.hub import explain_hub_error
+from lanekit.spec.experiment_file import is_local
+from lanekit.spec.params import FetchModelParams
 
 KEPT = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "LICENSE*", "NOTICE*")
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from transformers import Trainer
 
-from lanekit.modelfiles import WEIGHT_INDEX, carry_files, write_report
-from lanekit.params import PostSftParams
+from lanekit.files.model_folder import WEIGHT_INDEX, carry_files, write_report
+from lanekit.files.safetensors_header import check_model_folder
+from lanekit.files.tied_head import check_tied_head
 from lanekit.progress import Progress
-from lanekit.safetensors_header import check_model_folder
-from lanekit.tied_head import check_tied_head
+from lanekit.spec.params import PostSftParams
 from trainer.models import choose_device, load_tokenizer
 from trainer.packed import compare_tensors, hash_tensors, load_as_dense, rewrite_tensors
 from trainer.training import (

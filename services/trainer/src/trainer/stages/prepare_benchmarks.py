@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from lanekit.modelfiles import write_report
-from lanekit.params import PrepareBenchmarksParams
+from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
+from lanekit.spec.params import PrepareBenchmarksParams
 from trainer.row_checks import check_row
 from trainer.rows import iterate_rows
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lanekit.errors import InputError
-from lanekit.modelfiles import write_json, write_report
-from lanekit.params import PrepareCorpusParams
+from lanekit.files.model_folder import write_json, write_report
 from lanekit.progress import Progress
+from lanekit.spec.params import PrepareCorpusParams
 from trainer.benchmark_texts import read_item_texts
 from trainer.calibration import Candidate, count_tokens, describe_bins, select_calibration
 from trainer.contamination import Guard, Match, count_items

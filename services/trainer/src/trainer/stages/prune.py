@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from lanekit.conversations import encode_corpus
 from lanekit.errors import InputError
-from lanekit.modelfiles import read_config, write_report
-from lanekit.params import PruneParams
+from lanekit.files.conversations import encode_corpus
+from lanekit.files.model_folder import read_config, write_report
 from lanekit.progress import Progress
+from lanekit.spec.params import PruneParams
 from trainer.models import choose_device, load_dense, load_tokenizer, save_dense
 
 

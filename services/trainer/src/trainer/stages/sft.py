@@ -10,9 +10,9 @@ import torch
 from peft import LoraConfig
 from trl import SFTConfig, SFTTrainer
 
-from lanekit.modelfiles import write_report
-from lanekit.params import SftParams
+from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
+from lanekit.spec.params import SftParams
 from trainer.models import choose_device, load_dense, load_tokenizer, save_dense
 from trainer.training import (
     PadCollator,

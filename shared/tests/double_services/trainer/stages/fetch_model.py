@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lanekit.errors import InputError, TransientError
-from lanekit.params import FetchModelParams
 from lanekit.progress import Progress
+from lanekit.spec.params import FetchModelParams
 
 FOREVER_SECONDS = 120
 

@@ -1,0 +1,1 @@
+"""The score, and which speeds may be compared for it. Pure."""

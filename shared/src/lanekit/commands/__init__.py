@@ -1,0 +1,1 @@
+"""What a person types on the host; no service imports it. May import all but worker."""

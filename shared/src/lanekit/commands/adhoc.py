@@ -1,0 +1,131 @@
+"""Single stages on any model, as scripts 02 to 04 run them: same stages, same store, same keys."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from lanekit.commands.session import Session
+from lanekit.errors import InputError, LanekitError, did_you_mean, explain_os_errors
+from lanekit.files.hashing import list_files
+from lanekit.files.validation import describe_error
+from lanekit.plan.graph import Plan
+from lanekit.plan.planner import Planner
+from lanekit.sources.resolve import resolve_source
+from lanekit.spec.experiment_file import Experiment, is_local
+from lanekit.spec.params import Parameters, Source
+from lanekit.spec.stages import STAGE_TYPES
+from lanekit.store.manifest import MANIFEST_NAME
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the model that goes in, the folder that comes out, and parameters."""
+    parser.add_argument(
+        "--input-model", metavar="MODEL", help="model folder or hub id (default: the experiment's base model)"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="copy the result there (default: it stays in the store alone)"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides",
+        help="another value for a parameter of the stage; repeatable",
+    )  # fmt: skip
+
+
+def add_source_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that puts other data in the place of the experiment's."""
+    parser.add_argument(
+        "--source", action="append", default=[], metavar="SET=PATH", dest="sources",
+        help="use this JSONL or Parquet file, folder or hub id for a data set, e.g. "
+        "manta=./train.parquet; repeatable",
+    )  # fmt: skip
+
+
+def replace_sources(experiment: Experiment, sources: list[str]) -> Experiment:
+    """Return the experiment with the data of `--source SET=PATH` options.
+
+    Raises:
+        InputError: an option is malformed or names an unknown set.
+    """
+    data = dict(experiment.data)
+    for option in sources:
+        name, sign, value = option.partition("=")
+        if not sign or not value:
+            raise InputError(f"--source {option}: not of the form SET=PATH")
+        if name not in data:
+            raise InputError(
+                f"--source {option}: unknown data set '{name}'{did_you_mean(name, data)}",
+                remedy="known sets: " + ", ".join(data),
+            )
+        data[name] = data[name].model_copy(update={"source": make_absolute(value), "rows": None})
+    return experiment.model_copy(update={"data": data})
+
+
+def make_absolute(source: str) -> str:
+    """Return an existing path absolute, and anything else, a hub id, as it is."""
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() or is_local(source) else source
+
+
+def resolve_model(source: str) -> Source:
+    """Return a model given on the command line, with its digest."""
+    return resolve_source(Source(source=make_absolute(source)), "model")
+
+
+def add_input_model(planner: Planner, source: str | None) -> str:
+    """Add the fetching of a model given on the command line, or of the base model; return its key."""
+    if source is None:
+        return planner.add_base()
+    return planner.add_model(Path(source).name.lower(), resolve_model(source))
+
+
+def make_params(stage: str, defaults: Mapping[str, Any], options: list[str], **fixed: Any) -> Parameters:
+    """Return a stage's parameters: the experiment's, then the command's, then its `--set` options.
+
+    Raises:
+        InputError: an unknown name or a bad value.
+    """
+    values = {**defaults, **{name: value for name, value in fixed.items() if value is not None}}
+    for option in options:
+        name, sign, text = option.partition("=")
+        if not sign:
+            raise InputError(f"--set {option}: not of the form NAME=VALUE")
+        values[name.replace("-", "_")] = yaml.safe_load(text)
+    model = STAGE_TYPES[stage].params
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        found = "; ".join(describe_error(model, detail) for detail in error.errors())
+        raise InputError(f"{stage}: {found}", remedy="correct the option, or the experiment file") from error
+
+
+def run_to_model(session: Session, plan: Plan, lane: str, output: Path | None) -> Path:
+    """Run a plan with one lane and return the folder of its model, copied to `output` where given.
+
+    Raises:
+        InputError: `output` is not empty.
+        LanekitError: a stage failed.
+    """
+    if output is not None and output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output}: not an empty folder", remedy="choose another --output, or empty it")
+    state = session.run(plan)
+    reason = state.explain_lane(lane)
+    if reason:
+        raise LanekitError(reason)
+    folder = session.store.fetch_artifact(plan.runs[plan.lanes[lane].model_key])
+    if output is None:
+        return folder
+    with explain_os_errors(f"writing {output}"):
+        output.mkdir(parents=True, exist_ok=True)
+        for path in list_files(folder):
+            if path.name != MANIFEST_NAME:
+                target = output / path.relative_to(folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+    return output

@@ -1,0 +1,168 @@
+"""What the commands in scripts/ share: options, a session, and errors a person can act on."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lanekit.commands.session import Session
+from lanekit.errors import InputError, LanekitError
+from lanekit.execute.driver import hold_store, is_committed
+from lanekit.execute.environment import make_child_environment
+from lanekit.execute.pool import ChildPool
+from lanekit.files.strict_yaml import read_yaml
+from lanekit.host.checkout import find_project_root
+from lanekit.host.devices import detect_cuda, list_devices, name_hardware
+from lanekit.host.settings import load_settings
+from lanekit.plan.evaluation import plan_engine
+from lanekit.plan.graph import Plan
+from lanekit.sources.locks import load_environments
+from lanekit.sources.resolve import resolve_sources
+from lanekit.sources.revisions import REVISIONS_NAME, Revisions, load_revisions
+from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
+from lanekit.spec.lane_file import Lane
+from lanekit.store.folder import FolderStore
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_BY_SIGNAL = 128  # and the signal's number, as a shell tells it: 130 for Ctrl-C
+PLAIN_WIDTH = 120
+
+
+def make_parser(doc: str | None, epilog: str = "") -> argparse.ArgumentParser:
+    """Return a parser whose help begins with the script's docstring, with the shared options."""
+    settings = load_settings()
+    parser = argparse.ArgumentParser(
+        description=doc, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    root = find_project_root()
+    group = parser.add_argument_group("shared options (defaults come from LANEKIT_* variables)")
+    group.add_argument(
+        "--experiment", type=Path, default=root / "lanes" / "experiment.yaml",
+        help="experiment file (default: lanes/experiment.yaml; experiment.demo.yaml is the small one)",
+    )  # fmt: skip
+    group.add_argument(
+        "--store", type=Path, default=settings.store, help="artifact store (default: %(default)s)"
+    )
+    group.add_argument(
+        "--results", type=Path, default=settings.results, help="folder of the tables (default: %(default)s)"
+    )
+    group.add_argument(
+        "--engine", choices=("vllm", "transformers"), default=settings.engine,
+        help="evaluation engine (default: the experiment's; its 'auto' is vllm where CUDA is)",
+    )  # fmt: skip
+    group.add_argument(
+        "--slots", type=int, default=settings.slots, metavar="N",
+        help="stages at once (default: 1 with a GPU, else up to 2)",
+    )  # fmt: skip
+    return parser
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that asks for the end came; treated as Ctrl-C is."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__()
+        self.number = int(number)
+
+
+def heed_signals() -> None:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does; what `nohup` has ignored stays ignored."""
+
+    def stop(number: int, _frame: object) -> None:
+        raise Stopped(number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, stop)
+
+
+def run_main(main: Callable[[], int | None]) -> None:
+    """Run a command; print expected errors without a traceback and exit with a telling code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    heed_signals()
+    console = Console(stderr=True)
+    try:
+        sys.exit(main() or 0)
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, Stopped) else signal.SIGINT
+        with suppress(OSError):  # after SIGHUP there is no terminal to tell it to
+            console.print("stopped: what is committed is kept, the same command goes on from there")
+        sys.exit(EXIT_BY_SIGNAL + number)
+    except InputError as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(EXIT_BAD_INPUT)
+    except LanekitError as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(EXIT_FAILED)
+
+
+def make_console() -> Console:
+    """Return the output console; one that is not a terminal is wide enough for the tables."""
+    console = Console()
+    return console if console.is_terminal else Console(width=max(console.width, PLAIN_WIDTH))
+
+
+def load_inputs(
+    args: argparse.Namespace,
+    override: Callable[[Experiment], Experiment] | None = None,
+    parts: tuple[str, ...] = ("base_model", "data"),
+    revisions: Revisions | None = None,
+) -> tuple[Experiment, list[Lane]]:
+    """Load the experiment and its lanes, with the sources of `parts` resolved.
+
+    Branches of the hub are those that `revisions` pins, by default the file beside the experiment.
+    """
+    experiment, lanes = load_experiment_lanes(args.experiment)
+    if override:
+        experiment = override(experiment)
+    if revisions is None:
+        revisions = load_revisions(args.experiment.parent / REVISIONS_NAME)
+    return resolve_sources(experiment, parts, revisions), lanes
+
+
+@contextmanager
+def open_session(args: argparse.Namespace, experiment: Experiment) -> Iterator[Session]:
+    """Hold the store and give a session whose stages run in warm child processes."""
+    settings = load_settings(slots=args.slots)
+    store = FolderStore(args.store)
+    engine = plan_engine(experiment, detect_cuda, args.engine)
+    with hold_store(store):
+        pool = ChildPool(store.root / "logs", make_child_environment())
+        try:
+            yield Session(
+                experiment=experiment,
+                store=store,
+                call=pool,
+                engine=engine,
+                environments=load_environments(find_project_root()),
+                console=make_console(),
+                slots=settings.count_slots(),
+                hardware=name_hardware(list_devices()),
+            )
+        finally:
+            pool.close()
+
+
+def describe_plan(plan: Plan, session: Session) -> str:
+    """Return the line that says what the lanes ask for and what there is to do."""
+    committed = sum(is_committed(session.store, run) for run in plan.runs.values())
+    return (
+        f"{len(plan.lanes)} lanes ask for {plan.count_asked()} stage runs, {len(plan.runs)} of them "
+        f"distinct; {committed} are committed already. Engine: {session.engine.engine}, "
+        f"{session.slots} at once, store: {session.store.root}"
+    )
+
+
+def read_stage_defaults(args: argparse.Namespace, stage: str) -> dict[str, Any]:
+    """Return the experiment's parameters of a stage, with its seed."""
+    data = read_yaml(args.experiment).data
+    return {"seed": data.get("seed", 42), **(data.get("stage_defaults") or {}).get(stage, {})}

@@ -1,0 +1,204 @@
+"""Artifacts of the composed stack to this host: into a folder store, each file verified."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from lanekit.commands.stack.cli import Stack
+from lanekit.errors import InputError, LanekitError, StoreError, explain_os_errors
+from lanekit.plan.graph import ArtifactRef, make_stage_run
+from lanekit.plan.run_document import RunSpec
+from lanekit.results.course import Outcome
+from lanekit.results.outcome import RunOutcome
+from lanekit.results.schema import Ranking
+from lanekit.spec.params import VerifyPackageParams
+from lanekit.store.folder import FolderStore
+from lanekit.store.manifest import Manifest
+from lanekit.store.minio_client import StoreClient
+from lanekit.store.transfer import Place, download_files
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+INCOMING = "incoming"  # beside the artifacts; not `scratch`, which an embedded run clears
+LOOK_SECONDS = 0.2
+RANKING_NAME = "ranking.json"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An artifact to bring here, with its manifest."""
+
+    ref: ArtifactRef
+    manifest: Manifest
+
+
+def build_outcome(stack: Stack, ended: RunOutcome) -> Outcome:
+    """Return an ended run's outcome as the embedded default has it, its ranking read from the store.
+
+    Raises:
+        InputError: nothing was ranked.
+    """
+    if ended.summary is None:
+        raise InputError(
+            f"run {ended.run_id} is {ended.phase}, and nothing was ranked: {ended.reason}",
+            remedy=f"python scripts/retry.py {ended.run_id}",
+        )
+    ranking = Ranking.model_validate_json(stack.store.read_file(ended.summary.ref, RANKING_NAME))
+    packages = sorted(ended.packages, key=lambda package: package.position)
+    return Outcome(
+        ranking, ended.summary.ref, {package.lane: package.ref for package in packages}, dict(ended.refused)
+    )
+
+
+def list_all_refs(spec: RunSpec, outcome: Outcome) -> list[ArtifactRef]:
+    """Return every artifact that an embedded run would find committed: stages, ranking, packages, checks."""
+    refs = [run.ref for run in spec.make_plan().runs.values()]
+    refs.append(outcome.summary)
+    for package in outcome.packages.values():
+        params = VerifyPackageParams(engine=spec.engine)
+        check = make_stage_run("verify_package", params, {"package": package.key}, spec.environments)
+        refs += [package, check.ref]
+    return refs
+
+
+def find_wanted(stack: Stack, refs: Iterable[ArtifactRef], *, must_exist: bool) -> list[Wanted]:
+    """Return the artifacts that are committed, with their manifests.
+
+    Raises:
+        StoreError: one is not there, and all must be.
+    """
+    refs = list(refs)
+    with ThreadPoolExecutor(8) as pool:
+        manifests = list(pool.map(stack.store.find_artifact, refs))
+    missing = [ref.path for ref, manifest in zip(refs, manifests, strict=True) if manifest is None]
+    if missing and must_exist:
+        raise StoreError(
+            f"not in MinIO any more: {', '.join(missing)}", remedy="enqueue the run again: it is made anew"
+        )
+    return [Wanted(ref, m) for ref, m in zip(refs, manifests, strict=True) if m is not None]
+
+
+def mirror_artifacts(stack: Stack, wanted: Iterable[Wanted], store: FolderStore, console: Console) -> int:
+    """Bring artifacts into a folder store, the manifest last, and return the bytes that were fetched.
+
+    What is there stays; an interrupted transfer goes on with the files that are missing. Every file's
+    sha256 is compared with the manifest.
+
+    Raises:
+        CorruptArtifactError: an artifact is not what its manifest says.
+        StoreError: MinIO or the disk.
+    """
+    distinct = {item.ref.path: item for item in wanted}
+    missing = [item for item in distinct.values() if not is_mirrored(store, item.ref)]
+    if not missing:
+        return 0
+    total_bytes = sum(item.manifest.size_bytes for item in missing)
+    begin = time.monotonic()
+    with show_transfer(console) as progress:
+        task = progress.add_task("fetching", total=total_bytes)
+        done_bytes = 0
+        for item in missing:
+            progress.update(task, description=item.ref.path)
+            folder = store.root / INCOMING / item.ref.bucket / item.ref.name
+            with explain_os_errors(f"fetching {item.ref.path} to {store.root}"):
+                folder.mkdir(parents=True, exist_ok=True)
+                for arrived_bytes in fetch_artifact(stack.client, item, folder):
+                    progress.update(task, completed=done_bytes + arrived_bytes)
+            store.publish_artifact(item.ref, folder, item.manifest)
+            done_bytes += item.manifest.size_bytes
+            progress.update(task, completed=done_bytes)
+            if not console.is_terminal:
+                rate = done_bytes / 1e6 / max(time.monotonic() - begin, 1e-3)
+                console.print(
+                    f"fetched {item.ref.path} {item.manifest.size_bytes / 1e6:.1f} MB "
+                    f"({done_bytes / 1e6:.1f} of {total_bytes / 1e6:.1f} MB, {rate:.1f} MB/s)",
+                    highlight=False, soft_wrap=True,
+                )  # fmt: skip
+        progress.update(task, description="fetched")
+    shutil.rmtree(store.root / INCOMING, ignore_errors=True)
+    return total_bytes
+
+
+@dataclass(frozen=True)
+class StoppableClient(StoreClient):
+    """A client whose calls fail once a person has interrupted: a transfer ends with its next part."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def call(self, doing: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """See StoreClient."""
+        if self.stop.is_set():
+            raise StoreError(f"{doing}: interrupted", remedy="the same command goes on from here")
+        return super().call(doing, function, *args, **kwargs)
+
+
+def fetch_artifact(client: StoreClient, item: Wanted, folder: Path) -> Iterator[int]:
+    """Bring an artifact's files into a folder; yield the bytes that are there, some times a second."""
+    stoppable = StoppableClient(**vars(client))
+    place = Place(stoppable, item.ref.bucket, item.ref.name)
+    with ThreadPoolExecutor(1) as pool:
+        transfer = pool.submit(download_files, place, folder, item.manifest.files)
+        try:
+            while not transfer.done():
+                yield measure_folder_bytes(folder)
+                wait([transfer], LOOK_SECONDS)
+            transfer.result()
+        finally:
+            stoppable.stop.set()
+
+
+def is_mirrored(store: FolderStore, ref: ArtifactRef) -> bool:
+    """Whether a folder store holds an artifact, whole by its sha256."""
+    try:
+        if store.find_artifact(ref) is None:
+            return False
+        store.fetch_artifact(ref)
+    except LanekitError:
+        return False
+    return True
+
+
+def measure_folder_bytes(folder: Path) -> int:
+    """Return the bytes in a folder that others write to meanwhile."""
+    total_bytes = 0
+    for path in folder.rglob("*"):
+        try:
+            total_bytes += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:
+            continue
+    return total_bytes
+
+
+@contextmanager
+def show_transfer(console: Console) -> Iterator[Progress]:
+    """Give a progress bar with MB/s; it draws nothing where there is no terminal."""
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    with progress:
+        yield progress

@@ -1,0 +1,231 @@
+"""Handing a run to the controller: what the stack's workers are, and the run's documents in the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from lanekit.commands.stack.cli import CANCELLED_NAME, FAILURES, Stack
+from lanekit.errors import CorruptArtifactError, InputError, did_you_mean
+from lanekit.files.hashing import list_files
+from lanekit.jobs.messages import WorkerReport, name_attempts, name_failure
+from lanekit.plan.graph import Plan, StageRun
+from lanekit.plan.run_document import RunSpec
+from lanekit.results.outcome import OUTCOME_NAME
+from lanekit.spec.experiment_file import is_local
+from lanekit.spec.lane_file import Lane
+from lanekit.spec.params import Source
+from lanekit.spec.stages import STAGE_TYPES
+from lanekit.store.documents import RUN_NAME
+from lanekit.store.local_sources import find_source, publish_source
+from lanekit.store.minio_client import StoreClient
+
+Enqueued = Literal["new", "again", "under way", "complete"]
+CPU_PREFIX = "cpu: "  # see devices.list_devices
+ALWAYS_NEEDED = ("trainer", "evaluator", "ranker")
+REBUILD = "docker compose up -d --build"
+
+
+def list_needed_services(lanes: Iterable[Lane]) -> list[str]:
+    """Return the services that must have a worker: fetching, evaluating and ranking come with every run."""
+    staged = (stage.type.service for lane in lanes for stage in lane.stages)
+    return list(dict.fromkeys((*ALWAYS_NEEDED, *staged)))
+
+
+def choose_hardware(workers: Iterable[WorkerReport], wanted: str | None) -> str:
+    """Return the name of the device on which the stack's evaluators measure speed.
+
+    Raises:
+        InputError: they have several and none is wanted, or the wanted one is not there.
+    """
+    own = [worker for worker in workers if worker.service == "evaluator"]
+    names = sorted({name for worker in own for name in worker.devices.values()})
+    if not names:
+        raise InputError("no evaluator reports a device", remedy="docker compose logs evaluator")
+    if wanted:
+        if wanted not in names:
+            raise InputError(
+                f"no evaluator has the hardware '{wanted}'{did_you_mean(wanted, names)}",
+                remedy="the evaluators have: " + ", ".join(names),
+            )
+        return wanted
+    if len(names) > 1:
+        raise InputError(
+            "the evaluators have different hardware, and speed is comparable on one alone",
+            remedy="say which: " + " or ".join(f"--hardware '{name}'" for name in names),
+        )
+    return names[0]
+
+
+def is_cuda(hardware: str) -> bool:
+    """Whether a device's name is a GPU's."""
+    return not hardware.startswith(CPU_PREFIX)
+
+
+def check_environments(
+    workers: Iterable[WorkerReport], services: Sequence[str], environments: Mapping[str, str]
+) -> None:
+    """Compare the locks of the workers' images with those of this checkout: they are part of every key.
+
+    Raises:
+        InputError: they differ; names the workers.
+    """
+    other = [
+        worker.name
+        for worker in workers
+        if worker.service in services and worker.environment != environments[worker.service]
+    ]
+    if other:
+        raise InputError(
+            f"images are of another version than this checkout: {', '.join(other)} "
+            "(another services/<service>/requirements.lock)",
+            remedy=REBUILD,
+        )
+
+
+def list_sources(plan: Plan) -> dict[str, Path]:
+    """Return the local sources that a plan reads: path by digest."""
+    found: dict[str, Path] = {}
+
+    def visit(value: Any) -> None:
+        if isinstance(value, Source):
+            if is_local(value.source):
+                found[value.digest] = Path(value.source)
+        elif isinstance(value, Mapping):
+            for inner in value.values():
+                visit(inner)
+
+    for run in plan.runs.values():
+        for name in type(run.params).model_fields:
+            visit(getattr(run.params, name))
+    return found
+
+
+def hand_over(stack: Stack, spec: RunSpec) -> Enqueued:
+    """Write the run for the controller to find, and return what that means.
+
+    A run that failed or was cancelled begins again with what is not committed yet, and so do the stages that
+    failed of one that is under way. One that is complete, or under way without a failure, is left as it is.
+    """
+    run_id = spec.run_id
+    content = spec.model_dump_json(indent=2).encode() + b"\n"
+    stored = stack.documents.read(run_id, RUN_NAME)
+    outcome = stack.read_outcome(run_id)
+    if stored == content:
+        if outcome is not None and outcome.is_complete:
+            return "complete"
+        is_cancelled = stack.documents.read(run_id, CANCELLED_NAME) is not None
+        if outcome is None and not is_cancelled and not stack.documents.list(run_id, FAILURES):
+            return "under way"
+    clear_run(stack, run_id)
+    if stored != content:
+        stack.documents.write(run_id, RUN_NAME, content, "application/json")
+    return "new" if stored is None else "again"
+
+
+def clear_run(stack: Stack, run_id: str, only: frozenset[str] | None = None) -> int:
+    """Let a run begin again: drop its failures (or `only` those keys), the cancellation, then the outcome.
+
+    What Redis still says of a failed stage goes first: the controller would take it for a new failure.
+
+    Returns:
+        How many failures were dropped.
+    """
+    dropped = 0
+    for name in stack.documents.list(run_id, FAILURES):
+        key = Path(name).stem
+        if only is not None and key not in only:
+            continue
+        stack.redis.delete(*(name_failure(f"{stage}-{key}") for stage in STAGE_TYPES), name_attempts(key))
+        stack.documents.delete(run_id, name)
+        dropped += 1
+    for name in (CANCELLED_NAME, OUTCOME_NAME):  # the outcome last: until then the run counts as ended
+        if stack.documents.read(run_id, name) is not None:
+            stack.documents.delete(run_id, name)
+    return dropped
+
+
+def choose_lane_names(known: Sequence[str], wanted: Iterable[str]) -> list[str]:
+    """Return lanes of a run by name or number ("lane04").
+
+    Raises:
+        InputError: the run has no such lane.
+    """
+    chosen: list[str] = []
+    for name in wanted:
+        found = [lane for lane in known if name in (lane, lane.split("_")[0])]
+        if not found:
+            raise InputError(
+                f"unknown lane '{name}'{did_you_mean(name, known)}",
+                remedy="lanes of this run: " + ", ".join(known),
+            )
+        chosen += found
+    return chosen
+
+
+def find_lane_failures(plan: Plan, failed: Iterable[str], lanes: Iterable[str]) -> frozenset[str]:
+    """Return the failures that stand in these lanes' way: their stages', and all of ranking and packaging."""
+    needed: set[str] = set().union(*(plan.collect_lane_runs(lane) for lane in lanes))
+    return frozenset(key for key in failed if key in needed or key not in plan.runs)
+
+
+def count_committed(stack: Stack, plan: Plan) -> int:
+    """Return how many of a plan's runs are committed; an unreadable manifest counts as none."""
+
+    def is_there(run: StageRun) -> bool:
+        try:
+            return stack.store.find_artifact(run) is not None
+        except CorruptArtifactError:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        return sum(pool.map(is_there, plan.runs.values()))
+
+
+def upload_sources(client: StoreClient, sources: Mapping[str, Path], console: Console) -> None:
+    """Send the local sources that MinIO does not hold yet, with their size and the time it takes.
+
+    Raises:
+        InputError: a source changed since it was hashed.
+    """
+    for digest, path in sources.items():
+        if find_source(client, digest) is not None:
+            continue
+        files = [path] if path.is_file() else list_files(path)
+        megabytes = sum(file.stat().st_size for file in files) / 1e6
+        begin = time.monotonic()
+        with Progress(
+            TextColumn("uploading {task.description}"), BarColumn(bar_width=24), TimeElapsedColumn(),
+            console=console, transient=True, disable=not console.is_terminal,
+        ) as progress:  # fmt: skip
+            progress.add_task(f"{path.name}, {megabytes:.1f} MB", total=None)
+            publish_source(client, path, digest)
+        seconds = time.monotonic() - begin
+        console.print(
+            f"uploaded {path.name}, {megabytes:.1f} MB in {seconds:.1f} s "
+            f"({megabytes / max(seconds, 1e-3):.0f} MB/s)",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+def describe_next(enqueued: Enqueued, run_id: str) -> list[str]:
+    """Return what became of the request, and the commands that follow."""
+    if enqueued == "complete":
+        return ["it is complete already; bring it here with:", f"  python scripts/fetch.py {run_id}"]
+    said = {
+        "new": "enqueued",
+        "again": "enqueued again: its failures and its cancellation are forgotten, what is committed stays",
+        "under way": "it is under way already; nothing was changed",
+    }
+    return [
+        said[enqueued],
+        f"  python scripts/status.py {run_id} --watch   # follow it",
+        f"  python scripts/cancel.py {run_id}           # stop it",
+        f"  python scripts/fetch.py {run_id}            # when it has ended: tables and packages",
+    ]

@@ -1,0 +1,76 @@
+"""Content keys: equal work has an equal key, so nothing is computed twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lanekit.errors import InputError
+
+CHUNK_BYTES = 1 << 20
+
+
+def write_canonical_json(value: Any) -> str:
+    """Serialize with sorted keys and no spaces, so that equal values give equal text.
+
+    Raises:
+        ValueError: a number is not finite, or a value is not JSON.
+    """
+
+    def check(item: Any) -> None:
+        if isinstance(item, float) and not math.isfinite(item):
+            raise ValueError(f"not a finite number: {item}")
+        if isinstance(item, Mapping):
+            for key, inner in item.items():
+                if not isinstance(key, str):
+                    raise ValueError(f"a key must be text: {key!r}")
+                check(inner)
+        elif isinstance(item, (list, tuple)):
+            for inner in item:
+                check(inner)
+
+    check(value)
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    except TypeError as error:
+        raise ValueError(f"not a JSON value: {error}") from error
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file's bytes as 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return the files below `folder` in a fixed order, hidden ones and caches left out."""
+    return sorted(
+        p
+        for p in folder.rglob("*")
+        if p.is_file() and not any(part.startswith(".") for part in p.relative_to(folder).parts)
+    )
+
+
+def hash_source(path: Path) -> str:
+    """Return one digest for a file, or for a folder's file names and bytes.
+
+    Raises:
+        InputError: the path does not exist or holds no file.
+    """
+    if path.is_file():
+        return hash_file(path)
+    files = list_files(path) if path.is_dir() else []
+    if not files:
+        raise InputError(
+            f"{path}: no such file, or a folder without files",
+            remedy="correct the path, or make the data first (scripts/01_prepare_data.py --help)",
+        )
+    listing = {p.relative_to(path).as_posix(): hash_file(p) for p in files}
+    return hashlib.sha256(write_canonical_json(listing).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""This machine: its settings, devices, memory and logs. Imports errors alone."""

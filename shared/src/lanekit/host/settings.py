@@ -1,0 +1,47 @@
+"""Settings of this host, from LANEKIT_* environment variables; what shapes results stands in lanes/."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lanekit.errors import InputError
+from lanekit.host.devices import detect_cuda
+
+
+class Settings(BaseSettings):
+    """Where the embedded default keeps things and how much it does at once."""
+
+    model_config = SettingsConfigDict(env_prefix="LANEKIT_", extra="ignore")
+
+    store: Path = Path(".lanekit/store")
+    results: Path = Path("results")
+    submissions: Path = Path("submissions")
+    engine: Literal["vllm", "transformers"] | None = None
+    slots: int | None = None
+
+    def count_slots(self) -> int:
+        """Return how many stages may run at once: one on a GPU host, else up to two."""
+        if self.slots is not None:
+            return max(1, self.slots)
+        return 1 if detect_cuda() else min(2, os.cpu_count() or 1)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Return this host's settings.
+
+    Raises:
+        InputError: a LANEKIT_* variable has a value that it cannot have.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"LANEKIT_{str(first['loc'][0]).upper()}={first['input']}: {first['msg'].lower()}",
+            remedy="correct the variable, or unset it",
+        ) from None

@@ -1,0 +1,1 @@
+"""All that travels through Redis. May import sources, plan and lower."""

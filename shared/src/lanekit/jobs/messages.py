@@ -1,0 +1,214 @@
+"""What travels through Redis: job payloads, reports with a short life, snapshots. All of it JSON.
+
+Redis is disposable: nothing here is needed to go on after it was flushed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lanekit.errors import InputError
+from lanekit.plan.graph import ArtifactRef, Plan, StageRun, drop_paths
+from lanekit.plan.run_document import check_stage_run
+from lanekit.plan.state import RunStatus
+from lanekit.spec.params import MeasureSpeedParams
+
+PREFIX = "lanekit:"
+CONTROLLER_KEY = f"{PREFIX}controller"
+REPORT_SECONDS = 5.0
+REPORT_TTL_SECONDS = 20
+FAILURE_TTL_SECONDS = 7 * 24 * 3600
+
+RunPhase = Literal["lanes", "ranking", "packaging", "complete", "failed", "cancelled"]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class InputRef(_Message):
+    """An input artifact."""
+
+    key: str = Field(pattern=r"^[0-9a-f]{64}$")
+    path: str = Field(pattern=r"^[a-z]+/[A-Za-z0-9._-]+$")
+
+
+class StageJob(_Message):
+    """A job's whole payload. `params` hold no local path; `timeout_s` counts from the device's lease."""
+
+    format_version: Literal[1] = 1
+    stage: str
+    key: str = Field(pattern=r"^[0-9a-f]{64}$")
+    params: dict[str, Any]
+    inputs: dict[str, InputRef] = {}
+    timeout_s: int = Field(gt=0)
+
+    def list_inputs(self) -> dict[str, ArtifactRef]:
+        """Return the input artifacts by role."""
+        return {role: ArtifactRef(ref.key, ref.path) for role, ref in self.inputs.items()}
+
+    def make_run(self, environments: Mapping[str, str]) -> StageRun:
+        """Return the stage run; its key is computed anew from the contents and this image's locks.
+
+        Raises:
+            InputError: the contents are not what the key says.
+        """
+        inputs = {role: ref.key for role, ref in self.inputs.items()}
+        return check_stage_run(self.stage, self.params, inputs, self.key, environments)
+
+
+class JobReport(_Message):
+    """What a worker says of the job it holds, every few seconds; it expires when the worker dies."""
+
+    worker: str
+    state: Literal["fetching", "waiting for the device", "running", "publishing"]
+    device: str = ""
+    step: int = 0
+    total: int = 0
+    message: str = ""
+    started_at: float
+    first_step: int = 0
+    first_step_at: float = 0.0
+
+
+class WorkerReport(_Message):
+    """What a worker says of itself; `devices` are names by id."""
+
+    name: str
+    service: str
+    host: str
+    queues: tuple[str, ...]
+    devices: dict[str, str]
+    environment: str
+    job_id: str = ""
+    started_at: float
+
+
+class FailureReport(_Message):
+    """Why a job failed."""
+
+    message: str
+    remedy: str = ""
+    transient: bool = False
+    log_tail: tuple[str, ...] = ()
+    worker: str = ""
+    at: float = 0.0
+
+    def describe(self) -> str:
+        """Return the message with its remedy, as an error prints it."""
+        return f"{self.message}\n  remedy: {self.remedy}" if self.remedy else self.message
+
+
+class RunInfo(_Message):
+    """One stage run in a snapshot."""
+
+    key: str
+    name: str
+    stage: str
+    service: str
+    status: RunStatus
+    lanes: tuple[str, ...]
+    reason: str = ""
+    attempt: int = 0
+    queue: str = ""
+    queue_position: int | None = None
+    report: JobReport | None = None
+
+
+class LaneInfo(_Message):
+    """One lane in a snapshot; `keys` in order, up to its speed measurement."""
+
+    name: str
+    title: str
+    keys: tuple[str, ...]
+    reason: str = ""
+
+
+class RunSnapshot(_Message):
+    """The state of a run as the controller last saw it."""
+
+    run_id: str
+    phase: RunPhase
+    reason: str = ""
+    updated_at: float
+    runs: tuple[RunInfo, ...]
+    lanes: tuple[LaneInfo, ...]
+
+
+def make_stage_job(plan: Plan, run: StageRun) -> StageJob:
+    """Return the payload of a run of a plan."""
+    return StageJob(
+        stage=run.type.name,
+        key=run.key,
+        params=drop_paths(run.params.model_dump(mode="json")),
+        inputs={role: InputRef(key=ref.key, path=ref.path) for role, ref in plan.list_inputs(run).items()},
+        timeout_s=run.type.timeout_s,
+    )
+
+
+def parse_stage_job(payload: Mapping[str, Any]) -> StageJob:
+    """Check a payload from the queue.
+
+    Raises:
+        InputError: it is not a stage job.
+    """
+    try:
+        return StageJob.model_validate(payload)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "payload"
+        raise InputError(
+            f"the queue holds a job that is none: {place}: {first['msg']}",
+            remedy="only the controller fills the queues: see who else has the password of Redis",
+        ) from error
+
+
+def make_job_id(run: StageRun) -> str:
+    """Return a run's id in the queue."""
+    return f"{run.type.name}-{run.key}"
+
+
+def name_queue(run: StageRun) -> str:
+    """Return a run's queue: its service's, or, for speed, that of the hardware it is asked of."""
+    if isinstance(run.params, MeasureSpeedParams) and run.params.hardware:
+        return name_speed_queue(run.params.hardware)
+    return run.type.service
+
+
+def name_speed_queue(hardware: str) -> str:
+    """Return the queue of speed measurements on this hardware."""
+    return "speed-" + re.sub(r"[^a-z0-9]+", "-", hardware.lower()).strip("-")
+
+
+def name_report(job_id: str) -> str:
+    """Return the key of a job's report."""
+    return f"{PREFIX}report:{job_id}"
+
+
+def name_failure(job_id: str) -> str:
+    """Return the key of a job's failure."""
+    return f"{PREFIX}failure:{job_id}"
+
+
+def name_attempts(key: str) -> str:
+    """Return the key that counts how often a stage run was enqueued."""
+    return f"{PREFIX}attempts:{key}"
+
+
+def name_cancel(job_id: str) -> str:
+    """Return the key that tells a worker to stop a job."""
+    return f"{PREFIX}cancel:{job_id}"
+
+
+def name_worker(worker: str) -> str:
+    """Return the key of a worker's report."""
+    return f"{PREFIX}worker:{worker}"
+
+
+def name_snapshot(run_id: str) -> str:
+    """Return the key of a run's snapshot."""
+    return f"{PREFIX}snapshot:{run_id}"

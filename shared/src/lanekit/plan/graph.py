@@ -1,0 +1,164 @@
+"""The graph of a plan: stage runs, their inputs by key, and the lanes that want them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from lanekit.plan.keys import SHORT_KEY_CHARACTERS, compute_stage_key
+from lanekit.spec.experiment_file import is_local
+from lanekit.spec.params import Parameters
+from lanekit.spec.stages import STAGE_TYPES, StageType
+
+BASELINE = "baseline"
+
+
+class Locator(Protocol):
+    """What a store needs to find an artifact: the full key, and its place, `bucket/name`."""
+
+    @property
+    def key(self) -> str:
+        """The stage key, 64 hex digits."""
+
+    @property
+    def bucket(self) -> str:
+        """The bucket."""
+
+    @property
+    def name(self) -> str:
+        """The readable name with the short key; the prefix of the files in the bucket."""
+
+
+@dataclass(frozen=True)
+class ArtifactRef:
+    """An artifact without the run that makes it; `path` is "bucket/name"."""
+
+    key: str
+    path: str
+
+    @property
+    def bucket(self) -> str:
+        """See Locator."""
+        return self.path.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """See Locator."""
+        return self.path.partition("/")[2]
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One distinct stage run. `inputs` maps the input's role to the key of the run that makes it."""
+
+    key: str
+    type: StageType
+    params: Parameters
+    inputs: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The artifact's readable name: label and short key."""
+        return f"{self.type.label(self.params)}-{self.key[:SHORT_KEY_CHARACTERS]}"
+
+    @property
+    def bucket(self) -> str:
+        """The store's bucket for its artifact."""
+        return self.type.bucket
+
+    @property
+    def path(self) -> str:
+        """The artifact's place in a store: bucket and name."""
+        return f"{self.bucket}/{self.name}"
+
+    @property
+    def ref(self) -> ArtifactRef:
+        """The artifact alone."""
+        return ArtifactRef(self.key, self.path)
+
+
+@dataclass(frozen=True)
+class LanePlan:
+    """The runs of one lane, in order; `model_key` is the run whose artifact is the lane's model.
+
+    A chain that is not to be evaluated has neither `evaluate_key` nor `speed_key`; `judge_key` is there where
+    a judge is configured.
+    """
+
+    name: str
+    title: str
+    group: str
+    stage_keys: tuple[str, ...]
+    model_key: str
+    evaluate_key: str | None = None
+    speed_key: str | None = None
+    judge_key: str | None = None
+
+    @property
+    def target_keys(self) -> tuple[str, ...]:
+        """The runs that must be committed for the lane to be complete."""
+        keys = (self.model_key, self.evaluate_key, self.judge_key, self.speed_key)
+        return tuple(key for key in keys if key)
+
+
+@dataclass
+class Plan:
+    """All distinct runs by key, in an order in which inputs come first, and the lanes over them."""
+
+    runs: dict[str, StageRun] = field(default_factory=dict)
+    lanes: dict[str, LanePlan] = field(default_factory=dict)
+
+    def list_inputs(self, run: StageRun) -> dict[str, ArtifactRef]:
+        """Return a run's input artifacts by role."""
+        return {role: self.runs[key].ref for role, key in run.inputs.items()}
+
+    def collect_needed(self, key: str) -> set[str]:
+        """Return the run `key` and all that it needs, directly or not."""
+        needed = {key}
+        for parent in self.runs[key].inputs.values():
+            needed |= self.collect_needed(parent)
+        return needed
+
+    def collect_lane_runs(self, lane: str) -> set[str]:
+        """Return every run that a lane needs up to its evaluation."""
+        return set().union(*(self.collect_needed(key) for key in self.lanes[lane].target_keys))
+
+    def count_asked(self) -> int:
+        """Return how many stage runs the lanes would make, were nothing shared."""
+        return sum(len(self.collect_lane_runs(lane)) for lane in self.lanes)
+
+    def list_lanes_of(self, key: str) -> list[str]:
+        """Return the lanes that need the run `key`."""
+        return [lane for lane in self.lanes if key in self.collect_lane_runs(lane)]
+
+
+def make_stage_run(
+    stage: str,
+    params: Parameters,
+    inputs: Mapping[str, str],
+    environments: Mapping[str, str],
+) -> StageRun:
+    """Make one run and its key; `environments` maps each service to its lock's digest."""
+    stage_type = STAGE_TYPES[stage]
+    key = compute_stage_key(
+        stage,
+        stage_type.version,
+        drop_paths(params.model_dump(mode="json", exclude=set(params.not_in_key))),
+        inputs,
+        environments[stage_type.service],
+    )
+    return StageRun(key, stage_type, params, dict(inputs))
+
+
+def drop_paths(value: Any) -> Any:
+    """Local paths do not enter a key: the content's digest does."""
+    if isinstance(value, dict):
+        if "digest" in value and is_local(str(value.get("source", ""))):
+            if not value["digest"]:
+                raise ValueError(f"{value['source']}: no digest yet (see sources.resolve.resolve_sources)")
+            return {**{k: drop_paths(v) for k, v in value.items()}, "source": "local"}
+        return {k: drop_paths(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [drop_paths(item) for item in value]
+    return value

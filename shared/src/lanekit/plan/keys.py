@@ -1,0 +1,29 @@
+"""Content keys: equal work has an equal key, so nothing is computed twice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from lanekit.files.hashing import write_canonical_json
+
+SHORT_KEY_CHARACTERS = 12
+
+
+def compute_stage_key(
+    stage: str,
+    version: int,
+    parameters: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    environment: str,
+) -> str:
+    """Return the 64 hex digits that name a stage's result (design.md, promise 2)."""
+    payload = {
+        "stage": stage,
+        "version": version,
+        "parameters": parameters,
+        "inputs": inputs,
+        "environment": environment,
+    }
+    return hashlib.sha256(write_canonical_json(payload).encode()).hexdigest()

@@ -1,0 +1,188 @@
+"""A run as data: what `enqueue_lane.py` hands to the controller, and what every driver directs. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from lanekit.errors import InputError
+from lanekit.files.hashing import write_canonical_json
+from lanekit.plan.graph import LanePlan, Plan, StageRun, drop_paths, make_stage_run
+from lanekit.plan.keys import SHORT_KEY_CHARACTERS
+from lanekit.spec.experiment_file import Experiment, PackagingSettings, ScoringSettings
+from lanekit.spec.params import EngineParams, Parameters
+from lanekit.spec.stages import STAGE_TYPES
+
+RUN_ID = re.compile(r"^[a-z0-9][a-z0-9-]*-[0-9a-f]{12}$")
+
+
+class StageSpec(Parameters):
+    """One stage run; `inputs` maps roles to stage keys."""
+
+    stage: str
+    key: str
+    params: dict[str, Any]
+    inputs: dict[str, str]
+
+    def make_run(self, environments: Mapping[str, str]) -> StageRun:
+        """Return the stage run.
+
+        Raises:
+            InputError: the stage or a parameter is unknown, or the key is not that of the contents.
+        """
+        return check_stage_run(self.stage, self.params, self.inputs, self.key, environments)
+
+
+class LaneSpec(Parameters):
+    """One lane over stage keys; see plan.LanePlan."""
+
+    name: str
+    title: str
+    group: str
+    stage_keys: tuple[str, ...]
+    model_key: str
+    evaluate_key: str | None = None
+    speed_key: str | None = None
+    judge_key: str | None = None
+
+
+class RankingSettings(Parameters):
+    """What ranking and packaging need to know of an experiment."""
+
+    experiment: str
+    base_model_name: str
+    base_model_source: str
+    scoring: ScoringSettings
+    packaging: PackagingSettings
+
+
+class RunSpec(Parameters):
+    """Everything that a run is; its id follows from its contents, so the same request is the same run."""
+
+    format_version: Literal[1] = 1
+    run_id: str
+    ranking: RankingSettings
+    engine: EngineParams
+    hardware: str
+    environments: dict[str, str]
+    runs: tuple[StageSpec, ...]
+    lanes: tuple[LaneSpec, ...]
+
+    def make_plan(self) -> Plan:
+        """Return the plan of the lanes.
+
+        Raises:
+            InputError: a stage run is not what its key says.
+        """
+        plan = Plan()
+        for spec in self.runs:
+            plan.runs[spec.key] = spec.make_run(self.environments)
+        for lane in self.lanes:
+            plan.lanes[lane.name] = LanePlan(**lane.model_dump())
+        return plan
+
+
+def check_stage_run(
+    stage: str,
+    params: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    key: str,
+    environments: Mapping[str, str],
+) -> StageRun:
+    """Return the stage run that untrusted data describes.
+
+    Raises:
+        InputError: the stage or a parameter is unknown, or the key is not that of the contents.
+    """
+    stage_type = STAGE_TYPES.get(stage)
+    if stage_type is None:
+        raise InputError(f"unknown stage '{stage}'", remedy="known stages: " + ", ".join(STAGE_TYPES))
+    if stage_type.service not in environments:
+        raise InputError(f"stage {stage}: it is the {stage_type.service}'s, which is not at work here")
+    try:
+        checked = stage_type.params.model_validate(params)
+        run = make_stage_run(stage, checked, inputs, environments)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"stage {stage}: {place}: {first['msg']}") from error
+    except ValueError as error:
+        raise InputError(f"stage {stage}: {error}") from error
+    if run.key != key:
+        raise InputError(
+            f"stage {stage}: its key {key[:SHORT_KEY_CHARACTERS]} is not that of its contents here "
+            f"({run.key[:SHORT_KEY_CHARACTERS]}): another version of the code or of the "
+            f"{stage_type.service}'s requirements.lock made it",
+            remedy="bring host and images to one version: docker compose up -d --build",
+        )
+    return run
+
+
+def describe_ranking(experiment: Experiment) -> RankingSettings:
+    """Return what ranking needs of an experiment; local paths stay out of packages."""
+    source = experiment.base_model.source
+    return RankingSettings(
+        experiment=experiment.name,
+        base_model_name=experiment.base_model.name,
+        base_model_source=experiment.base_model.name if source.startswith("/") else source,
+        scoring=experiment.scoring,
+        packaging=experiment.packaging,
+    )
+
+
+def describe_run(
+    experiment: Experiment,
+    plan: Plan,
+    engine: EngineParams,
+    environments: Mapping[str, str],
+    hardware: str,
+) -> RunSpec:
+    """Return a plan as a run; local paths are left out, their digests stay."""
+    runs = tuple(
+        StageSpec(
+            stage=run.type.name,
+            key=run.key,
+            params=drop_paths(run.params.model_dump(mode="json")),
+            inputs=dict(run.inputs),
+        )
+        for run in plan.runs.values()
+    )
+    lanes = tuple(LaneSpec(**vars(lane)) for lane in plan.lanes.values())
+    ranking = describe_ranking(experiment)
+    contents = {
+        "ranking": ranking.model_dump(mode="json"),
+        "engine": engine.model_dump(mode="json"),
+        "environments": dict(environments),
+        "lanes": [lane.model_dump(mode="json") for lane in lanes],
+    }
+    digest = hashlib.sha256(write_canonical_json(contents).encode()).hexdigest()
+    name = re.sub(r"[^a-z0-9]+", "-", experiment.name.lower()).strip("-") or "run"
+    return RunSpec(
+        run_id=f"{name}-{digest[:SHORT_KEY_CHARACTERS]}",
+        ranking=ranking,
+        engine=engine,
+        hardware=hardware,
+        environments=dict(environments),
+        runs=runs,
+        lanes=lanes,
+    )
+
+
+def parse_run(content: bytes, where: str) -> RunSpec:
+    """Parse a stored run.
+
+    Raises:
+        InputError: it is not a run; `where` names it.
+    """
+    try:
+        return RunSpec.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"{where}: not a readable run: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            remedy="enqueue it again with this version",
+        ) from error

@@ -1,0 +1,183 @@
+"""How a run goes, whoever drives it: the lanes, then the ranking, then packages until enough are good.
+
+A director is a generator: it yields a plan, is sent the finished state of that plan, and returns the
+outcome. The embedded driver runs each plan where it stands; the controller replays the director over what
+is committed, so that it needs no memory of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from lanekit.errors import InputError, LanekitError
+from lanekit.plan.graph import BASELINE, ArtifactRef, LanePlan, Plan, StageRun, make_stage_run
+from lanekit.plan.run_document import RankingSettings, RunSpec
+from lanekit.plan.state import RunState
+from lanekit.results.collect import ResultReader, collect_record
+from lanekit.results.schema import LaneRecord, RankedLane, Ranking
+from lanekit.spec.params import EngineParams, PackageParams, RankParams, VerifyPackageParams
+
+RANKING_TITLE = "ranking"
+
+
+class ArtifactReader(ResultReader, Protocol):
+    """What a director reads of a store; see store.base.ArtifactStore."""
+
+    def load_run(self, path: str) -> StageRun:
+        """Return the run behind a committed artifact."""
+
+
+@dataclass
+class Outcome:
+    """The ranking, the packages in order with their artifacts, and why others were refused."""
+
+    ranking: Ranking
+    summary: ArtifactRef
+    packages: dict[str, ArtifactRef] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether something was ranked, no lane failed and no package was refused."""
+        failed = any(lane.record.status == "failed" for lane in self.ranking.lanes)
+        return bool(self.packages) and not failed and not self.refused
+
+
+Director = Generator[Plan, RunState, Outcome]
+
+
+def direct_run(spec: RunSpec, plan: Plan, store: ArtifactReader) -> Director:
+    """Direct a whole run; `plan` is that of its lanes.
+
+    Raises:
+        InputError: the records cannot be ranked at all.
+    """
+    state = yield plan
+    records = [collect_record(plan, state, store, lane) for lane in plan.lanes]
+    outcome = yield from direct_ranking(records, spec.ranking, spec.engine, spec.environments, store)
+    return outcome
+
+
+def direct_ranking(
+    records: list[LaneRecord],
+    settings: RankingSettings,
+    engine: EngineParams,
+    environments: Mapping[str, str],
+    store: ArtifactReader,
+) -> Director:
+    """Rank the records, package and verify the best lanes.
+
+    A lane whose package fails its check is named with the reason, and the next one takes its place.
+
+    Raises:
+        InputError: the records cannot be ranked at all.
+    """
+    params = RankParams(
+        records=tuple(record.model_dump(mode="json") for record in records),
+        weights=dict(settings.scoring.benchmark_weights),
+        quality_weight=settings.scoring.quality_weight,
+        experiment=settings.experiment,
+        resamples=settings.scoring.resamples,
+        confidence=settings.scoring.confidence,
+    )
+    plan = Plan()
+    inputs = {}
+    for record in records:
+        for role, path in list_item_artifacts(record).items():
+            run = load_committed(path, store)
+            if run is not None:
+                plan.runs[run.key] = run
+                inputs[role] = run.key
+    rank = make_stage_run("rank", params, inputs, environments)
+    title = RANKING_TITLE
+    plan.runs[rank.key] = rank
+    plan.lanes[title] = LanePlan(title, title, "", (), rank.key)
+    state = yield plan
+    reason = state.explain_lane(title)
+    if reason:
+        raise InputError(reason)
+    outcome = Outcome(Ranking.model_validate_json(store.read_file(rank, "ranking.json")), rank.ref)
+    ranked = outcome.ranking.lanes
+    base = next(lane.record for lane in ranked if lane.rank is None and lane.record.lane == BASELINE)
+    queue = [lane for lane in ranked if lane.rank is not None]
+    while queue and len(outcome.packages) < settings.packaging.top_k:
+        wanted = settings.packaging.top_k - len(outcome.packages)
+        batch, queue = queue[:wanted], queue[wanted:]
+        plan = plan_packages(batch, base, settings, engine, environments, store, outcome.refused)
+        state = yield plan
+        for name, lane in plan.lanes.items():
+            reason = state.explain_lane(name)
+            if reason:
+                outcome.refused[name] = reason
+            else:
+                outcome.packages[name] = plan.runs[lane.stage_keys[0]].ref
+    return outcome
+
+
+def list_item_artifacts(record: LaneRecord) -> dict[str, str]:
+    """Return the places of a lane's per-item outputs by the roles that the ranking knows them by."""
+    places = {f"items.{record.lane}": record.evaluation, f"judged.{record.lane}": record.judgement}
+    return {role: path for role, path in places.items() if path and record.benchmarks}
+
+
+def load_committed(path: str, store: ArtifactReader) -> StageRun | None:
+    """Return the run behind an artifact; None where it is gone."""
+    try:
+        return store.load_run(path)
+    except LanekitError as error:
+        if error.transient:
+            raise
+        return None
+
+
+def name_package(base_name: str, lane: str) -> str:
+    """Return a package's name: it begins with the base model's, as its licence asks."""
+    return f"{base_name}-{lane.replace('_', '-')}"
+
+
+def plan_packages(
+    lanes: list[RankedLane],
+    base: LaneRecord,
+    settings: RankingSettings,
+    engine: EngineParams,
+    environments: Mapping[str, str],
+    store: ArtifactReader,
+    refused: dict[str, str],
+) -> Plan:
+    """Plan the packages of some lanes; one whose model is gone goes to `refused`.
+
+    Raises:
+        StoreError: the base model's artifact is gone.
+    """
+    plan = Plan()
+    base_run = store.load_run(base.model)
+    plan.runs[base_run.key] = base_run
+    for lane in lanes:
+        name = lane.record.lane
+        try:
+            model_run = store.load_run(lane.record.model)
+        except LanekitError as error:
+            if error.transient:
+                raise
+            refused[name] = str(error)
+            continue
+        package = make_stage_run(
+            "package",
+            PackageParams(
+                package_name=name_package(settings.base_model_name, name),
+                lane=name,
+                base_model_name=settings.base_model_name,
+                base_model_source=settings.base_model_source,
+                **settings.packaging.model_dump(exclude={"top_k"}),
+            ),
+            {"model": model_run.key, "base": base_run.key},
+            environments,
+        )
+        verify = make_stage_run(
+            "verify_package", VerifyPackageParams(engine=engine), {"package": package.key}, environments
+        )
+        plan.runs.update({run.key: run for run in (model_run, package, verify)})
+        plan.lanes[name] = LanePlan(name, f"package {name}", "Package", (package.key,), verify.key)
+    return plan

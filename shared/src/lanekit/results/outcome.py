@@ -1,0 +1,83 @@
+"""How a run ended: `runs/<run_id>/outcome.json` in the bucket `results`, written last."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lanekit.errors import InputError
+from lanekit.plan.graph import ArtifactRef
+from lanekit.results.schema import LaneStatus
+
+OUTCOME_NAME = "outcome.json"
+
+EndPhase = Literal["complete", "failed", "cancelled"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ArtifactPlace(_Part):
+    """An artifact: its key and its place, "bucket/name"."""
+
+    key: str = Field(pattern=r"^[0-9a-f]{64}$")
+    path: str
+
+    @property
+    def ref(self) -> ArtifactRef:
+        """Return it as a store's locator."""
+        return ArtifactRef(self.key, self.path)
+
+
+class PackagePlace(ArtifactPlace):
+    """A verified package; `position` counts from 1, the best first."""
+
+    lane: str
+    position: int
+
+
+class LaneOutcome(_Part):
+    """A lane's place in the table, the baseline first; `rank` and `score` are None where there is none."""
+
+    lane: str
+    status: LaneStatus
+    reason: str = ""
+    rank: int | None = None
+    score: float | None = None
+
+
+class RunOutcome(_Part):
+    """A run that ended. `summary` is the ranking's artifact; None where nothing was ranked."""
+
+    format_version: Literal[1] = 1
+    run_id: str
+    phase: EndPhase
+    reason: str = ""
+    summary: ArtifactPlace | None = None
+    packages: tuple[PackagePlace, ...] = ()
+    refused: dict[str, str] = {}
+    records: tuple[LaneOutcome, ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether something was packaged, no lane failed and no package was refused."""
+        failed = any(record.status == "failed" for record in self.records)
+        return self.phase == "complete" and bool(self.packages) and not failed and not self.refused
+
+
+def parse_outcome(content: bytes, where: str) -> RunOutcome:
+    """Parse a stored outcome.
+
+    Raises:
+        InputError: it is not an outcome; `where` names it.
+    """
+    try:
+        return RunOutcome.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"{where}: not a readable outcome: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            remedy="delete it: the controller writes it anew",
+        ) from error

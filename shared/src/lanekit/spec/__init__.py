@@ -1,0 +1,1 @@
+"""The nouns that a user writes: stages, benchmarks, lane and experiment files. May import files and host."""

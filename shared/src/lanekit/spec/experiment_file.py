@@ -1,0 +1,199 @@
+"""The experiment file: what all lanes share (base model, data, suite, scoring, seed)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from lanekit.errors import did_you_mean
+from lanekit.files.strict_yaml import InputProblems, KeyPath, Problem, YamlDocument, read_yaml
+from lanekit.files.validation import validate
+from lanekit.spec.benchmark import REQUIRED_COLUMNS, Benchmark
+from lanekit.spec.lane_file import Lane, load_lanes
+from lanekit.spec.params import (
+    CorpusSettings,
+    Device,
+    Dtype,
+    JudgeSettings,
+    Parameters,
+    Source,
+    SpeedSettings,
+)
+from lanekit.spec.stages import LANE_STAGES, STAGE_TYPES
+
+CORPUS = "manta"
+
+
+class BaseModelSource(Source):
+    """The uncompressed model; `name` is what packages and folders are named after."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
+class EvaluationSettings(Parameters):
+    """Engine `auto` is vLLM where a CUDA device is, transformers elsewhere."""
+
+    engine: Literal["auto", "vllm", "transformers"] = "auto"
+    dtype: Dtype = "auto"
+    device: Device = "auto"
+    max_model_len: PositiveInt = 4096
+    gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
+    enforce_eager: bool = False
+    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
+    batch_size: PositiveInt = 64
+    limit_items: PositiveInt | None = None
+    enable_thinking: bool = False
+    judge: JudgeSettings | None = None
+
+
+class ScoringSettings(Parameters):
+    """Score = quality_weight·Perf/Perf_base + (1 − quality_weight)·(1 − spt/spt_base).
+
+    Intervals are bootstrapped with `resamples` and have `confidence`.
+    """
+
+    quality_weight: float = Field(default=0.5, ge=0, le=1)
+    benchmark_weights: dict[str, float]
+    resamples: PositiveInt = 10_000
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+
+
+class PackagingSettings(Parameters):
+    """The contest's limits on a submission."""
+
+    top_k: PositiveInt = 3
+    zip_prefix: str = ""
+    max_zip_bytes: PositiveInt
+    max_unpacked_bytes: PositiveInt
+
+
+class Experiment(Parameters):
+    """Everything that the lanes share."""
+
+    name: str
+    seed: int = 42
+    base_model: BaseModelSource
+    data: dict[str, Source]
+    corpus: CorpusSettings
+    stage_defaults: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    benchmarks: tuple[Benchmark, ...] = ()
+    evaluation: EvaluationSettings
+    speed: SpeedSettings
+    scoring: ScoringSettings
+    packaging: PackagingSettings
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Load an experiment file and, from `benchmarks/` beside it, the suite its weights name.
+
+    A local source is taken relative to the experiment file's folder and returned absolute.
+
+    Raises:
+        InputProblems: every problem of the file.
+    """
+    document = read_yaml(path)
+    if not isinstance(document.data, dict):
+        raise InputProblems([document.problem((), "an experiment file is a mapping")])
+    if "benchmarks" in document.data:
+        raise InputProblems(
+            [document.problem(("benchmarks",), "benchmarks stand in files of their own, benchmarks/*.yaml")]
+        )
+    experiment, problems = validate(Experiment, document.data, document, ())
+    problems += [document.problem(place, message) for place, message in _find_name_faults(document.data)]
+    problems += _check_stage_defaults(document)
+    if experiment is None or problems:
+        raise InputProblems(problems)
+    benchmarks: list[Benchmark] = []
+    for name in experiment.scoring.benchmark_weights:
+        try:
+            benchmarks.append(load_benchmark(path.parent / "benchmarks" / f"{name}.yaml"))
+        except InputProblems as error:
+            problems += error.problems
+    if problems:
+        raise InputProblems(problems)
+    home = path.resolve().parent
+    loaded: Experiment = experiment.model_copy(
+        update={
+            "benchmarks": tuple(benchmarks),
+            "base_model": _absolute(experiment.base_model, home),
+            "data": {name: _absolute(source, home) for name, source in experiment.data.items()},
+        }
+    )
+    return loaded
+
+
+def _find_name_faults(data: dict[str, Any]) -> list[tuple[KeyPath, str]]:
+    """Find unknown data sets, benchmarks and stages, benchmarks without data, and impossible weights."""
+    sources, scoring = data.get("data"), data.get("scoring")
+    weights = scoring.get("benchmark_weights") if isinstance(scoring, dict) else None
+    defaults = data.get("stage_defaults")
+    benchmarks = tuple(name for name in REQUIRED_COLUMNS if name != CORPUS)
+    faults: list[tuple[KeyPath, str]] = []
+    for place, names, known in (
+        (("data",), sources, tuple(REQUIRED_COLUMNS)),
+        (("scoring", "benchmark_weights"), weights, benchmarks),
+        (("stage_defaults",), defaults, LANE_STAGES),
+    ):
+        for name in names if isinstance(names, dict) else ():
+            if name not in known:
+                hint = did_you_mean(name, known)
+                faults.append(((*place, name), f"unknown name '{name}'{hint}; allowed: {', '.join(known)}"))
+    if isinstance(sources, dict) and isinstance(weights, dict):
+        for name in sorted({CORPUS, *weights}.intersection(REQUIRED_COLUMNS) - set(sources)):
+            faults.append((("data",), f"no source for '{name}'"))
+    if isinstance(weights, dict):
+        numbers = [w for w in weights.values() if isinstance(w, (int, float))]
+        if any(w < 0 for w in numbers) or (len(numbers) == len(weights) and not any(numbers)):
+            faults.append(
+                (("scoring", "benchmark_weights"), "no weight may be negative, one must be positive")
+            )
+    return faults
+
+
+def _check_stage_defaults(document: YamlDocument) -> list[Problem]:
+    """Check each stage's shared parameters here, where they stand; what a lane adds is missing yet."""
+    defaults = document.data.get("stage_defaults")
+    problems: list[Problem] = []
+    for name, values in defaults.items() if isinstance(defaults, dict) else ():
+        if name in LANE_STAGES and isinstance(values, dict):
+            found = validate(STAGE_TYPES[name].params, values, document, ("stage_defaults", name))[1]
+            problems += [p for p in found if not p.message.endswith(" is missing")]
+    return problems
+
+
+def load_benchmark(path: Path) -> Benchmark:
+    """Load one benchmark file.
+
+    Raises:
+        InputProblems: every problem of the file.
+    """
+    document = read_yaml(path)
+    benchmark, problems = validate(Benchmark, document.data, document, ())
+    if benchmark is None:
+        raise InputProblems(problems)
+    if benchmark.name != path.stem:
+        raise InputProblems([Problem(path, 1, 1, f"the name '{benchmark.name}' is not the file's")])
+    return benchmark  # type: ignore[no-any-return]
+
+
+def load_experiment_lanes(path: Path, lanes_folder: Path | None = None) -> tuple[Experiment, list[Lane]]:
+    """Load an experiment and its lanes (by default those beside the experiment file)."""
+    experiment = load_experiment(path)
+    defaults = {
+        name: {"seed": experiment.seed, **experiment.stage_defaults.get(name, {})} for name in LANE_STAGES
+    }
+    return experiment, load_lanes(lanes_folder or path.parent, defaults)
+
+
+def is_local(source: str) -> bool:
+    """Whether a source is a path (it starts with /, ./ or ../), not a hub id."""
+    return source.startswith(("/", "./", "../", "~"))
+
+
+def _absolute(source: Any, home: Path) -> Any:
+    if not is_local(source.source):
+        return source
+    path = (home / Path(source.source).expanduser()).resolve()
+    return source.model_copy(update={"source": str(path)})

@@ -1,0 +1,314 @@
+"""Parameters of every stage: frozen models, unknown names refused. Defaults are the documented ones of the
+libraries or methods; what a user tunes stands in lanes/experiment.yaml and in the lane files."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt  # isort: skip
+
+from lanekit.spec.benchmark import Benchmark
+
+GptqScheme = Literal["W4A16", "W4A16_ASYM", "W8A16", "W8A8"]
+Fp8Scheme = Literal["FP8", "FP8_DYNAMIC"]
+Device = Literal["auto", "cpu", "cuda"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+OnContamination = Literal["refuse", "drop", "label"]
+
+
+class Parameters(BaseModel):
+    """Base of all parameter models; what `not_in_key` names says how a stage runs, not what it computes."""
+
+    not_in_key: ClassVar[frozenset[str]] = frozenset()
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+
+class Source(Parameters):
+    """Where data or a model comes from: a hub id, or a local file or folder.
+
+    `digest` is filled in by the planner: the content's sha256 for local paths, the commit for a hub id.
+    `rows` is how many the published split has: a hub data set with another number is refused.
+    """
+
+    source: str
+    revision: str = "main"
+    split: str = "train"
+    rows: PositiveInt | None = None
+    digest: str = ""
+
+
+class FetchModelParams(Parameters):
+    """Bring a model folder into the store."""
+
+    name: str
+    model: Source
+
+
+class CorpusSettings(Parameters):
+    """How much of the instruction corpus is used, for what, and what is done about benchmark items in it.
+
+    `calibration_bins` are upper edges, in tokens of the chat-templated conversation; longer ones share an
+    open bin. `contamination`: `refuse` stops, `drop` leaves the rows out, `label` keeps them and marks every
+    lane that uses them. A benchmark text overlaps where `ngram_words` words in a row are a row's too.
+    """
+
+    train_rows: PositiveInt
+    validation_rows: PositiveInt
+    calibration_rows: PositiveInt
+    calibration_bins: tuple[PositiveInt, ...] = (256, 512, 1024, 2048)
+    contamination: OnContamination = "refuse"
+    ngram_words: PositiveInt = 13
+
+    @field_validator("calibration_bins")
+    @classmethod
+    def check_bins(cls, edges: tuple[int, ...]) -> tuple[int, ...]:
+        """Refuse edges that do not ascend, and none at all."""
+        if not edges or any(a >= b for a, b in pairwise(edges)):
+            raise ValueError("calibration_bins must ascend, e.g. [256, 512, 1024]")
+        return edges
+
+
+class PrepareCorpusParams(CorpusSettings):
+    """Split the instruction corpus, draw the calibration set from the training part, guard both."""
+
+    corpus: Source
+    seed: int = 42
+
+
+class PrepareBenchmarksParams(Parameters):
+    """Read the benchmark sets, whole, and check their columns and their number of rows."""
+
+    sets: dict[str, Source]
+
+
+class TrainingParams(Parameters):
+    """What every training stage shares. `steps` are optimizer updates; lengths are tokens."""
+
+    steps: PositiveInt
+    learning_rate: PositiveFloat
+    batch_size: PositiveInt
+    gradient_accumulation: PositiveInt = 1
+    max_length: PositiveInt
+    warmup_ratio: float = Field(default=0.03, ge=0, le=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    optimizer: Literal["adamw_torch", "adafactor"] = "adamw_torch"
+    gradient_checkpointing: bool = False
+    log_every_steps: PositiveInt = 10
+    device: Device = "auto"
+    seed: int = 42
+
+
+class SftParams(TrainingParams):
+    """LoRA supervised fine-tuning (Hu et al. 2021), merged into the weights at the end."""
+
+    lora_rank: PositiveInt = 16
+    lora_alpha: PositiveInt = 32
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: tuple[str, ...] = (
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+    )  # fmt: skip
+
+
+class PostSftParams(TrainingParams):
+    """Train the norm weights alone; every other tensor stays as it is, bit for bit."""
+
+
+class DistillParams(TrainingParams):
+    """Knowledge distillation from the unpruned base model (Hinton et al. 2015)."""
+
+    temperature: PositiveFloat = 2.0
+    cross_entropy_weight: float = Field(default=0.0, ge=0, le=1)
+
+
+class PruneParams(Parameters):
+    """Drop whole decoder layers until `keep_layers` are left.
+
+    `block_influence` drops those that change their input least (ShortGPT, Men et al. 2024);
+    `deepest` drops the last ones before the final layer (Gromov et al. 2024, their simple strategy).
+    """
+
+    keep_layers: PositiveInt
+    selection: Literal["block_influence", "deepest"] = "block_influence"
+    calibration_rows: PositiveInt = 64
+    max_length: PositiveInt = 512
+    device: Device = "auto"
+    seed: int = 42
+
+
+class QuantizeParams(Parameters):
+    """What both quantization stages share."""
+
+    ignore: tuple[str, ...] = ("lm_head",)
+    calibration_rows: PositiveInt = 512
+    max_length: PositiveInt = 2048
+    seed: int = 42
+
+
+class GptqParams(QuantizeParams):
+    """GPTQ (Frantar et al. 2022) into a compressed-tensors preset scheme."""
+
+    scheme: GptqScheme
+    dampening: float = Field(default=0.01, gt=0, lt=1)
+    block_size: PositiveInt = 128
+    actorder: Literal["static", "weight", "group", "none"] = "static"
+
+
+class Fp8Params(QuantizeParams):
+    """FP8 weights and activations; FP8_DYNAMIC needs no calibration, FP8 (static) does."""
+
+    scheme: Fp8Scheme
+
+
+class EngineParams(Parameters):
+    """How a model is run for evaluation and timing. Lengths are tokens."""
+
+    engine: Literal["vllm", "transformers"]
+    dtype: Dtype = "auto"
+    max_model_len: PositiveInt = 4096
+    gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
+    enforce_eager: bool = False
+    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
+    batch_size: PositiveInt = 64
+    device: Device = "auto"
+    seed: int = 42
+
+
+class EvaluateParams(Parameters):
+    """Run the benchmark suite, greedily, through the chat template; `limit_items` asks the first N of each.
+
+    A benchmark that a judge scores is only answered here; `judge` scores the answers.
+    """
+
+    engine: EngineParams
+    benchmarks: tuple[Benchmark, ...]
+    limit_items: PositiveInt | None = None
+    enable_thinking: bool = False
+
+
+class JudgeSettings(Parameters):
+    """A judge model behind an OpenAI-compatible endpoint, `url` up to and with "/v1".
+
+    The key comes from the environment variable `api_key_env`, never from a file; the name is bounded, so that
+    a forged job cannot send out another secret. Prices are per million tokens, in any currency; `max_cost` is
+    the most that judging one lane may cost in it. `extra_body` goes into each request as it is, e.g. vLLM's
+    structured outputs.
+    """
+
+    not_in_key: ClassVar[frozenset[str]] = frozenset(
+        "url api_key_env concurrency retries timeout_s max_cost price_per_million_input_tokens "
+        "price_per_million_output_tokens".split()
+    )
+
+    url: str
+    model: str
+    api_key_env: str = Field(default="LANEKIT_JUDGE_API_KEY", pattern=r"^LANEKIT_JUDGE_[A-Z0-9_]+$")
+    temperature: NonNegativeFloat = 0.0
+    max_tokens: PositiveInt = 2048
+    concurrency: PositiveInt = 8
+    retries: NonNegativeInt = 5
+    timeout_s: PositiveFloat = 120.0
+    max_cost: PositiveFloat | None = None
+    price_per_million_input_tokens: NonNegativeFloat = 0.0
+    price_per_million_output_tokens: NonNegativeFloat = 0.0
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+
+
+class JudgeParams(JudgeSettings):
+    """Score one model's answers to a benchmark by its rubric."""
+
+    benchmark: Benchmark
+    limit_items: PositiveInt | None = None
+    seed: int = 42
+
+    @model_validator(mode="after")
+    def check_rubric(self) -> JudgeParams:
+        """Refuse a benchmark that does not say how it is judged."""
+        if self.benchmark.rubric is None:
+            raise ValueError(f"benchmarks/{self.benchmark.name}.yaml has no rubric for the judge")
+        return self
+
+
+class SpeedSettings(Parameters):
+    """What is timed, and what of it gives the score.
+
+    Fixed-length decode of `decode_tokens` after `prompt_tokens`, once for each of `batch_sizes`; prefill of
+    `prefill_tokens` by the largest batch; and, free-running, the first `free_items` benchmark prompts.
+    `score_form` is one of `forms`.
+    """
+
+    batch_sizes: tuple[PositiveInt, ...] = (1, 8, 32)
+    prompt_tokens: PositiveInt = 128
+    decode_tokens: PositiveInt = 128
+    prefill_tokens: NonNegativeInt = 512
+    free_items: NonNegativeInt = 64
+    repeats: PositiveInt = 3
+    warmups: PositiveInt = 1
+    score_form: str = "decode_b8"
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The names of what is timed, in order."""
+        names = [f"decode_b{size}" for size in self.batch_sizes]
+        names += ["prefill"] * bool(self.prefill_tokens) + ["free"] * bool(self.free_items)
+        return tuple(names)
+
+    @model_validator(mode="after")
+    def check_forms(self) -> SpeedSettings:
+        """Refuse a score's form that is not timed, and a batch size named twice."""
+        if len(set(self.batch_sizes)) != len(self.batch_sizes):
+            raise ValueError("batch_sizes names a size twice")
+        if self.score_form not in self.forms:
+            raise ValueError(f"score_form '{self.score_form}' is not timed; timed: {', '.join(self.forms)}")
+        return self
+
+
+class MeasureSpeedParams(SpeedSettings):
+    """Candidate and baseline are both loaded and measured in turn.
+
+    `hardware` names the device that it is asked of (see `host.devices`): a speed belongs to one device.
+    `benchmarks` are those whose prompts run free, with reasoning where `enable_thinking` is on.
+    """
+
+    engine: EngineParams
+    hardware: str = ""
+    benchmarks: tuple[Benchmark, ...] = ()
+    enable_thinking: bool = False
+
+
+class PackageParams(Parameters):
+    """Lay out one lane's model as a submission and zip it."""
+
+    package_name: str
+    lane: str
+    base_model_name: str
+    base_model_source: str
+    zip_prefix: str = ""
+    max_zip_bytes: PositiveInt
+    max_unpacked_bytes: PositiveInt
+
+
+class VerifyPackageParams(Parameters):
+    """Unzip a package, load it with a library that reads its format and ask for a generation."""
+
+    engine: EngineParams
+    prompt: str = "안녕하세요?"
+    max_new_tokens: PositiveInt = 8
+
+
+class RankParams(Parameters):
+    """Score and rank lane records; `records` is a list of LaneRecord as JSON objects.
+
+    `resamples` is the number of bootstrap resamples; intervals have `confidence`.
+    """
+
+    records: tuple[dict[str, object], ...]
+    weights: dict[str, float]
+    quality_weight: float = Field(default=0.5, ge=0, le=1)
+    baseline: str = "baseline"
+    experiment: str = ""
+    resamples: PositiveInt = 10_000
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    seed: int = 42

@@ -1,0 +1,118 @@
+"""The stage types: what each takes, which service runs it, where its artifact goes.
+
+A new stage is one entry here, one parameter model in params.py and one function in a service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from lanekit.spec import params as p
+
+Service = Literal["trainer", "quantizer", "evaluator", "ranker"]
+ModelForm = Literal["dense", "packed"]
+Bucket = Literal["data", "checkpoints", "models", "results", "submissions"]
+
+BUCKETS: tuple[Bucket, ...] = get_args(Bucket)
+HOUR_S = 3600
+
+
+@dataclass(frozen=True)
+class StageType:
+    """One kind of stage.
+
+    Attributes:
+        version: raise it whenever the code's result changes, so that old results are not reused.
+        function: dotted path of `run(spec, inputs, out, progress)`, imported only in a worker's child.
+        bucket: the store's bucket for its artifacts.
+        label: the readable start of the artifact's prefix.
+        takes: the forms of model that it accepts; empty where it takes no lane model.
+        gives: the form of model that it returns; None where the form stays as it came.
+        needs_corpus: whether, with these parameters, it reads the corpus artifact.
+        corpus_part: the corpus file that it reads, if it reads the corpus.
+        needs_teacher: it reads the base model beside the lane's own.
+        needs_device: it computes on the device, which it has to itself where there is a lease.
+        exclusive: nothing else may run on its host meanwhile.
+        timeout_s: how long it may run, in seconds, once it has its device.
+    """
+
+    name: str
+    version: int
+    service: Service
+    function: str
+    params: type[p.Parameters]
+    bucket: Bucket
+    label: Callable[[Any], str]
+    takes: tuple[ModelForm, ...] = ()
+    gives: ModelForm | None = None
+    needs_corpus: Callable[[Any], bool] = lambda _params: False
+    corpus_part: Literal["train", "calibration"] = "train"
+    needs_teacher: bool = False
+    needs_device: bool = False
+    exclusive: bool = False
+    timeout_s: int = 6 * HOUR_S
+
+    @property
+    def is_lane_stage(self) -> bool:
+        """Whether a lane file may name it."""
+        return bool(self.takes)
+
+
+def _named(name: str) -> Callable[[Any], str]:
+    return lambda _params: name
+
+
+def _always(_params: Any) -> bool:
+    return True
+
+
+def _scheme(method: str) -> Callable[[Any], str]:
+    return lambda params: f"{method}_{params.scheme.lower()}".replace("fp8_fp8", "fp8")
+
+
+_TYPES = [
+    StageType("fetch_model", 1, "trainer", "trainer.stages.fetch_model:run", p.FetchModelParams,
+              "models", lambda q: q.name.lower(), gives="dense"),
+    StageType("prepare_corpus", 2, "trainer", "trainer.stages.prepare_corpus:run",
+              p.PrepareCorpusParams, "data", _named("corpus")),
+    StageType("prepare_benchmarks", 2, "trainer", "trainer.stages.prepare_benchmarks:run",
+              p.PrepareBenchmarksParams, "data", _named("benchmarks")),
+    StageType("sft", 1, "trainer", "trainer.stages.sft:run", p.SftParams, "checkpoints",
+              _named("sft"), takes=("dense",), gives="dense", needs_corpus=_always, needs_device=True,
+              timeout_s=24 * HOUR_S),
+    StageType("prune", 1, "trainer", "trainer.stages.prune:run", p.PruneParams, "checkpoints",
+              lambda q: f"prune{q.keep_layers}", takes=("dense",), gives="dense",
+              needs_corpus=lambda q: q.selection == "block_influence", corpus_part="calibration",
+              needs_device=True),
+    StageType("distill", 1, "trainer", "trainer.stages.distill:run", p.DistillParams,
+              "checkpoints", _named("distill"), takes=("dense",), gives="dense",
+              needs_corpus=_always, needs_teacher=True, needs_device=True, timeout_s=48 * HOUR_S),
+    StageType("post_sft", 1, "trainer", "trainer.stages.post_sft:run", p.PostSftParams, "models",
+              _named("post_sft"), takes=("dense", "packed"), needs_corpus=_always, needs_device=True,
+              timeout_s=24 * HOUR_S),
+    StageType("gptq", 1, "quantizer", "quantizer.stages.gptq:run", p.GptqParams, "models",
+              _scheme("gptq"), takes=("dense",), gives="packed", needs_corpus=_always,
+              corpus_part="calibration", needs_device=True),
+    StageType("fp8", 1, "quantizer", "quantizer.stages.fp8:run", p.Fp8Params, "models",
+              _scheme("fp8"), takes=("dense",), gives="packed",
+              needs_corpus=lambda q: q.scheme == "FP8", corpus_part="calibration", needs_device=True),
+    StageType("evaluate", 2, "evaluator", "evaluator.stages.evaluate:run", p.EvaluateParams,
+              "results", _named("evaluate"), needs_device=True, timeout_s=12 * HOUR_S),
+    StageType("judge", 1, "evaluator", "evaluator.stages.judge:run", p.JudgeParams, "results",
+              _named("judge"), timeout_s=6 * HOUR_S),
+    StageType("measure_speed", 2, "evaluator", "evaluator.stages.measure_speed:run",
+              p.MeasureSpeedParams, "results", _named("speed"), needs_device=True, exclusive=True,
+              timeout_s=2 * HOUR_S),
+    StageType("rank", 3, "ranker", "ranker.stages.rank:run", p.RankParams, "results",
+              _named("summary"), timeout_s=HOUR_S),
+    StageType("package", 1, "ranker", "ranker.stages.package:run", p.PackageParams, "submissions",
+              lambda q: q.lane),
+    StageType("verify_package", 1, "evaluator", "evaluator.stages.verify_package:run",
+              p.VerifyPackageParams, "results", _named("verify"), needs_device=True,
+              timeout_s=HOUR_S),
+]  # fmt: skip
+
+STAGE_TYPES: dict[str, StageType] = {t.name: t for t in _TYPES}
+LANE_STAGES: tuple[str, ...] = tuple(t.name for t in _TYPES if t.is_lane_stage)

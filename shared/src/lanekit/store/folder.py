@@ -1,0 +1,137 @@
+"""The artifact store's interface, and the folder store behind the embedded default."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from lanekit.errors import StoreError, explain_os_errors
+from lanekit.plan.graph import Locator, StageRun
+from lanekit.spec.params import Parameters
+from lanekit.store.manifest import MANIFEST_NAME, Manifest, check_files, parse_manifest
+
+
+class FolderStore:
+    """Artifacts as `root/bucket/name-key12/` folders.
+
+    Raises:
+        StoreError: the root cannot be made or written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self._verified: set[str] = set()
+        with explain_os_errors(f"the store {self.root} is not writable"):
+            self.scratch_root.mkdir(parents=True, exist_ok=True)
+            probe = self.scratch_root / f".probe-{uuid.uuid4().hex}"
+            probe.write_bytes(b"x")
+            probe.unlink()
+
+    @property
+    def scratch_root(self) -> Path:
+        """Where unfinished outputs stand."""
+        return self.root / "scratch"
+
+    def locate(self, locator: Locator) -> Path:
+        """Return the folder of an artifact, whether it exists or not."""
+        return self.root / locator.bucket / locator.name
+
+    def find_artifact(self, locator: Locator) -> Manifest | None:
+        """See ArtifactStore."""
+        path = self.locate(locator) / MANIFEST_NAME
+        if not path.is_file():
+            return None
+        with explain_os_errors(f"reading {path}"):
+            content = path.read_bytes()
+        manifest = parse_manifest(content, str(path))
+        return manifest if manifest.key == locator.key else None
+
+    def fetch_artifact(self, locator: Locator) -> Path:
+        """Return an artifact's verified folder. Content is hashed once per store object, sizes always.
+
+        Raises:
+            StoreError: the artifact is not there.
+            CorruptArtifactError: it differs from its manifest.
+        """
+        manifest = self.find_artifact(locator)
+        folder = self.locate(locator)
+        if manifest is None:
+            raise StoreError(f"{folder}: no such artifact", remedy="run the lanes that make it first")
+        check_files(manifest, folder, hashes=locator.key not in self._verified)
+        self._verified.add(locator.key)
+        return folder
+
+    def read_file(self, locator: Locator, name: str) -> bytes:
+        """See ArtifactStore."""
+        path = self.fetch_artifact(locator) / name
+        with explain_os_errors(f"reading {path}"):
+            return path.read_bytes()
+
+    @contextmanager
+    def open_artifacts(self, locators: Mapping[str, Locator]) -> Iterator[dict[str, Path]]:
+        """See ArtifactStore."""
+        yield {role: self.fetch_artifact(locator) for role, locator in locators.items()}
+
+    @contextmanager
+    def open_sources(self, params: Parameters) -> Iterator[Parameters]:
+        """See ArtifactStore. Local sources stand on this host already."""
+        yield params
+
+    def load_run(self, path: str) -> StageRun:
+        """Return the run behind a committed artifact named "bucket/name", read from its manifest.
+
+        Raises:
+            StoreError: there is no such artifact.
+        """
+        manifest_path = self.root / path / MANIFEST_NAME
+        if not manifest_path.is_file():
+            raise StoreError(
+                f"{self.root / path}: no such artifact", remedy="evaluate the model again with this --store"
+            )
+        return parse_manifest(manifest_path.read_text(encoding="utf-8"), str(manifest_path)).make_run()
+
+    def publish_artifact(self, locator: Locator, folder: Path, manifest: Manifest) -> None:
+        """See ArtifactStore. The folder is moved; an unfinished leftover in its place is replaced."""
+        target = self.locate(locator)
+        with explain_os_errors(f"publishing {locator.name} to {self.root}"):
+            if self.find_artifact(locator) is not None:  # another run was faster: the content is equal
+                shutil.rmtree(folder)
+                return
+            for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+                _sync(path)
+            if target.exists():
+                shutil.rmtree(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(target)
+            partial = target / f".{MANIFEST_NAME}.partial"
+            partial.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            _sync(partial)
+            partial.rename(target / MANIFEST_NAME)
+            _sync(target)
+        self._verified.add(locator.key)
+
+    def make_scratch(self, name: str) -> Path:
+        """See ArtifactStore."""
+        folder = self.scratch_root / f"{name}-{uuid.uuid4().hex[:8]}"
+        with explain_os_errors(f"making room for {name}"):
+            folder.mkdir(parents=True)
+        return folder
+
+    def clear_scratch(self) -> int:
+        """Remove what killed runs left behind; only for a caller that holds the store's run lock."""
+        leftovers = [p for p in self.scratch_root.iterdir() if p.is_dir()]
+        for folder in leftovers:
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(leftovers)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

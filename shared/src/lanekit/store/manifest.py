@@ -1,0 +1,116 @@
+"""The manifest: what an artifact holds and how it came to be. It is written last: present means complete."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lanekit.errors import CorruptArtifactError
+from lanekit.files.hashing import hash_file, list_files
+from lanekit.plan.graph import StageRun, drop_paths
+from lanekit.spec.stages import STAGE_TYPES
+
+MANIFEST_NAME = "manifest.json"
+
+
+class FileEntry(BaseModel):
+    """One file's size in bytes and sha256."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size_bytes: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """Contents and provenance of an artifact."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = 1
+    key: str
+    name: str
+    stage: str
+    stage_version: int
+    bucket: str
+    parameters: dict[str, Any]
+    inputs: dict[str, str]
+    environment: dict[str, str] = {}
+    started_at: datetime
+    seconds: float
+    peak_rss_bytes: int = 0
+    peak_gpu_bytes: int = 0
+    files: dict[str, FileEntry]
+
+    @property
+    def size_bytes(self) -> int:
+        """The sum of the files' sizes."""
+        return sum(entry.size_bytes for entry in self.files.values())
+
+    def make_run(self) -> StageRun:
+        """Return the stage run that made the artifact, without inputs: what is committed needs none."""
+        stage_type = STAGE_TYPES[self.stage]
+        return StageRun(self.key, stage_type, stage_type.params.model_validate(self.parameters), {})
+
+
+def describe_files(folder: Path) -> dict[str, FileEntry]:
+    """Hash every file of a folder, the manifest and hidden files left out."""
+    return {
+        path.relative_to(folder).as_posix(): FileEntry(size_bytes=path.stat().st_size, sha256=hash_file(path))
+        for path in list_files(folder)
+        if path.relative_to(folder).as_posix() != MANIFEST_NAME
+    }
+
+
+def make_manifest(run: StageRun, folder: Path, **measured: Any) -> Manifest:
+    """Describe a finished run's output folder."""
+    return Manifest(
+        key=run.key,
+        name=run.name,
+        stage=run.type.name,
+        stage_version=run.type.version,
+        bucket=run.type.bucket,
+        parameters=drop_paths(run.params.model_dump(mode="json")),
+        inputs=dict(run.inputs),
+        files=describe_files(folder),
+        **measured,
+    )
+
+
+def parse_manifest(text: str | bytes, where: str) -> Manifest:
+    """Parse a manifest.
+
+    Raises:
+        CorruptArtifactError: it is not a manifest; `where` names it.
+    """
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        raise CorruptArtifactError(
+            f"{where}: not a readable manifest: {error.errors()[0]['msg']}",
+            remedy="delete this artifact's folder; the next run makes it anew",
+        ) from error
+
+
+def check_files(manifest: Manifest, folder: Path, *, hashes: bool = True) -> None:
+    """Compare a folder with its manifest.
+
+    Raises:
+        CorruptArtifactError: the first file that is missing, of another size, or of other content.
+    """
+    remedy = f"delete {folder}; the next run makes this artifact anew, and nothing else"
+    for name, entry in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise CorruptArtifactError(f"{path}: missing from the artifact", remedy=remedy)
+        size_bytes = path.stat().st_size
+        if size_bytes != entry.size_bytes:
+            raise CorruptArtifactError(
+                f"{path}: truncated or changed: {size_bytes} bytes, the manifest says {entry.size_bytes}",
+                remedy=remedy,
+            )
+        if hashes and hash_file(path) != entry.sha256:
+            raise CorruptArtifactError(f"{path}: the content's sha256 is not the manifest's", remedy=remedy)
