@@ -31,7 +31,7 @@ from lanekit.errors import InputError, did_you_mean
 from lanekit.host.settings import load_settings
 
 if TYPE_CHECKING:
-    from ranker.comparison import Answer, Counts, Pair
+    from ranker.statistics.comparison import Answer, Counts, Pair
 
 LIMIT = 20
 QUESTION_CHARACTERS, REPLY_CHARACTERS = 160, 120
@@ -43,7 +43,7 @@ def main() -> int:
     """Compare two lanes; see the docstring for the exit codes."""
     args = parse_arguments()
     try:
-        from ranker import comparison
+        from ranker.statistics import comparison
     except ImportError as error:  # the light environment of the stack's commands
         raise InputError(
             f"this command reads parquet files, and {error.name} is not installed",

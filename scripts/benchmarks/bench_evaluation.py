@@ -41,9 +41,9 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # it writes to standard ou
 from benchmarks import harness
 from benchmarks.crosscheck_lm_eval import ROOT, load_benchmarks
 from benchmarks.timings import Timings, render_phases
-from evaluator import asking
-from evaluator.chat import ChatTokenizer
 from evaluator.engines import load_engine
+from evaluator.quality import asking
+from evaluator.quality.chat import ChatTokenizer
 from evaluator.stages import evaluate
 from lanekit.host.devices import read_cpu_model
 from lanekit.progress import ignore_progress

@@ -83,10 +83,10 @@ def ask_ours(
     model: Path, suite: Path, benchmarks: Sequence[Benchmark], engine: EngineParams, limit: int | None = None
 ) -> tuple[dict[str, list[Answer]], dict[str, list[str]]]:
     """Evaluate with our stage; returns the answers and the user messages, by benchmark."""
-    from evaluator.chat import ChatTokenizer
-    from evaluator.items import load_items
-    from evaluator.outputs import read_items
-    from evaluator.prompts import render_items
+    from evaluator.quality.chat import ChatTokenizer
+    from evaluator.quality.items import load_items
+    from evaluator.quality.outputs import read_items
+    from evaluator.quality.prompts import render_items
     from evaluator.stages import evaluate
     from lanekit.results.collect import ITEMS_NAME
 

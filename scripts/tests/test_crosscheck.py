@@ -155,7 +155,7 @@ def test_an_altered_parser_shows(
     answers: tuple[Answers, Answers], data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The public mistake of counting from 0: every letter is the next one."""
-    from evaluator import grade
+    from evaluator.quality import grade
 
     parse = grade.parse_choice
     monkeypatch.setattr(grade, "parse_choice", lambda said, n, *rest: shift_letter(parse(said, n, *rest), n))

@@ -13,9 +13,9 @@ from typing import Any, get_args
 import pytest
 from gpu_testing import FIXTURE, GPU_TESTS, run_stage, share_equal
 
-from evaluator.chat import ChatTokenizer
 from evaluator.engines import load_engine
 from evaluator.engines.base import Generation
+from evaluator.quality.chat import ChatTokenizer
 from lanekit.execute.environment import make_child_environment
 from lanekit.execute.pool import ChildProcess
 from lanekit.files.hashing import hash_file

@@ -87,7 +87,7 @@ def test_post_sft_kept_every_packed_weight(finished: Path) -> None:
     (parent,) = [p for p, m in manifests.items() if m["key"] == parent_key]
     assert manifests[parent]["stage"] == "gptq"
     store = finished / ".lanekit" / "store"
-    from trainer.packed import hash_tensors
+    from trainer.models.packed import hash_tensors
 
     before, after = hash_tensors(store / parent), hash_tensors(store / path)
     assert set(before) == set(after)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from controller.accounts import name_secret
 from controller.documents import RunFolders
-from controller.policies import ACCOUNTS, CONTROLLER
 from controller.publish import describe_outcome
 from controller.reconcile import Policy
-from controller.setup import main as set_up
+from controller.setup.__main__ import main as set_up
+from controller.setup.accounts import name_secret
+from controller.setup.policies import ACCOUNTS, CONTROLLER
 from lanekit.jobs import messages
 from lanekit.spec.stages import STAGE_TYPES
 from lanekit.store.cache import ArtifactCache

@@ -15,9 +15,9 @@ from minio.error import S3Error
 from pydantic import SecretStr
 from real_services import MinioServer
 
-from controller.accounts import name_secret, read_secrets
-from controller.policies import ACCOUNTS, WORKERS, list_reads, list_writes, make_policy
-from controller.setup import main
+from controller.setup.__main__ import main
+from controller.setup.accounts import name_secret, read_secrets
+from controller.setup.policies import ACCOUNTS, WORKERS, list_reads, list_writes, make_policy
 from lanekit.errors import InputError, StoreError
 from lanekit.host.checkout import find_project_root
 from lanekit.plan.graph import ArtifactRef, Plan

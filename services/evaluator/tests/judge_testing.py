@@ -8,7 +8,7 @@ from typing import Any
 
 from evaluator_testing import write_rows
 
-from evaluator.outputs import write_items
+from evaluator.quality.outputs import write_items
 from lanekit.results.collect import ITEMS_NAME
 from lanekit.spec.benchmark import Benchmark, Rubric
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from evaluator.asking import Asker, count_turns, summarize_time
-from evaluator.chat import ChatTokenizer
 from evaluator.engines import load_engine
 from evaluator.engines.base import Engine
-from evaluator.grade import Graded
-from evaluator.items import Item, parse_row
-from evaluator.parse import cut_reply
-from evaluator.prompts import render_items
+from evaluator.quality.asking import Asker, count_turns, summarize_time
+from evaluator.quality.chat import ChatTokenizer
+from evaluator.quality.grade import Graded
+from evaluator.quality.items import Item, parse_row
+from evaluator.quality.parse import cut_reply
+from evaluator.quality.prompts import render_items
 from lanekit.progress import ignore_progress
 from lanekit.spec.benchmark import Benchmark
 from lanekit.spec.params import EngineParams

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.chat import ChatTokenizer
-from evaluator.items import load_items
-from evaluator.prompts import render_items
+from evaluator.quality.chat import ChatTokenizer
+from evaluator.quality.items import load_items
+from evaluator.quality.prompts import render_items
 from lanekit.spec.benchmark import Benchmark
 
 FIXTURE = Path(__file__).parents[3] / "scripts" / "tiny" / "fixture"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluator.f1 import compute_f1, is_refusal, is_unanswerable, normalize_answer, score_answer
+from evaluator.quality.f1 import compute_f1, is_refusal, is_unanswerable, normalize_answer, score_answer
 
 
 @pytest.mark.parametrize(

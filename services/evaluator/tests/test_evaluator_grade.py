@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from evaluator_testing import choice_row, document_row
 
-from evaluator.grade import Graded, Reply, grade_reply, summarize_benchmark
-from evaluator.items import parse_row
-from evaluator.prompts import Cut, Prompt
+from evaluator.quality.grade import Graded, Reply, grade_reply, summarize_benchmark
+from evaluator.quality.items import parse_row
+from evaluator.quality.prompts import Cut, Prompt
 from lanekit.spec.benchmark import Benchmark
 
 CHAT_ROW = {

@@ -14,7 +14,7 @@ import pytest
 from judge_endpoint import Answer, Endpoint, serve
 from judge_testing import write_answers, write_conversations
 
-from evaluator.outputs import read_items
+from evaluator.quality.outputs import read_items
 from evaluator.stages import judge
 from lanekit.errors import InputError, TransientError
 from lanekit.execute.pool import ChildProcess, StageFailedError

@@ -9,10 +9,9 @@ import pytest
 from evaluator_testing import write_rows
 from judge_testing import answer_row, judge_rubric
 
-from evaluator.items import ChatItem, load_items
-from evaluator.judge_cache import Judgement, JudgementCache, find_cache_folder
-from evaluator.judge_cost import Budget
-from evaluator.judging import (
+from evaluator.judge.cache import Judgement, JudgementCache, find_cache_folder
+from evaluator.judge.cost import Budget
+from evaluator.judge.judging import (
     NO_ANSWER,
     grade_answer,
     make_row,
@@ -21,7 +20,8 @@ from evaluator.judging import (
     render_messages,
     summarize_verdicts,
 )
-from evaluator.korean import is_korean
+from evaluator.quality.items import ChatItem, load_items
+from evaluator.quality.korean import is_korean
 from lanekit.errors import InputError
 from lanekit.spec.benchmark import Benchmark
 from lanekit.spec.judge import check_judge

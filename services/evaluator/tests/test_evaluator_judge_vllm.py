@@ -19,9 +19,9 @@ import pytest
 from evaluator_testing import write_rows
 from judge_testing import judge_rubric
 
-from evaluator.judging import read_rating
-from evaluator.korean import is_korean
-from evaluator.outputs import read_items
+from evaluator.judge.judging import read_rating
+from evaluator.quality.korean import is_korean
+from evaluator.quality.outputs import read_items
 from evaluator.stages import evaluate, judge
 from lanekit.errors import InputError, TransientError
 from lanekit.progress import ignore_progress

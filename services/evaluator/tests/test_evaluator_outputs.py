@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evaluator.grade import Graded
-from evaluator.outputs import ITEM_SCHEMA, read_items, write_items
+from evaluator.quality.grade import Graded
+from evaluator.quality.outputs import ITEM_SCHEMA, read_items, write_items
 from lanekit.errors import InputError
 
 ROW: dict[str, Any] = {

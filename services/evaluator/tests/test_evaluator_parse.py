@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluator.parse import cut_reply, parse_choice, strip_thinking
+from evaluator.quality.parse import cut_reply, parse_choice, strip_thinking
 from lanekit.spec.benchmark import Benchmark
 
 ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", "u200b": "\u200b"}

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluator.engines.batches import plan_batches
-from evaluator.items import ChatItem, ChoiceItem, DocumentItem, Item, load_items, parse_row
-from evaluator.prompts import Message, Prompt, render_items, render_turns
+from evaluator.quality.items import ChatItem, ChoiceItem, DocumentItem, Item, load_items, parse_row
+from evaluator.quality.prompts import Message, Prompt, render_items, render_turns
 from lanekit.errors import InputError
 from lanekit.spec.benchmark import Benchmark, Shot
 from lanekit.spec.experiment_file import load_benchmark

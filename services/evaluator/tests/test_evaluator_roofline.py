@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from evaluator.devices import query_gpu
+from evaluator.engines.devices import query_gpu
 from evaluator.engines.kernels import count_kernels
+from evaluator.engines.step_bytes import count_step_bytes
 from evaluator.engines.vllm_engine import DTYPE_BITS as ENGINE_DTYPE_BITS
-from evaluator.gpu_state import (
+from evaluator.speed.gpu_state import (
     FACTS,
     STATE,
     GpuMonitor,
@@ -25,7 +26,7 @@ from evaluator.gpu_state import (
     name_reasons,
     parse_line,
 )
-from evaluator.roofline import count_step_bytes, find_bandwidth, measure_ratio
+from evaluator.speed.roofline import find_bandwidth, measure_ratio
 from lanekit.files.safetensors_header import ModelFolder, SafetensorsHeader, TensorInfo, check_model_folder
 
 pytestmark = pytest.mark.slow

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from evaluator.chat import ChatTokenizer, read_eos_ids
 from evaluator.engines import load_engine
 from evaluator.engines.base import Generation
-from evaluator.free_running import make_free_form, share_items
-from evaluator.residents import (
+from evaluator.engines.eos import read_eos_ids
+from evaluator.engines.residents import (
     check_free_memory,
     check_memory,
     explain_dead_engine,
     explain_failure,
     fit_engine,
 )
-from evaluator.speed import (
+from evaluator.quality.chat import ChatTokenizer
+from evaluator.speed.forms import (
     Form,
     Request,
     Timing,
@@ -33,6 +33,7 @@ from evaluator.speed import (
     summarize_form,
     time_form,
 )
+from evaluator.speed.free_running import make_free_form, share_items
 from evaluator.stages import measure_speed
 from lanekit.errors import InputError, LanekitError, TransientError
 from lanekit.progress import ignore_progress

@@ -13,7 +13,7 @@ import pytest
 from evaluator_testing import choice_row, write_rows
 
 from evaluator.engines import load_engine
-from evaluator.outputs import read_items
+from evaluator.quality.outputs import read_items
 from evaluator.stages import evaluate, verify_package
 from lanekit.errors import InputError
 from lanekit.execute.pool import ChildProcess

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from evaluator.outputs import read_items
+from evaluator.quality.outputs import read_items
 from lanekit.errors import LanekitError
 from lanekit.execute.pool import ChildProcess
 from lanekit.progress import ignore_progress

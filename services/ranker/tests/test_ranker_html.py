@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from lanekit.results.schema import LaneRecord, Ranking
-from ranker.formats import clean_log
-from ranker.html import render_html
-from ranker.items import collect_values
-from ranker.plots import draw_summary, find_tied_runs, render_charts, stack_runs
+from ranker.report.formats import clean_log
+from ranker.report.html import render_html
+from ranker.report.plots import draw_summary, find_tied_runs, render_charts, stack_runs
 from ranker.scoring.score import rank_lanes
 from ranker.stages.rank import read_lane_items
-from ranker.statistics import Resampling, add_statistics
+from ranker.statistics.items import collect_values
+from ranker.statistics.lanes import Resampling, add_statistics
 
 WEIGHTS = {"kmmlu_pro": 0.25, "kmmlu_redux": 0.25, "komt_bench": 0.5}
 NASTY = '"><script>alert(1)</script><img src="https://evil.example/x.png" onerror=x>$title'

@@ -19,8 +19,8 @@ from lanekit.errors import InputError
 from lanekit.files.hashing import hash_file
 from lanekit.progress import ignore_progress
 from lanekit.spec.params import PackageParams
+from ranker.package.zipping import write_zip
 from ranker.stages.package import run
-from ranker.zipping import write_zip
 
 SPEC: dict[str, Any] = {
     "package_name": "EXAONE-4.0-1.2B-lane01",

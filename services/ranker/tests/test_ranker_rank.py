@@ -17,7 +17,7 @@ from lanekit.errors import InputError
 from lanekit.progress import ignore_progress
 from lanekit.results.schema import LaneRecord, Ranking
 from lanekit.spec.params import RankParams
-from ranker.formats import compute_spread, format_size
+from ranker.report.formats import compute_spread, format_size
 from ranker.stages.rank import run
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -13,14 +13,14 @@ import pytest
 from scipy import stats
 
 from lanekit.results.schema import BenchmarkResult, LaneRecord, RankedLane, Ranking
-from ranker.front import find_front
-from ranker.items import ItemValues, LaneItems
-from ranker.notes import split_notes
-from ranker.plots import find_tied_runs
-from ranker.resampling import draw_gains, find_interval, make_rng, resample_means
+from ranker.report.notes import split_notes
+from ranker.report.plots import find_tied_runs
+from ranker.scoring.front import find_front
 from ranker.scoring.score import rank_lanes
-from ranker.significance import MCNEMAR, SIGN_FLIP, adjust_holm, compare_pairs
-from ranker.statistics import Resampling, add_statistics, find_ties
+from ranker.statistics.items import ItemValues, LaneItems
+from ranker.statistics.lanes import Resampling, add_statistics, find_ties
+from ranker.statistics.resampling import draw_gains, find_interval, make_rng, resample_means
+from ranker.statistics.significance import MCNEMAR, SIGN_FLIP, adjust_holm, compare_pairs
 
 QUICK = Resampling(resamples=2000)
 Values = dict[str, dict[str, list[float]]]  # lane: benchmark: values

@@ -10,8 +10,8 @@ import pytest
 
 from lanekit.errors import InputError
 from lanekit.files.conversations import Message, encode_conversation, read_conversations, read_json_lines
-from trainer.calibration import Candidate, count_tokens, describe_bins, name_bins, select_calibration
-from trainer.models import load_tokenizer
+from trainer.data.calibration import Candidate, count_tokens, describe_bins, name_bins, select_calibration
+from trainer.models.dense import load_tokenizer
 
 EDGES = (10, 20, 40)
 

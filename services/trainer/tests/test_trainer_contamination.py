@@ -13,8 +13,8 @@ from lanekit.errors import InputError
 from lanekit.files.conversations import read_json_lines
 from lanekit.progress import ignore_progress
 from lanekit.spec.params import PrepareCorpusParams
-from trainer.benchmark_texts import ItemText, list_texts, read_item_texts, split_words
-from trainer.contamination import Guard, Match, count_items
+from trainer.data.benchmark_texts import ItemText, list_texts, read_item_texts, split_words
+from trainer.data.contamination import Guard, Match, count_items
 from trainer.stages import prepare_corpus
 
 WORDS = [f"낱말{i}" for i in range(400)]

@@ -15,7 +15,7 @@ from lanekit.errors import InputError
 from lanekit.files.conversations import read_conversations, read_json_lines
 from lanekit.progress import ignore_progress
 from lanekit.spec.params import PrepareBenchmarksParams, PrepareCorpusParams, Source
-from trainer.rows import iterate_rows, sample_rows
+from trainer.data.rows import iterate_rows, sample_rows
 from trainer.stages import prepare_benchmarks, prepare_corpus
 
 CHOICE = {"question": "무엇인가?", "options": ["가", "나", "다", "라", "마"], "solution": "5"}

@@ -9,9 +9,9 @@ import torch
 
 from lanekit.errors import InputError
 from lanekit.files.conversations import IGNORED_LABEL, encode_conversation, encode_corpus
-from trainer.models import load_tokenizer
+from trainer.models.dense import load_tokenizer
+from trainer.models.training import PadCollator
 from trainer.stages.distill import compute_distillation_loss
-from trainer.training import PadCollator
 
 TALK = [
     {"role": "user", "content": "첫 질문"},

@@ -27,7 +27,7 @@ time.sleep = lambda seconds: None  # the libraries' own retries wait for a minut
 from lanekit.errors import LanekitError
 from lanekit.spec.params import Source
 from lanekit.sources.resolve import ask_hub
-from trainer.rows import iterate_rows, sample_rows
+from trainer.data.rows import iterate_rows, sample_rows
 for line in sys.stdin:
     case = json.loads(line)
     how, name, token = case.pop("how"), case.pop("name"), case.pop("token")

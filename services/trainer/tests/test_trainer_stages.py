@@ -15,9 +15,9 @@ from lanekit.errors import InputError
 from lanekit.files.model_folder import read_config
 from lanekit.progress import ignore_progress
 from lanekit.spec.params import DistillParams, FetchModelParams, PostSftParams, PruneParams, SftParams
-from trainer.packed import TensorsChangedError, compare_tensors, hash_tensors
+from trainer.models.packed import TensorsChangedError, compare_tensors, hash_tensors
+from trainer.models.training import DivergedError
 from trainer.stages import distill, fetch_model, post_sft, prune, sft
-from trainer.training import DivergedError
 
 pytestmark = pytest.mark.slow
 

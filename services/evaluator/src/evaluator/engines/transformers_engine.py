@@ -17,10 +17,10 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from evaluator.chat import read_eos_ids
-from evaluator.devices import describe_cpu, query_gpu
 from evaluator.engines.base import Generation, OnProgress
 from evaluator.engines.batches import plan_batches
+from evaluator.engines.devices import describe_cpu, query_gpu
+from evaluator.engines.eos import read_eos_ids
 from evaluator.engines.kernels import count_dense_layers, count_resident_bytes
 from evaluator.engines.stop_texts import StopTexts
 from lanekit.errors import InputError

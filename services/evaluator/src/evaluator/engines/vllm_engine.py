@@ -11,12 +11,12 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer
 
-from evaluator.chat import read_eos_ids
-from evaluator.devices import describe_cpu, query_gpu
 from evaluator.engines.base import Generation, OnProgress
+from evaluator.engines.devices import describe_cpu, query_gpu
+from evaluator.engines.eos import read_eos_ids
 from evaluator.engines.kernels import count_kernels
-from evaluator.residents import check_free_memory, explain_dead_engine
-from evaluator.roofline import count_step_bytes
+from evaluator.engines.residents import check_free_memory, explain_dead_engine
+from evaluator.engines.step_bytes import count_step_bytes
 from lanekit.errors import InputError, LanekitError
 from lanekit.files.safetensors_header import check_model_folder
 from lanekit.spec.params import EngineParams

@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evaluator.asking import Asker, count_turns, summarize_time
-from evaluator.chat import ChatTokenizer
 from evaluator.engines import load_engine
-from evaluator.grade import Graded, summarize_benchmark
-from evaluator.items import load_items
-from evaluator.outputs import write_items
-from evaluator.prompts import render_items
+from evaluator.quality.asking import Asker, count_turns, summarize_time
+from evaluator.quality.chat import ChatTokenizer
+from evaluator.quality.grade import Graded, summarize_benchmark
+from evaluator.quality.items import load_items
+from evaluator.quality.outputs import write_items
+from evaluator.quality.prompts import render_items
 from lanekit.files.model_folder import measure_weights, write_json
 from lanekit.host.probe import list_versions
 from lanekit.progress import Progress

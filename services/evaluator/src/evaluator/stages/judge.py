@@ -9,12 +9,12 @@ from pathlib import Path
 
 import openai
 
-from evaluator.items import ChatItem, load_items
-from evaluator.judge_cache import JudgementCache, find_cache_folder
-from evaluator.judge_client import check_allowed, read_key
-from evaluator.judge_sitting import Sitting
-from evaluator.judging import grade_answer, make_row, pair_answers, summarize_verdicts
-from evaluator.outputs import read_items, write_items
+from evaluator.judge.cache import JudgementCache, find_cache_folder
+from evaluator.judge.client import check_allowed, read_key
+from evaluator.judge.judging import grade_answer, make_row, pair_answers, summarize_verdicts
+from evaluator.judge.sitting import Sitting
+from evaluator.quality.items import ChatItem, load_items
+from evaluator.quality.outputs import read_items, write_items
 from lanekit.files.model_folder import write_json
 from lanekit.host.probe import list_versions
 from lanekit.progress import Progress

@@ -10,14 +10,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from evaluator.chat import ChatTokenizer
 from evaluator.engines import load_engine
 from evaluator.engines.base import Engine
-from evaluator.free_running import make_free_form
-from evaluator.gpu_state import GpuMonitor, find_warnings, join_states
-from evaluator.residents import check_memory, explain_failure, fit_engine
-from evaluator.roofline import RATIO_NOTE, find_bandwidth, measure_ratio
-from evaluator.speed import (
+from evaluator.engines.residents import check_memory, explain_failure, fit_engine
+from evaluator.quality.chat import ChatTokenizer
+from evaluator.speed.forms import (
     Form,
     Timing,
     alternate,
@@ -30,6 +27,9 @@ from evaluator.speed import (
     summarize_form,
     time_form,
 )
+from evaluator.speed.free_running import make_free_form
+from evaluator.speed.gpu_state import GpuMonitor, find_warnings, join_states
+from evaluator.speed.roofline import RATIO_NOTE, find_bandwidth, measure_ratio
 from lanekit.files.model_folder import read_config, write_json
 from lanekit.host.probe import list_versions
 from lanekit.progress import Progress

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evaluator.chat import ChatTokenizer
 from evaluator.engines import load_engine
-from evaluator.unpack import check_licence, find_model_folder, find_zip, unzip_safely
+from evaluator.packages.unpack import check_licence, find_model_folder, find_zip, unzip_safely
+from evaluator.quality.chat import ChatTokenizer
 from lanekit.errors import InputError, LanekitError
 from lanekit.host.probe import list_versions
 from lanekit.progress import Progress

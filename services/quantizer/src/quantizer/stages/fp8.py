@@ -12,7 +12,7 @@ from llmcompressor.modifiers.quantization import QuantizationModifier
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
 from lanekit.spec.params import Fp8Params
-from quantizer.calibration import load_calibration_set, load_for_quantization
+from quantizer.loading import load_calibration_set, load_for_quantization
 from quantizer.saving import save_packed
 
 

@@ -13,7 +13,7 @@ from llmcompressor.modifiers.quantization import GPTQModifier
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
 from lanekit.spec.params import GptqParams
-from quantizer.calibration import check_group_size, load_calibration_set, load_for_quantization
+from quantizer.loading import check_group_size, load_calibration_set, load_for_quantization
 from quantizer.recording import record_layer_errors
 from quantizer.saving import save_packed
 

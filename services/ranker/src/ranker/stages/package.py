@@ -13,9 +13,9 @@ from lanekit.files.safetensors_header import check_model_folder
 from lanekit.files.tied_head import check_tied_head
 from lanekit.progress import Progress
 from lanekit.spec.params import PackageParams
-from ranker.card import render_card
-from ranker.contents import check_package_name, choose_files, find_licences
-from ranker.zipping import write_zip
+from ranker.package.card import render_card
+from ranker.package.contents import check_package_name, choose_files, find_licences
+from ranker.package.zipping import write_zip
 
 
 def run(spec: PackageParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

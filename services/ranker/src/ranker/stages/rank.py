@@ -15,15 +15,15 @@ from lanekit.progress import Progress
 from lanekit.results.collect import ITEMS_NAME
 from lanekit.results.schema import LaneRecord, RankedLane
 from lanekit.spec.params import RankParams
-from ranker.html import render_html
-from ranker.items import LaneItems, collect_values, find_mismatch, merge_tables, read_table
-from ranker.markdown import render_markdown
-from ranker.notes import list_benchmarks
-from ranker.plots import draw_summary
+from ranker.report.html import render_html
+from ranker.report.markdown import render_markdown
+from ranker.report.notes import list_benchmarks
+from ranker.report.plots import draw_summary
+from ranker.report.table_csv import render_csv
 from ranker.scoring.finite import drop_non_finite
 from ranker.scoring.score import rank_lanes
-from ranker.statistics import Resampling, add_statistics
-from ranker.table_csv import render_csv
+from ranker.statistics.items import LaneItems, collect_values, find_mismatch, merge_tables, read_table
+from ranker.statistics.lanes import Resampling, add_statistics
 
 
 def run(spec: RankParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

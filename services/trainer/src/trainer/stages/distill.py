@@ -15,14 +15,8 @@ from lanekit.errors import InputError
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
 from lanekit.spec.params import DistillParams
-from trainer.models import choose_device, load_dense, load_tokenizer, save_dense
-from trainer.training import (
-    PadCollator,
-    ReportCallback,
-    load_datasets,
-    make_arguments,
-    train_measured,
-)
+from trainer.models.dense import choose_device, load_dense, load_tokenizer, save_dense
+from trainer.models.training import PadCollator, ReportCallback, load_datasets, make_arguments, train_measured
 
 
 def compute_distillation_loss(

@@ -14,15 +14,9 @@ from lanekit.files.safetensors_header import check_model_folder
 from lanekit.files.tied_head import check_tied_head
 from lanekit.progress import Progress
 from lanekit.spec.params import PostSftParams
-from trainer.models import choose_device, load_tokenizer
-from trainer.packed import compare_tensors, hash_tensors, load_as_dense, rewrite_tensors
-from trainer.training import (
-    PadCollator,
-    ReportCallback,
-    load_datasets,
-    make_arguments,
-    train_measured,
-)
+from trainer.models.dense import choose_device, load_tokenizer
+from trainer.models.packed import compare_tensors, hash_tensors, load_as_dense, rewrite_tensors
+from trainer.models.training import PadCollator, ReportCallback, load_datasets, make_arguments, train_measured
 
 TRAINED_SUFFIX = "norm.weight"
 

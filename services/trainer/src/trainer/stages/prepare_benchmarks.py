@@ -9,8 +9,8 @@ from pathlib import Path
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
 from lanekit.spec.params import PrepareBenchmarksParams
-from trainer.row_checks import check_row
-from trainer.rows import iterate_rows
+from trainer.data.row_checks import check_row
+from trainer.data.rows import iterate_rows
 
 
 def run(spec: PrepareBenchmarksParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

@@ -14,7 +14,7 @@ from lanekit.files.conversations import encode_corpus
 from lanekit.files.model_folder import read_config, write_report
 from lanekit.progress import Progress
 from lanekit.spec.params import PruneParams
-from trainer.models import choose_device, load_dense, load_tokenizer, save_dense
+from trainer.models.dense import choose_device, load_dense, load_tokenizer, save_dense
 
 
 def run(spec: PruneParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

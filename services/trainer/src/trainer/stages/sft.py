@@ -13,14 +13,8 @@ from trl import SFTConfig, SFTTrainer
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
 from lanekit.spec.params import SftParams
-from trainer.models import choose_device, load_dense, load_tokenizer, save_dense
-from trainer.training import (
-    PadCollator,
-    ReportCallback,
-    load_datasets,
-    make_arguments,
-    train_measured,
-)
+from trainer.models.dense import choose_device, load_dense, load_tokenizer, save_dense
+from trainer.models.training import PadCollator, ReportCallback, load_datasets, make_arguments, train_measured
 
 
 def run(spec: SftParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

@@ -1,0 +1,1 @@
+"""A judge model behind an HTTP endpoint: client, cost, cache, one sitting."""

@@ -1,0 +1,1 @@
+"""A package as it was handed over: unzipped safely, looked at."""

@@ -1,0 +1,1 @@
+"""From benchmark items to graded answers: prompts, chat template, asking, parsing, metrics."""

@@ -1,0 +1,1 @@
+"""What belongs in a package, its card, its zip."""

@@ -1,0 +1,1 @@
+"""The tables as CSV, Markdown, HTML and pictures."""

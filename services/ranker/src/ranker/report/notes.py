@@ -1,0 +1,122 @@
+"""What a reader must know of a ranking beside its numbers: warnings, remarks, the formula. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lanekit.results.schema import LaneRecord, Ranking, SpeedResult
+from ranker.report.formats import NO_REASON, count_items, list_unranked
+from ranker.scoring.score import TIE_RULE
+from ranker.statistics.lanes import SITTING_NOTE, TIED_RULE
+
+RULES = (TIE_RULE, SITTING_NOTE, TIED_RULE.partition("{")[0])  # how they begin
+INTERVAL_TERMS = (
+    "Intervals are {percent} % percentile bootstrap intervals over the items; where all items have the same "
+    "value it is a point, and too narrow. A score's interval holds the speed's noise as well. Recovery is "
+    "the lane's value over the baseline's, on the same items. p is of a paired two-sided test against the "
+    "baseline ({tests}); Holm's adjustment is over the lanes. Better and worse (+/−) count the items on "
+    "which the lane did so."
+)
+FRONT_TERM = (
+    "◆ marks the Pareto front: no lane, nor the baseline, is at least as good in quality, speed and size and "
+    "better in one. Contaminated lanes (⚠) are left out."
+)
+
+
+def split_notes(ranking: Ranking) -> tuple[list[str], list[str]]:
+    """Return the ranking's warnings, that on a CPU's speed first, and the rules that hold for any ranking."""
+    rules = [note for note in ranking.notes if note.startswith(RULES)]
+    return [*warn_of_cpu(ranking), *(note for note in ranking.notes if note not in rules)], rules
+
+
+def warn_of_cpu(ranking: Ranking) -> list[str]:
+    """Return the warning that a speed on a CPU calls for, or nothing."""
+    if any(lane.record.speed and lane.record.speed.is_cpu for lane in ranking.lanes):
+        return ["Speed on a cpu says nothing about speed on a GPU: do not choose a submission by it."]
+    return []
+
+
+def list_failures(ranking: Ranking) -> list[str]:
+    """Return why each lane without a rank has none."""
+    return [
+        f"`{lane.record.lane}` is {lane.record.status}: {lane.record.reason or NO_REASON}"
+        for lane in list_unranked(ranking)
+    ]
+
+
+def collect_remarks(ranking: Ranking) -> list[str]:
+    """Return what to know of answers, prompts and how speed was measured."""
+    notes = []
+    records = [lane.record for lane in ranking.lanes]
+    unparsed, unrated = (_name_counts(records, "n_unparsed", is_judged=x) for x in (False, True))
+    if unparsed:
+        notes.append(f"Answers that could not be parsed and counted as wrong: {unparsed}.")
+    else:
+        notes.append("Every answer could be parsed.")
+    is_judged = any(
+        r.metric == "judge" and r.value is not None for x in records for r in x.benchmarks.values()
+    )
+    if is_judged and unrated:
+        notes.append(f"Items that the judge gave no rating, left out: {unrated}.")
+    cut, lost = _name_counts(records, "n_cut"), _name_counts(records, "n_gold_lost")
+    if cut:
+        notes.append(f"Prompts cut to the token budget: {cut}.")
+    if lost:
+        notes.append(f"Prompts that lost the gold answer by the cut, at least: {lost}.")
+    return notes + describe_sittings([r.speed for r in records if r.speed])
+
+
+def _name_counts(records: Sequence[LaneRecord], counter: str, *, is_judged: bool | None = None) -> str:
+    """Return e.g. "`lane01` 3, `lane02` 1", or "7 in every lane"; nothing where there are none."""
+    found = {record.lane: count_items(record, counter, is_judged=is_judged) for record in records}
+    counts = {lane: count for lane, count in found.items() if count is not None}
+    if len(counts) > 1 and len(set(counts.values())) == 1 and any(counts.values()):
+        return f"{next(iter(counts.values()))} in every lane"
+    return ", ".join(f"`{lane}` {count}" for lane, count in counts.items() if count)
+
+
+def explain_formula(ranking: Ranking, quality_weight: float) -> tuple[str, str]:
+    """Return the score's formula, and what stands in it."""
+    total = sum(ranking.weights_used.values())
+    shares = (
+        ", ".join(f"{n} {100 * w / total:.3g} %" for n, w in ranking.weights_used.items()) if total else ""
+    )
+    formula = (
+        f"score = max({quality_weight:g} × Perf/Perf_base + {1 - quality_weight:g} × "
+        "(1 − s_per_token/s_per_token_base), 0)"
+    )
+    forms = sorted({lane.record.speed.form for lane in ranking.lanes if lane.record.speed})
+    return formula, (
+        f"Perf is the weighted mean of the benchmarks ({shares or 'none could be used'}). The speed gain is "
+        f"1 − s_per_token/s_per_token_base at the form {', '.join(forms) or 'set'}, base and candidate "
+        "measured in turn in one sitting."
+    )
+
+
+def explain_statistics(ranking: Ranking, confidence: float) -> str:
+    """Return how intervals, recovery and tests are to be read; nothing where no lane has them."""
+    tests = {s.test for lane in ranking.lanes for s in lane.benchmark_statistics.values() if s.test}
+    if not any(lane.benchmark_statistics for lane in ranking.lanes):
+        return ""
+    return INTERVAL_TERMS.format(percent=f"{100 * confidence:g}", tests="; ".join(sorted(tests)) or "none")
+
+
+def describe_sittings(speeds: Sequence[SpeedResult]) -> list[str]:
+    """Return one note for each distinct device, engine and set of versions."""
+    notes: list[str] = []
+    for speed in speeds:
+        versions = ", ".join(f"{name} {version}" for name, version in sorted(speed.versions.items()))
+        note = (
+            f"Speed was measured on {speed.device} with {speed.engine}: batch {speed.batch_size}, "
+            f"{speed.prompt_tokens} prompt and {speed.decode_tokens} decoded tokens, median of "
+            f"{len(speed.s_per_token_all)}{' (' + versions + ')' if versions else ''}."
+        )
+        if note not in notes:
+            notes.append(note)
+    return notes
+
+
+def list_benchmarks(ranking: Ranking, weighted: Sequence[str]) -> list[str]:
+    """Return the benchmarks to show: the weighted ones first, then any other that a record names."""
+    others = {name for lane in ranking.lanes for name in lane.record.benchmarks}
+    return [*weighted, *sorted(others - set(weighted))]

@@ -1,0 +1,120 @@
+"""The ranking as CSV: unrounded, for machines. Pure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from lanekit.results.schema import BenchmarkStatistics, Interval, LaneRecord, RankedLane, Ranking
+from ranker.report.formats import compute_spread, count_items, join_lines, list_forms
+
+LEADING_COLUMNS = (
+    "rank", "lane", "group", "status", "perf", "perf_norm", "s_per_token", "speed_norm", "score",
+    "size_bytes", "reason",
+)  # fmt: skip
+TRAILING_COLUMNS = (
+    "s_per_token_base", "speed_spread", "n_unparsed", "n_cut", "seconds", "device", "engine", "title",
+)  # fmt: skip
+
+
+def render_csv(ranking: Ranking, benchmarks: Sequence[str], others: Sequence[str] = ()) -> str:
+    """Return summary.csv: one line a lane, numbers as Python's repr, empty where there is none.
+
+    Columns are only ever added at the end: a benchmark's statistics as `<benchmark>_low` and so on, a form's
+    times as `s_per_token_<form>`, then all of the benchmarks `others`, which the experiment gives no weight.
+    """
+    forms = list_forms(ranking)
+    rows = [_collect_cells(lane, benchmarks, forms, others) for lane in ranking.lanes]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(rows[0])
+    for row in rows:
+        writer.writerow([_write_cell(cell) for cell in row.values()])
+    return stream.getvalue()
+
+
+def _collect_cells(
+    lane: RankedLane, benchmarks: Sequence[str], forms: Sequence[str], others: Sequence[str]
+) -> dict[str, object]:
+    """Return a lane's cells by column, in the same order for every lane."""
+    record, speed = lane.record, lane.record.speed
+    known: dict[str, object] = {
+        "rank": lane.rank,
+        "lane": record.lane,
+        "group": record.group,
+        "status": record.status,
+        "perf": lane.perf,
+        "perf_norm": lane.perf_norm,
+        "s_per_token": speed.s_per_token if speed else None,
+        "speed_norm": lane.speed_norm,
+        "score": lane.score,
+        "size_bytes": record.size_bytes,
+        "reason": join_lines(record.reason),
+        "s_per_token_base": speed.baseline_s_per_token if speed else None,
+        "speed_spread": compute_spread(speed.s_per_token_all) if speed else None,
+        "n_unparsed": count_items(record, "n_unparsed"),
+        "n_cut": count_items(record, "n_cut"),
+        "seconds": sum(record.stage_seconds.values()) if record.stage_seconds else None,
+        "device": speed.device if speed else None,
+        "engine": speed.engine if speed else None,
+        "title": join_lines(record.title),
+    }
+    cells = {name: known[name] for name in LEADING_COLUMNS}
+    cells |= {name: _value(record, name) for name in benchmarks}
+    cells |= {name: known[name] for name in TRAILING_COLUMNS}
+    cells |= _name_ends("score", lane.score_interval) | _name_ends("perf_norm", lane.perf_norm_interval)
+    cells["on_front"] = "yes" if lane.on_front else ""
+    cells["tied_with"] = " ".join(lane.tied_with)
+    counts = record.contamination
+    cells["contamination"] = "unknown" if counts is None else " ".join(f"{n}:{c}" for n, c in counts.items())
+    for name in benchmarks:
+        cells |= _collect_statistics(name, lane.benchmark_statistics.get(name))
+    cells |= _collect_speed(record, forms)
+    cells["n_gold_lost"] = count_items(record, "n_gold_lost")
+    for name in others:
+        cells |= {name: _value(record, name)} | _collect_statistics(name, lane.benchmark_statistics.get(name))
+    return cells
+
+
+def _collect_statistics(name: str, found: BenchmarkStatistics | None) -> dict[str, object]:
+    found = found or BenchmarkStatistics()
+    return {
+        **_name_ends(name, found.interval),
+        f"{name}_recovery": found.recovery,
+        **_name_ends(f"{name}_recovery", found.recovery_interval),
+        f"{name}_difference": found.difference,
+        f"{name}_p": found.p_value,
+        f"{name}_p_adjusted": found.p_adjusted,
+    }
+
+
+def _collect_speed(record: LaneRecord, forms: Sequence[str]) -> dict[str, object]:
+    speed = record.speed
+    cells: dict[str, object] = {"speed_form": speed.form if speed else None}
+    for name in forms:
+        form = speed.forms.get(name) if speed else None
+        cells[f"s_per_token_{name}"] = form.s_per_token if form else None
+        cells[f"s_per_token_base_{name}"] = form.baseline_s_per_token if form else None
+    cost = speed.cost if speed else None
+    cells["weight_bytes_per_step"] = cost.weight_bytes_per_step if cost else None
+    cells["roofline_ratio"] = cost.roofline_ratio if cost else None
+    return cells
+
+
+def _name_ends(name: str, interval: Interval | None) -> dict[str, object]:
+    return {
+        f"{name}_low": interval.low if interval else None,
+        f"{name}_high": interval.high if interval else None,
+    }
+
+
+def _value(record: LaneRecord, benchmark: str) -> float | None:
+    result = record.benchmarks.get(benchmark)
+    return result.value if result else None
+
+
+def _write_cell(value: object) -> str:
+    if value is None:
+        return ""
+    return repr(value) if isinstance(value, float) else str(value)

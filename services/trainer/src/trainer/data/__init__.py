@@ -1,0 +1,1 @@
+"""The instruction corpus and the benchmark sets: read, checked, guarded, drawn from."""

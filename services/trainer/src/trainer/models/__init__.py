@@ -1,0 +1,1 @@
+"""Models loaded, trained and saved, dense and packed."""
