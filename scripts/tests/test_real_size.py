@@ -27,7 +27,7 @@ def test_engines_have_a_gpu_each_and_small_stages_stand_beside_them() -> None:
         small = [held.enter_context(board.hold(name, SMALL_BYTES, alone=False)) for name in "cd"]
         assert small == ["0", "1"]
         assert not board._takes("0", SMALL_BYTES, alone=False)
-    assert board.others == {"a": 0, "b": 0, "c": 0, "d": 0}
+    assert board.others == {"a": 1, "b": 1, "c": 1, "d": 1}
 
 
 def test_large_stages_share_a_gpu_up_to_a_sum_and_keep_engines_off() -> None:
@@ -78,6 +78,10 @@ def test_the_last_note_of_a_stage_counts(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps({**fact, "seconds": s}) + "\n" for s in (1.0, 5.0)))
     assert [found.seconds for found in read_facts(path)] == [5.0]
     assert read_facts(tmp_path / "none") == []
+
+
+def test_there_are_committed_results() -> None:
+    assert list(RESULTS.glob("real_size*.json"))
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("real_size*.json")), ids=lambda path: path.stem)

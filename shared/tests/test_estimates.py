@@ -10,7 +10,13 @@ import yaml
 
 from lanekit.host.checkout import find_project_root
 from lanekit.spec import estimates
-from lanekit.spec.estimates import EXAONE_SHAPE, estimate_device_bytes, estimate_host_bytes, read_shape
+from lanekit.spec.estimates import (
+    EXAONE_SHAPE,
+    estimate_device_bytes,
+    estimate_host_bytes,
+    name_memory_knobs,
+    read_shape,
+)
 from lanekit.spec.experiment_file import load_experiment_lanes
 from lanekit.spec.params import EngineParams, EvaluateParams
 from lanekit.spec.stages import STAGE_TYPES
@@ -35,12 +41,12 @@ def make_params(stage: str, changes: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize(("stage", "changes", "device_gb", "host_gb"), MEASURED)
-def test_estimates_are_within_a_quarter_of_what_was_measured(
+def test_estimates_are_within_a_fifth_of_what_was_measured(
     stage: str, changes: dict[str, Any], device_gb: float, host_gb: float
 ) -> None:
     params = make_params(stage, changes)
-    assert estimate_device_bytes(params, EXAONE_SHAPE) == pytest.approx(device_gb * GB, rel=0.25)
-    assert estimate_host_bytes(params, EXAONE_SHAPE, on_gpu=True) == pytest.approx(host_gb * GB, rel=0.25)
+    assert estimate_device_bytes(params, EXAONE_SHAPE) == pytest.approx(device_gb * GB, rel=0.2)
+    assert estimate_host_bytes(params, EXAONE_SHAPE, on_gpu=True) == pytest.approx(host_gb * GB, rel=0.2)
 
 
 def test_quantizing_on_a_cpu_is_estimated_as_it_was_measured() -> None:
@@ -83,6 +89,23 @@ def test_adam_keeps_more_than_adafactor() -> None:
         for name in ("adamw_torch", "adafactor")
     )
     assert adam - adafactor == pytest.approx(1.1 * 7.9 * EXAONE_SHAPE.parameters, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes", "on_host", "knobs"),
+    [
+        ("gptq", {"scheme": "W4A16"}, True, "calibration_rows or max_length"),
+        ("fp8", {"scheme": "FP8_DYNAMIC"}, True, ""),
+        ("sft", {}, False, "batch_size or max_length (and set optimizer: adafactor)"),
+        ("distill", {}, False, "batch_size or max_length"),
+        ("sft", {}, True, ""),
+        ("prune", {"keep_layers": 28}, False, "max_length"),
+    ],
+)
+def test_a_remedy_names_what_lowers_the_need(
+    stage: str, changes: dict[str, Any], on_host: bool, knobs: str
+) -> None:
+    assert name_memory_knobs(make_params(stage, changes), on_host=on_host) == knobs
 
 
 def test_an_engine_takes_what_it_is_given() -> None:

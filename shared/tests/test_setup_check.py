@@ -142,13 +142,13 @@ def test_disk_and_memory_lines() -> None:
     line = check.judge_disk(1_500_000_000, 4_000_000_000, "/x")
     assert (line.level, line.found) == ("fault", "1.5 GB free at /x, about 4.0 GB needed")
     assert line.remedy.startswith("free 2.5 GB")
-    assert check.judge_memory("memory", 6, 6, "gptq") == check.Line(
+    assert check.judge_memory("memory", 6, 6, "gptq", "max_length") == check.Line(
         "ok", "memory", "0 MB, about 0 MB needed by the heaviest stage (gptq)"
     )
-    too_little = [check.judge_memory("GPU memory", 5, 6, stage) for stage in ("gptq", "distill")]
+    too_little = [check.judge_memory("GPU memory", 5, 6, "gptq", knobs) for knobs in ("max_length", "")]
     assert [line.level for line in too_little] == ["warning", "warning"]
-    assert "calibration_rows" in too_little[0].remedy
-    assert "batch_size" in too_little[1].remedy
+    assert too_little[0].remedy.startswith("lower its max_length; or use a machine with more")
+    assert too_little[1].remedy.startswith("use a machine with more")
 
 
 def test_store_and_services_lines() -> None:

@@ -35,7 +35,7 @@ class StageFact:
 
     `peak_device_bytes` is what nvidia-smi saw the stage's processes hold, the engine's own and the CUDA
     contexts among them; the allocator's peak knows of the stage's child alone. `n_others` is how many other
-    stages began or ended on the same GPU meanwhile or were there.
+    stages were on the same GPU when it began, or came while it ran.
     """
 
     key: str
@@ -57,6 +57,7 @@ class MemorySampler:
         self.peaks: dict[str, int] = {}  # by stage key
         self._keys: dict[int, str] = {}
         self._used: dict[str, dict[int, int]] = {}
+        self.process: subprocess.Popen[str] | None = None
         command = [
             "nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits",
             f"--loop-ms={SAMPLE_MILLISECONDS}",
@@ -67,8 +68,20 @@ class MemorySampler:
             return
         threading.Thread(target=self._read, daemon=True).start()
 
+    def forget(self, key: str) -> None:
+        """Begin anew with a stage: what an earlier attempt's processes held counts no longer."""
+        self.peaks.pop(key, None)
+        self._used.pop(key, None)
+        self._keys = {pid: other for pid, other in self._keys.items() if other != key}
+
+    def close(self) -> None:
+        """End nvidia-smi."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+
     def _read(self) -> None:
-        assert self.process.stdout is not None
+        assert self.process is not None and self.process.stdout is not None
         for line in self.process.stdout:
             pid, _, used = (part.strip() for part in line.partition(","))
             if pid.isdigit() and used.isdigit():
@@ -105,7 +118,7 @@ class GpuBoard:
 
     gpus: Sequence[str]
     share_bytes: int
-    engines: set[str] = field(default_factory=set)
+    engines: dict[str, str] = field(default_factory=dict)
     sharing: dict[str, dict[str, int]] = field(default_factory=dict)
     others: dict[str, int] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -117,18 +130,19 @@ class GpuBoard:
             while (gpu := self._choose(needed_bytes, alone=alone)) is None:
                 self.changed.wait()
             there = self.sharing.setdefault(gpu, {})
-            for other in there:
+            present = [*there, *([self.engines[gpu]] if gpu in self.engines else [])]
+            for other in present:
                 self.others[other] += 1
-            self.others[key] = len(there)
+            self.others[key] = len(present)
             if alone:
-                self.engines.add(gpu)
+                self.engines[gpu] = key
             else:
                 there[key] = needed_bytes
         try:
             yield gpu
         finally:
             with self.changed:
-                self.engines.discard(gpu) if alone else self.sharing[gpu].pop(key)
+                self.engines.pop(gpu) if alone else self.sharing[gpu].pop(key)
                 self.changed.notify_all()
 
     def _choose(self, needed_bytes: int, *, alone: bool) -> str | None:
@@ -166,6 +180,7 @@ class WatchedCaller:
             return measured
         needed_bytes = estimate_device_bytes(run.params, self.shape) or 0
         with self.board.hold(run.key, needed_bytes, alone=run.type.name in ENGINE_STAGES) as gpu:
+            self.sampler.forget(run.key)
             started = time.monotonic()
             variables = {
                 "CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", KEY_VARIABLE: run.key,
@@ -175,8 +190,9 @@ class WatchedCaller:
             return measured
 
     def close(self) -> None:
-        """Stop all children."""
+        """Stop all children, and the sampler."""
         self.pool.close()
+        self.sampler.close()
 
     def _note(self, run: StageRun, gpu: str, started: float, measured: Measured) -> None:
         fact = StageFact(

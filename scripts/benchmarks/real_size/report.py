@@ -181,9 +181,9 @@ def render_markdown(result: Mapping[str, Any]) -> str:
     ]
     if result["is_crowded"]:
         lines += [
-            f"GPUs: {len(gpus)}. Many stages ran at once: an engine had a GPU to itself, training and "
-            "quantizing stages shared one, and all shared the host's cores. Seconds are therefore upper "
-            "bounds, and the speeds show that the forms work: they rank nothing.",
+            f"GPUs: {len(gpus)}. Many stages ran at once: training and quantizing stages shared a GPU with "
+            "each other, small ones with an engine too, and all shared the host's cores. Seconds are "
+            "therefore upper bounds, and the speeds show that the forms work: they rank nothing.",
             "",
         ]
     if result["enforce_eager"]:

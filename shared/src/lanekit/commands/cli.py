@@ -33,6 +33,7 @@ from lanekit.store.folder import FolderStore
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXIT_BY_SIGNAL = 128  # and the signal's number, as a shell tells it: 130 for Ctrl-C
 PLAIN_WIDTH = 120
 
@@ -75,14 +76,24 @@ class Stopped(KeyboardInterrupt):
 
 
 def heed_signals() -> None:
-    """Let SIGTERM and SIGHUP end a command as Ctrl-C does; what `nohup` has ignored stays ignored."""
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does; what `nohup` has ignored stays ignored.
+
+    The first one counts: another that came while the stages are ended would leave some of them running.
+    """
+    heeded = [n for n in STOP_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
 
     def stop(number: int, _frame: object) -> None:
+        for other in heeded:
+            signal.signal(other, signal.SIG_IGN)
         raise Stopped(number)
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, stop)
+    for number in heeded:
+        signal.signal(number, stop)
+
+
+def tell_exit_code(stopped: KeyboardInterrupt) -> int:
+    """Return the exit code of a command that a signal ended, as a shell tells it."""
+    return EXIT_BY_SIGNAL + (stopped.number if isinstance(stopped, Stopped) else signal.SIGINT)
 
 
 def run_main(main: Callable[[], int | None]) -> None:
@@ -93,10 +104,9 @@ def run_main(main: Callable[[], int | None]) -> None:
     try:
         sys.exit(main() or 0)
     except KeyboardInterrupt as error:
-        number = error.number if isinstance(error, Stopped) else signal.SIGINT
         with suppress(OSError):  # after SIGHUP there is no terminal to tell it to
             console.print("stopped: what is committed is kept, the same command goes on from there")
-        sys.exit(EXIT_BY_SIGNAL + number)
+        sys.exit(tell_exit_code(error))
     except InputError as error:
         console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(EXIT_BAD_INPUT)

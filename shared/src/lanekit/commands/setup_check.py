@@ -149,20 +149,18 @@ def judge_disk(free_bytes: int, needed_bytes: int, where: str) -> Line:
     return Line("fault", "disk", found, f"free {missing}, pass another --store, or run fewer lanes (--only)")
 
 
-def judge_memory(subject: str, there_bytes: int, needed_bytes: int, stage: str) -> Line:
-    """Judge a memory, the GPU's or the main one, against the stage that needs most of it."""
-    found = (
-        f"{_gigabytes(there_bytes)}, about {_gigabytes(needed_bytes)} needed by the heaviest stage ({stage})"
-    )
+def judge_memory(subject: str, there_bytes: int, needed_bytes: int, stage: str, knobs: str) -> Line:
+    """Judge a memory, the GPU's or the main one, against the stage that needs most of it.
+
+    Args:
+        knobs: the stage's parameters that lower the need, as words; empty where none does.
+    """
+    needed = f"about {_gigabytes(needed_bytes)} needed by the heaviest stage ({stage})"
+    found = f"{_gigabytes(there_bytes)}, {needed}"
     if there_bytes >= needed_bytes:
         return Line("ok", subject, found)
-    remedy = {
-        "gptq": "lower calibration_rows or max_length of the stage, or use a machine with more",
-        "fp8": "lower calibration_rows or max_length of the stage, or use a machine with more",
-    }.get(
-        stage, "lower its batch_size or max_length, set optimizer: adafactor, or leave its lanes out (--only)"
-    )
-    return Line("warning", subject, found, remedy)
+    remedy = "use a machine with more, or leave its lanes out (--only)"
+    return Line("warning", subject, found, f"lower its {knobs}; or {remedy}" if knobs else remedy)
 
 
 def judge_store(where: str, obstacle: str) -> Line:

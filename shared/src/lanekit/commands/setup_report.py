@@ -19,6 +19,7 @@ from lanekit.spec.estimates import (
     estimate_device_bytes,
     estimate_disk_bytes,
     estimate_host_bytes,
+    name_memory_knobs,
     read_shape,
 )
 from lanekit.spec.experiment_file import Experiment, is_local, load_experiment_lanes
@@ -97,23 +98,22 @@ def _find_shape(folder: Path) -> ModelShape:
 
 def _check_memory(lanes: list[Lane], shape: ModelShape, gpus: list[probe.Gpu]) -> list[check.Line]:
     """Return a line for the GPU's memory, where there is one, and one for the main memory."""
-    device: dict[str, int] = {}
-    host: dict[str, int] = {}
-    for stage in (stage for lane in lanes for stage in lane.stages):
-        name = stage.type.name
-        on_device = estimate_device_bytes(stage.params, shape)
-        if on_device is not None:
-            device[name] = max(device.get(name, 0), on_device)
-        on_host = estimate_host_bytes(stage.params, shape, on_gpu=bool(gpus))
-        host[name] = max(host.get(name, 0), on_host)
-    there = {"memory": (probe.measure_memory_bytes(), host)}
+    stages = [stage for lane in lanes for stage in lane.stages]
+    if not stages:
+        return []
+    lines = []
     if gpus:
-        there = {"GPU memory": (gpus[0].memory_bytes, device), **there}
-    return [
-        check.judge_memory(subject, bytes_there, needs[heaviest], heaviest)
-        for subject, (bytes_there, needs) in there.items()
-        if (heaviest := max(needs, key=lambda name: needs[name], default=""))
-    ]
+        needs = [estimate_device_bytes(stage.params, shape) or 0 for stage in stages]
+        worst = stages[needs.index(max(needs))]
+        knobs = name_memory_knobs(worst.params, on_host=False)
+        there_bytes = gpus[0].memory_bytes
+        lines.append(check.judge_memory("GPU memory", there_bytes, max(needs), worst.type.name, knobs))
+    needs = [estimate_host_bytes(stage.params, shape, on_gpu=bool(gpus)) for stage in stages]
+    worst = stages[needs.index(max(needs))]
+    knobs = name_memory_knobs(worst.params, on_host=bool(gpus))
+    there_bytes = probe.measure_memory_bytes()
+    lines.append(check.judge_memory("memory", there_bytes, max(needs), worst.type.name, knobs))
+    return lines
 
 
 def _check_hub(experiment: Experiment, environment: Mapping[str, str]) -> check.Line:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
@@ -59,7 +60,8 @@ class RunView:
 
     def __exit__(self, *_: object) -> None:
         if self._live:
-            self._live.stop()
+            with suppress(OSError):  # the terminal has gone
+                self._live.stop()
 
     def show_status(self, run: StageRun, status: RunStatus, reason: str = "") -> None:
         """See embedded.Watcher."""

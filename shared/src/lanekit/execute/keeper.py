@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import select
 import signal
 import sys
@@ -88,12 +89,14 @@ def await_end(child: int, lifeline: int) -> int | None:
 
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, note)
+    poll = select.poll()  # select() takes no descriptor above 1023
+    poll.register(lifeline, select.POLLIN)
+    poll.register(wake_read, select.POLLIN)
     while not is_asked:
         ended = _reap()
         if child in ended:
             return ended[child]
-        ready, _, _ = select.select([lifeline, wake_read], [], [])
-        if lifeline in ready:
+        if lifeline in [descriptor for descriptor, _ in poll.poll()]:
             return None
         os.read(wake_read, 512)
     return None
@@ -130,6 +133,7 @@ def main() -> None:
         number = os.WTERMSIG(status)
         if number not in (signal.SIGKILL, signal.SIGSTOP):
             signal.signal(number, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         os.kill(os.getpid(), number)
     os._exit(os.WEXITSTATUS(status) if status is not None else 0)
 

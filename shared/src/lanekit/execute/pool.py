@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +98,22 @@ class ChildProcess:
         """Whether the process still runs."""
         return self.process.poll() is None
 
-    def stop(self) -> None:
-        """End the child and whatever it started; a `run` under way in another thread then fails."""
+    @property
+    def is_ready(self) -> bool:
+        """Whether an idle child can take a job; one that died closes its events before its keeper ends."""
+        poll = select.poll()
+        poll.register(self.events, select.POLLIN)
+        return self.is_alive and not poll.poll(0)
+
+    def ask_to_end(self) -> None:
+        """Ask the keeper to end the child and whatever it started, without waiting."""
         if self.is_alive:
             with contextlib.suppress(ProcessLookupError):
                 self.process.terminate()
+
+    def stop(self) -> None:
+        """End the child and whatever it started; a `run` under way in another thread then fails."""
+        self.ask_to_end()
         self._cleaner.join(KEEPER_SECONDS)
         if self._cleaner.is_alive():
             self._kill_group()
@@ -183,8 +195,7 @@ class ChildPool:
         """Stop the children that run a stage; idle ones stay, and the pool stays open."""
         with self._lock:
             busy = self._all - set(self._idle)
-        for child in busy:
-            child.stop()
+        _stop_all(busy)
 
     def close(self) -> None:
         """Stop all children."""
@@ -192,8 +203,7 @@ class ChildPool:
             self._closed = True
             children = list(self._all)
             idle, self._idle = self._idle, []
-        for child in children:
-            child.stop()
+        _stop_all(children)
         for child in idle:
             child.release()
 
@@ -203,7 +213,7 @@ class ChildPool:
                 raise InputError("the run was stopped")
             for child in [c for c in self._idle if (c.service, c.overrides) == (service, overrides)]:
                 self._idle.remove(child)
-                if child.is_alive:
+                if child.is_ready:
                     return child
                 self._all.discard(child)
                 child.release()
@@ -215,6 +225,15 @@ class ChildPool:
         child.release()
         with self._lock:
             self._all.discard(child)
+
+
+def _stop_all(children: Iterable[ChildProcess]) -> None:
+    """Stop children together: all are asked before one is waited for."""
+    children = list(children)
+    for child in children:
+        child.ask_to_end()
+    for child in children:
+        child.stop()
 
 
 def read_tail(path: Path, lines: int = LOG_TAIL_LINES) -> list[str]:

@@ -31,12 +31,15 @@ def list_holders(apps: str | None = None) -> list[GpuHolder]:
         apps: lines of "pid, MiB"; None asks nvidia-smi, which inside a container may name none.
     """
     answer = run_query(["pid", "used_memory"], "compute-apps") if apps is None else apps
-    holders = []
+    used_mib: dict[int, int] = {}  # a process may be on several GPUs
     for line in answer.splitlines():
         pid, _, used = (part.strip() for part in line.partition(","))
         if pid.isdigit():
-            command, is_left = look_at_process(int(pid))
-            holders.append(GpuHolder(int(pid), command, int(used) if used.isdigit() else 0, is_left))
+            used_mib[int(pid)] = used_mib.get(int(pid), 0) + (int(used) if used.isdigit() else 0)
+    holders = []
+    for number, mebibytes in used_mib.items():
+        command, is_left = look_at_process(number)
+        holders.append(GpuHolder(number, command, mebibytes, is_left))
     return sorted(holders, key=lambda holder: -holder.used_mib)
 
 
@@ -63,7 +66,8 @@ def look_at_process(pid: int) -> tuple[str, bool]:
 def describe_holders(holders: Sequence[GpuHolder]) -> str:
     """Return who holds what, to stand at the end of a sentence; empty where nobody is named."""
     parts = [
-        f"pid {holder.pid} ({holder.command}) holds {holder.used_mib / 1024:.1f} GiB"
+        f"pid {holder.pid} ({holder.command}) holds "
+        + (f"{holder.used_mib / 1024:.1f} GiB" if holder.used_mib else "an untold part")
         + (", left by a run that was killed" if holder.is_left else "")
         for holder in holders
     ]

@@ -1,8 +1,9 @@
 """What a stage will ask of memory, and a run of disk, before anything is started. Pure arithmetic.
 
 Memory is counted from the model's shape and the stage's own parameters. The coefficients that no count gives
-(how many copies of the logits a loss keeps, what a CUDA context takes) were fitted to one H100's peaks at
-EXAONE-4.0-1.2B's size: scripts/benchmarks/results/ holds measured against estimated.
+(how many copies of the logits a loss keeps, what a CUDA context takes) were fitted to one H200's peaks at
+EXAONE-4.0-1.2B's size, with 32 calibration rows: scripts/benchmarks/results/ holds what was measured. What a
+calibration row adds to the main memory is counted, not fitted.
 """
 
 from __future__ import annotations
@@ -164,6 +165,22 @@ def estimate_host_bytes(params: Parameters, shape: ModelShape, *, on_gpu: bool) 
         return libraries + (estimate_device_bytes(params, shape) or weights) - CONTEXT_BYTES
     copies_at_start = {DistillParams: 2, PostSftParams: 4}.get(type(params), 1)  # in float32, once or twice
     return libraries + copies_at_start * weights
+
+
+def name_memory_knobs(params: Parameters, *, on_host: bool) -> str:
+    """Return the parameters that lower a stage's need, in words; empty where none does.
+
+    Args:
+        on_host: of the main memory of a GPU host, where a stage that trains only loads its model.
+    """
+    if isinstance(params, QuantizeParams):
+        return "calibration_rows or max_length" if _is_calibrated(params) else ""
+    if on_host:
+        return ""
+    if isinstance(params, TrainingParams):
+        more = " (and set optimizer: adafactor)" if params.optimizer == "adamw_torch" else ""
+        return f"batch_size or max_length{more}"
+    return "max_length" if isinstance(params, PruneParams) else ""
 
 
 def estimate_disk_bytes(model_bytes: int, lanes: Sequence[Lane], top_k: int, from_hub: bool) -> int:

@@ -100,6 +100,8 @@ class StageWorker(SimpleWorker):
     def work(self, *_: Any, **__: Any) -> bool:
         """Take jobs until SIGTERM, SIGINT or SIGHUP; return whether any was done."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # it runs below nohup
             signal.signal(number, self.stop)
         log.info("worker_started", name=self.name, queues=self.queue_names(), pid=self.pid)
         self.pulse.start()

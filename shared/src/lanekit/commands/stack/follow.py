@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
+from contextlib import suppress
 
 from rich.console import Console
 
-from lanekit.commands.cli import EXIT_BY_SIGNAL, EXIT_FAILED
+from lanekit.commands.cli import EXIT_FAILED, tell_exit_code
 from lanekit.commands.stack.cli import Stack
 from lanekit.commands.stack.fetch import build_outcome
 from lanekit.commands.stack.health import AT_ONCE
@@ -22,7 +22,7 @@ def follow_run(stack: Stack, run_id: str, console: Console) -> int:
     """Watch a run to its end, show its table and return the exit code.
 
     0: complete; 1: a lane failed, a package was refused, or the run failed or was cancelled; 130: Ctrl-C,
-    which leaves the run as it is.
+    143, 129: other signals, which leave the run as it is.
     """
     brief = RunDocuments(make_client(stack.settings, AT_ONCE))  # the view must not stand still meanwhile
 
@@ -32,10 +32,11 @@ def follow_run(stack: Stack, run_id: str, console: Console) -> int:
 
     try:
         ended = watch_run(run_id, stack.redis, read_outcome, console, stack.read_asked_at(run_id))
-    except KeyboardInterrupt:
-        console.print(f"the run goes on; watch again with: python scripts/status.py {run_id} --watch",
-                      highlight=False, soft_wrap=True)  # fmt: skip
-        return EXIT_BY_SIGNAL + signal.SIGINT
+    except KeyboardInterrupt as error:
+        with suppress(OSError):  # after SIGHUP there is no terminal
+            console.print(f"the run goes on; watch again with: python scripts/status.py {run_id} --watch",
+                          highlight=False, soft_wrap=True)  # fmt: skip
+        return tell_exit_code(error)
     return show_end(stack, ended, console)
 
 
