@@ -13,23 +13,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from processes import PATIENCE_SECONDS, heed_signals, is_dead, make_environment, wait_for
 
 from lanekit.errors import InputError, LanekitError, TransientError
-from lanekit.execute.environment import make_child_environment
 from lanekit.execute.pool import ChildPool, StageFailedError, read_tail
 from lanekit.execute.stage import Measured
 from lanekit.plan.graph import StageRun
 from lanekit.progress import ignore_progress
 
 MakeFetch = Callable[..., StageRun]
-DOUBLES = Path(__file__).parent / "double_services"
-PATIENCE_SECONDS = 20.0
-
-
-def make_environment() -> dict[str, str]:
-    """Return an environment in which the service `trainer` is the tests' own."""
-    path = os.pathsep.join(filter(None, [str(DOUBLES), os.environ.get("PYTHONPATH")]))
-    return {**make_child_environment(), "PYTHONPATH": path}
 
 
 @pytest.fixture
@@ -43,22 +35,6 @@ def pool(tmp_path: Path) -> Iterator[ChildPool]:
 def out(tmp_path: Path) -> Path:
     (tmp_path / "out").mkdir()
     return tmp_path / "out"
-
-
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s: {what}"
-        time.sleep(0.02)
-
-
-def is_dead(pid: int) -> bool:
-    """Whether a process is gone, or only waits to be reaped."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def read_pid(path: Path) -> int:
@@ -203,12 +179,6 @@ run = make_stage_run("fetch_model", params, {}, dict.fromkeys(SERVICES, "e"))
 pool = ChildPool(out / "logs", dict(os.environ))
 pool(run, {}, out, ignore_progress)
 """
-
-
-def heed_signals() -> None:
-    """Let signals reach a process also where these tests run in a background, or below nohup."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="orphans are adopted on Linux alone")

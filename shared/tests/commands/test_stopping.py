@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_child_pool import PATIENCE_SECONDS, heed_signals, is_dead, make_environment, wait_for
+from processes import PATIENCE_SECONDS, heed_signals, is_dead, make_environment, wait_for
 
 pytestmark = pytest.mark.slow
 

@@ -37,7 +37,7 @@ from lanekit.spec.params import (
 )
 from lanekit.store.folder import FolderStore
 
-TESTS = Path(__file__).parent
+SUPPORT = Path(__file__).parent
 PATIENCE_SECONDS = 30.0
 FAST = {"report": 0.5, "lease_ttl": 2.0, "job_ttl": 20.0, "poll": 0.05}
 ENVIRONMENTS = load_environments(find_project_root())
@@ -147,12 +147,12 @@ class Bench:
             }
         )  # fmt: skip
         log = self.root / f"worker-{len(self.workers)}.log"
-        first = [str(TESTS / "double_services")] if doubles else []
+        first = [str(SUPPORT / "double_services")] if doubles else []
         path = os.pathsep.join([*first, os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "PYTHONPATH": path, "LANEKIT_TEST_RECORD": str(self.root / "record")}
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                [sys.executable, str(TESTS / "folder_worker.py"), text],
+                [sys.executable, str(SUPPORT / "folder_worker.py"), text],
                 stdout=stream, stderr=stream, env=environment,
             )  # fmt: skip
         worker = WorkerProcess(process, log)

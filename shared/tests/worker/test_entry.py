@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from real_services import MinioServer, RedisServer
-from worker_bench import TESTS, Bench, WorkerProcess, make_fetch, open_bench, wait_for
+from worker_bench import SUPPORT, Bench, WorkerProcess, make_fetch, open_bench, wait_for
 
 from lanekit.spec.stages import BUCKETS
 from lanekit.store.minio import MinioStore
@@ -30,7 +30,7 @@ def bench(tmp_path: Path, redis_server: RedisServer) -> Iterator[Bench]:
 
 def start(bench: Bench, service: str, **variables: str) -> WorkerProcess:
     """Start a worker by its own command."""
-    path = os.pathsep.join([str(TESTS / "double_services"), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(SUPPORT / "double_services"), os.environ.get("PYTHONPATH", "")])
     environment = {"PYTHONPATH": path, "LANEKIT_ALIVE_FILE": str(bench.root / "alive"), **variables}
     log = bench.root / f"entry-{len(bench.workers)}.log"
     with log.open("wb") as stream:

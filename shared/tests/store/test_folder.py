@@ -150,7 +150,7 @@ from lanekit.store.manifest import MANIFEST_NAME
 from lanekit.spec.params import FetchModelParams, Source
 from lanekit.plan.graph import make_stage_run
 from lanekit.sources.locks import SERVICES
-from test_artifact_store import publish
+from test_folder import publish
 
 params = FetchModelParams(name="write", model=Source(source="org/model", digest="a" * 40))
 run = make_stage_run("fetch_model", params, {{}}, dict.fromkeys(SERVICES, "test-environment"))

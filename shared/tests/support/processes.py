@@ -1,0 +1,46 @@
+"""What the tests of processes share: an environment with doubles, waiting, who is dead."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from lanekit.execute.environment import make_child_environment
+
+DOUBLES = Path(__file__).parent / "double_services"
+
+
+PATIENCE_SECONDS = 20.0
+
+
+def make_environment() -> dict[str, str]:
+    """Return an environment in which the service `trainer` is the tests' own."""
+    path = os.pathsep.join(filter(None, [str(DOUBLES), os.environ.get("PYTHONPATH")]))
+    return {**make_child_environment(), "PYTHONPATH": path}
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+def is_dead(pid: int) -> bool:
+    """Whether a process is gone, or only waits to be reaped."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def heed_signals() -> None:
+    """Let signals reach a process also where these tests run in a background, or below nohup."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
