@@ -20,7 +20,7 @@ from lanekit.spec.params import RankParams
 from ranker.report.formats import compute_spread, format_size
 from ranker.stages.rank import run
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 WEIGHTS = {"kmmlu_pro": 0.25, "kmmlu_redux": 0.25, "komt_bench": 0.5}
 HEADER = "rank,lane,group,status,perf,perf_norm,s_per_token,speed_norm,score,size_bytes,reason"
 RICH = ("kmmlu_pro", "kmmlu_redux", "ko_longrag", "komt_bench")

@@ -22,7 +22,7 @@ WORDS = (
 
 def read_table() -> list[tuple[str, int, str | None, str]]:
     """Return reply, number of options, expected letter and reason; `-` is unparsed."""
-    path = Path(__file__).with_name("answer_forms.tsv")
+    path = Path(__file__).parents[1] / "answer_forms.tsv"
     head, *lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     assert head == "reply\tn_options\texpected\twhy"
     rows = []

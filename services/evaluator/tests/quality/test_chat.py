@@ -11,7 +11,7 @@ from evaluator.quality.items import load_items
 from evaluator.quality.prompts import render_items
 from lanekit.spec.benchmark import Benchmark
 
-FIXTURE = Path(__file__).parents[3] / "scripts" / "tiny" / "fixture"
+FIXTURE = Path(__file__).parents[4] / "scripts" / "tiny" / "fixture"
 TURNS = [
     {"role": "user", "content": "마을의 강은?"},
     {"role": "assistant", "content": "2호 강"},

@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
 ]
 
-SCRIPTS = Path(__file__).parents[3] / "scripts"
+SCRIPTS = Path(__file__).parents[4] / "scripts"
 FIXTURE = SCRIPTS / "tiny" / "fixture"
 KEY = "sk-of-the-tiny-judge-0123456789"
 START_SECONDS = 240

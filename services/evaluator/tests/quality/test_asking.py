@@ -22,7 +22,7 @@ from lanekit.spec.params import EngineParams
 
 pytestmark = pytest.mark.slow
 
-FIXTURE = Path(__file__).parents[3] / "scripts" / "tiny" / "fixture"
+FIXTURE = Path(__file__).parents[4] / "scripts" / "tiny" / "fixture"
 TURNS = ["고미러 마을을 소개하는 짧은 글을 써 주세요.", "한 문장 더해 주세요."]
 
 

@@ -31,7 +31,7 @@ from lanekit.files.safetensors_header import ModelFolder, SafetensorsHeader, Ten
 
 pytestmark = pytest.mark.slow
 
-FIXTURE = Path(__file__).parents[3] / "scripts" / "tiny" / "fixture"
+FIXTURE = Path(__file__).parents[4] / "scripts" / "tiny" / "fixture"
 Tensor = tuple[str, tuple[int, ...], int]
 
 
