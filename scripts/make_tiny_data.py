@@ -10,10 +10,7 @@ Example
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from tiny.datasets import build_datasets, write_datasets
 from tiny.notes import describe_data

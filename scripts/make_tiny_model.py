@@ -21,8 +21,6 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from tiny.datasets import build_datasets, collect_benchmark_prompts
 from tiny.encode import collect_talks, encode_talks, list_exams
 from tiny.fixture import load_fixture, read_log, save_fixture, write_log

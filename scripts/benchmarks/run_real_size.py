@@ -14,12 +14,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.real_size.driving import CrowdedSession, GpuBoard, WatchedCaller, read_facts, stop_after
 from benchmarks.real_size.inputs import read_model_config, write_inputs

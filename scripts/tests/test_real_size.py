@@ -11,9 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from commands import ROOT
+
 from benchmarks.real_size.driving import KEY_VARIABLE, SMALL_BYTES, GpuBoard, find_stage, read_facts
 from benchmarks.real_size.report import render_markdown
-from commands import ROOT
 
 RESULTS = ROOT / "scripts" / "benchmarks" / "results"
 LARGE = 20_000_000_000
