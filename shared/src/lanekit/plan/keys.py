@@ -18,7 +18,7 @@ def compute_stage_key(
     inputs: Mapping[str, str],
     environment: str,
 ) -> str:
-    """Return the 64 hex digits that name a stage's result (design.md, promise 2)."""
+    """Return the 64 hex digits that name a stage's result (shared/README.md, promise 2)."""
     payload = {
         "stage": stage,
         "version": version,
