@@ -5,6 +5,7 @@ Kernels are those that vLLM 0.14.1 picks by itself; the table below holds for co
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -157,6 +158,29 @@ def test_a_training_stage_computes_on_the_gpu(
         assert report["tensors_bit_identical"] >= 30 * 7
 
 
+def test_two_models_are_resident_and_measured_in_turn(
+    start: Callable[[str], ChildProcess], quantize: Callable[[str], Path], data_folder: Path, tmp_path: Path
+) -> None:
+    """With the engine as a run has it: compiled, CUDA graphs."""
+    spec = MeasureSpeedParams(
+        engine=EngineParams(engine="vllm", max_model_len=1024),
+        batch_sizes=(1, 8), prompt_tokens=64, decode_tokens=32, prefill_tokens=128, free_items=0,
+        score_form="decode_b8",
+    )  # fmt: skip
+    inputs = {"model": quantize("W4A16"), "baseline": FIXTURE, "suite": data_folder}
+    report = run_stage(start("evaluator"), "measure_speed", spec, inputs, tmp_path / "speed")
+    result = SpeedResult.model_validate_json((tmp_path / "speed" / "metrics.json").read_text("utf-8"))
+    assert len(report["load_seconds"]) == 2
+    assert result.engine_arguments["gpu_memory_utilization"] == spec.engine.gpu_memory_utilization / 2
+    assert result.engine_arguments["enforce_eager"] is False
+    assert result.cost and result.baseline_cost
+    assert result.cost.weight_bytes_per_step < result.baseline_cost.weight_bytes_per_step
+    assert any("Unquantized" in name for name in result.baseline_cost.kernels)
+    assert result.gpu["driver"] and not result.is_cpu
+    for form in result.forms.values():
+        assert len(form.s_per_token_all) == 3 and min(form.s_per_token_all) > 0
+
+
 @pytest.fixture(scope="module")
 def prompts(data_folder: Path) -> list[list[int]]:
     """Benchmark prompts as tokens: choices, and questions about documents, with longer replies."""
@@ -171,11 +195,16 @@ def generate(
     folder: Path, params: EngineParams, prompts: list[list[int]]
 ) -> tuple[list[Generation], dict[str, Any]]:
     """Load a model, answer all prompts, close it."""
+    import torch
+
     engine = load_engine(folder, params)
     try:
         return engine.generate(prompts, NEW_TOKENS), engine.describe()
     finally:
         engine.close()
+        del engine
+        gc.collect()
+        torch.cuda.empty_cache()  # what torch keeps, the next engine cannot have
 
 
 @pytest.fixture
@@ -216,26 +245,3 @@ def test_an_fp8_kv_cache_is_used_and_says_nearly_the_same(prompts: list[list[int
     print(f"\nfp8 KV cache: {share:.4f} of the tokens equal")
     assert about["kv_cache_dtype"].startswith("fp8")
     assert share >= LEAST_EQUAL["FP8"]
-
-
-def test_two_models_are_resident_and_measured_in_turn(
-    start: Callable[[str], ChildProcess], quantize: Callable[[str], Path], data_folder: Path, tmp_path: Path
-) -> None:
-    """With the engine as a run has it: compiled, CUDA graphs."""
-    spec = MeasureSpeedParams(
-        engine=EngineParams(engine="vllm", max_model_len=1024),
-        batch_sizes=(1, 8), prompt_tokens=64, decode_tokens=32, prefill_tokens=128, free_items=0,
-        score_form="decode_b8",
-    )  # fmt: skip
-    inputs = {"model": quantize("W4A16"), "baseline": FIXTURE, "suite": data_folder}
-    report = run_stage(start("evaluator"), "measure_speed", spec, inputs, tmp_path / "speed")
-    result = SpeedResult.model_validate_json((tmp_path / "speed" / "metrics.json").read_text("utf-8"))
-    assert len(report["load_seconds"]) == 2
-    assert result.engine_arguments["gpu_memory_utilization"] == spec.engine.gpu_memory_utilization / 2
-    assert result.engine_arguments["enforce_eager"] is False
-    assert result.cost and result.baseline_cost
-    assert result.cost.weight_bytes_per_step < result.baseline_cost.weight_bytes_per_step
-    assert any("Unquantized" in name for name in result.baseline_cost.kernels)
-    assert result.gpu["driver"] and not result.is_cpu
-    for form in result.forms.values():
-        assert len(form.s_per_token_all) == 3 and min(form.s_per_token_all) > 0

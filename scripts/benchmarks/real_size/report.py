@@ -142,8 +142,11 @@ def compare_estimates(
     shape, rows = read_shape(config), []
 
     def add(what: str, estimated: int, measured: int) -> None:
-        ratio = round(estimated / measured, 3) if measured else None
-        rows.append({"what": what, "estimated_bytes": estimated, "measured_bytes": measured, "ratio": ratio})
+        if measured:  # nvidia-smi tells nothing on a CPU
+            ratio = round(estimated / measured, 3)
+            rows.append(
+                {"what": what, "estimated_bytes": estimated, "measured_bytes": measured, "ratio": ratio}
+            )
 
     for fact in facts:
         run: StageRun | None = plan.runs.get(fact.key)
