@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lanekit.commands import adhoc, cli
 from lanekit.commands.view import show_record
-from lanekit.errors import InputError, LanekitError
+from lanekit.errors import InputError, PermanentError
 from lanekit.plan.graph import BASELINE
 from lanekit.plan.planner import Planner
 from lanekit.results.collect import collect_record
@@ -63,7 +63,7 @@ def main() -> int:
         record = collect_record(planner.plan, state, session.store, name)
         path = write_record(args.results, record)
         if record.status == "failed":
-            raise LanekitError(record.reason)
+            raise PermanentError(record.reason)
         show_record(session.console, record)
         session.console.print(f"record: {path}", highlight=False, soft_wrap=True)
     return 0

@@ -26,11 +26,15 @@ class LanekitError(Exception):
         super().__init__(f"{message}\n  remedy: {remedy}" if remedy else message)
 
 
-class InputError(LanekitError):
+class PermanentError(LanekitError):
+    """A failure that trying again cannot mend."""
+
+
+class InputError(PermanentError):
     """The input is at fault; trying again without a change cannot help."""
 
 
-class StoreError(LanekitError):
+class StoreError(PermanentError):
     """The artifact store could not be read or written."""
 
 

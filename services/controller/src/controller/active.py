@@ -9,7 +9,7 @@ from controller.committed import CommittedStore
 from controller.documents import FAILURES, Documents, name_failure, parse_final_failure
 from controller.queue_view import QueueView
 from controller.reconcile import build_state, describe_lane, describe_runs
-from lanekit.errors import CorruptArtifactError, InputError, LanekitError
+from lanekit.errors import CorruptArtifactError, InputError, LanekitError, PermanentError
 from lanekit.jobs import messages
 from lanekit.plan.graph import Plan, StageRun
 from lanekit.plan.run_document import RunSpec, parse_run
@@ -103,9 +103,7 @@ class ActiveRun:
             except StopIteration as end:
                 replay.outcome = end.value
                 return replay
-            except LanekitError as error:
-                if error.transient:
-                    raise
+            except PermanentError as error:
                 replay.error = error
                 return replay
             self.seen.update(plan.runs)

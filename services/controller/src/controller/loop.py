@@ -23,7 +23,7 @@ from controller.queue_work import QueueWork
 from controller.reconcile import Policy, order_ready
 from controller.stages import Demand, StageKeeper
 from controller.troubles import Troubles
-from lanekit.errors import InputError, LanekitError
+from lanekit.errors import InputError, LanekitError, TransientError
 from lanekit.jobs import messages
 from lanekit.plan.graph import StageRun
 from lanekit.results.outcome import OUTCOME_NAME, RunOutcome
@@ -131,7 +131,7 @@ class Controller:
         except RedisError:
             raise
         except Exception as error:
-            if isinstance(error, LanekitError) and error.transient:
+            if isinstance(error, TransientError):
                 raise
             for run in runs:
                 self._tell_fault(run.run_id, error)

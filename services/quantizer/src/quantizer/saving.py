@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lanekit.errors import LanekitError
+from lanekit.errors import PermanentError
 from lanekit.files.model_folder import carry_files, measure_weights
 from lanekit.files.safetensors_header import check_model_folder
 from lanekit.files.tied_head import check_tied_head, restore_tied_head
 
 
-class BadCheckpointError(LanekitError):
+class BadCheckpointError(PermanentError):
     """The written checkpoint is not what the scheme promises."""
 
 

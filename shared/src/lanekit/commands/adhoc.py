@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from lanekit.commands.session import Session
-from lanekit.errors import InputError, LanekitError, did_you_mean, explain_os_errors
+from lanekit.errors import InputError, PermanentError, did_you_mean, explain_os_errors
 from lanekit.files.hashing import list_files
 from lanekit.files.validation import describe_error
 from lanekit.plan.graph import Plan
@@ -117,7 +117,7 @@ def run_to_model(session: Session, plan: Plan, lane: str, output: Path | None) -
     state = session.run(plan)
     reason = state.explain_lane(lane)
     if reason:
-        raise LanekitError(reason)
+        raise PermanentError(reason)
     folder = session.store.fetch_artifact(plan.runs[plan.lanes[lane].model_key])
     if output is None:
         return folder

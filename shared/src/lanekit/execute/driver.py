@@ -11,7 +11,7 @@ from typing import Protocol
 
 from filelock import FileLock, Timeout
 
-from lanekit.errors import InputError, LanekitError
+from lanekit.errors import InputError, LanekitError, PermanentError
 from lanekit.execute.stage import StageCaller, execute_stage
 from lanekit.plan.graph import Plan, StageRun
 from lanekit.plan.state import RunState, RunStatus
@@ -113,7 +113,7 @@ def _settle(
             raise error
         # A fault of our own fails this run's lanes alone; its traceback is for whoever mends it.
         log.error("%s failed unexpectedly", run.name, exc_info=error)
-        error = LanekitError(f"{type(error).__name__}: {error}", remedy="report this as a bug")
+        error = PermanentError(f"{type(error).__name__}: {error}", remedy="report this as a bug")
     attempts[run.key] = attempts.get(run.key, 0) + 1
     if error.transient and attempts[run.key] <= MAX_TRANSIENT_RETRIES:
         log.warning("%s: trying once more: %s", run.name, error.message)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lanekit.errors import InputError, LanekitError, TransientError
+from lanekit.errors import InputError, PermanentError, TransientError
 from lanekit.execute.keeper import EVENTS_FD_VARIABLE, LIFELINE_FD_VARIABLE
 from lanekit.execute.stage import Measured
 from lanekit.plan.graph import StageRun
@@ -24,7 +24,7 @@ LOG_TAIL_LINES = 20
 KEEPER_SECONDS = 5.0  # within which a keeper that was asked has ended all that it keeps
 
 
-class StageFailedError(LanekitError):
+class StageFailedError(PermanentError):
     """A stage's function failed for a reason of its own."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Protocol
 
-from lanekit.errors import LanekitError
+from lanekit.errors import PermanentError
 from lanekit.plan.graph import BASELINE, LanePlan, Locator, Plan
 from lanekit.plan.state import RunState
 from lanekit.results.schema import BenchmarkResult, LaneRecord, SpeedResult
@@ -57,9 +57,7 @@ def collect_record(plan: Plan, state: RunState, store: ResultReader, lane: str) 
         benchmarks = {name: BenchmarkResult.model_validate(result) for name, result in results.items()}
         size_bytes = int(quality["size_bytes"])
         speed = SpeedResult.model_validate_json(timing)
-    except LanekitError as error:
-        if error.transient:
-            raise
+    except PermanentError as error:
         record.status, record.reason = "failed", str(error)
         return record
     except (OSError, ValueError, KeyError, TypeError) as error:  # a result of another version of the code
@@ -89,9 +87,7 @@ def count_contamination(plan: Plan, lane: LanePlan, store: ResultReader) -> dict
         try:
             report = json.loads(store.read_file(plan.runs[corpus], "report.json"))
             found = report["contamination"][run.type.corpus_part]
-        except LanekitError as error:
-            if error.transient:
-                raise
+        except PermanentError:
             is_known = False
             continue
         except (OSError, ValueError, KeyError, TypeError):  # not made, or by another version of the code
@@ -111,7 +107,5 @@ def _list_lane_keys(plan: Plan, lane: str) -> list[str]:
 def _find(store: ResultReader, plan: Plan, key: str) -> Manifest | None:
     try:
         return store.find_artifact(plan.runs[key])
-    except LanekitError as error:
-        if error.transient:
-            raise
+    except PermanentError:
         return None

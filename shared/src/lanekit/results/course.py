@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lanekit.errors import InputError, LanekitError
+from lanekit.errors import InputError, PermanentError
 from lanekit.plan.graph import BASELINE, ArtifactRef, LanePlan, Plan, StageRun, make_stage_run
 from lanekit.plan.run_document import RankingSettings, RunSpec
 from lanekit.plan.state import RunState
@@ -126,9 +126,7 @@ def load_committed(path: str, store: ArtifactReader) -> StageRun | None:
     """Return the run behind an artifact; None where it is gone."""
     try:
         return store.load_run(path)
-    except LanekitError as error:
-        if error.transient:
-            raise
+    except PermanentError:
         return None
 
 
@@ -158,9 +156,7 @@ def plan_packages(
         name = lane.record.lane
         try:
             model_run = store.load_run(lane.record.model)
-        except LanekitError as error:
-            if error.transient:
-                raise
+        except PermanentError as error:
             refused[name] = str(error)
             continue
         package = make_stage_run(

@@ -22,7 +22,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import now
 from rq.worker import SimpleWorker
 
-from lanekit.errors import InputError, LanekitError
+from lanekit.errors import InputError, LanekitError, PermanentError
 from lanekit.host.devices import name_hardware
 from lanekit.jobs import job_state, messages
 from lanekit.jobs.connection import make_impatient
@@ -206,7 +206,7 @@ class StageWorker(SimpleWorker):
             failure = hold.stop or error
         except Exception as error:
             log.exception("stage_failed_unexpectedly", job=job_id)
-            failure = hold.stop or LanekitError(
+            failure = hold.stop or PermanentError(
                 f"{type(error).__name__}: {error}", remedy="report this as a bug"
             )
         self._keep_log(run)

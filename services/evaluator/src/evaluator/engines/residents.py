@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from lanekit.errors import InputError, LanekitError, TransientError
+from lanekit.errors import InputError, LanekitError, PermanentError, TransientError
 from lanekit.files.model_folder import measure_weights
 from lanekit.host.gpu_holders import advise_on_holders, describe_holders, list_holders
 from lanekit.host.gpu_query import run_query
@@ -113,7 +113,7 @@ def explain_failure(params: EngineParams, residents: int) -> Iterator[None]:
         if error.transient or residents < RESIDENTS:
             raise
         share = f"{params.gpu_memory_utilization:.0%}"
-        raise LanekitError(
+        raise PermanentError(
             f"{error.message} (each of the two models had {share} of the device's memory)",
             remedy=f"{error.remedy}; if memory was short: {REMEDY}" if error.remedy else REMEDY,
         ) from error

@@ -17,7 +17,7 @@ from evaluator.engines.eos import read_eos_ids
 from evaluator.engines.kernels import count_kernels
 from evaluator.engines.residents import check_free_memory, explain_dead_engine
 from evaluator.engines.step_bytes import count_step_bytes
-from lanekit.errors import InputError, LanekitError
+from lanekit.errors import InputError, PermanentError
 from lanekit.files.safetensors_header import check_model_folder
 from lanekit.spec.params import EngineParams
 
@@ -86,7 +86,7 @@ class VllmEngine:
                 disable_log_stats=True,
             )
         except Exception as error:
-            raise LanekitError(
+            raise PermanentError(
                 f"{model}: vLLM {self.version} does not start on this model ({self.device_type}): {error}",
                 remedy="the engine's own message stands above in the stage's log",
             ) from error

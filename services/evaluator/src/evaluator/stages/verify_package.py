@@ -12,7 +12,7 @@ from typing import Any
 from evaluator.engines import load_engine
 from evaluator.packages.unpack import check_licence, find_model_folder, find_zip, unzip_safely
 from evaluator.quality.chat import ChatTokenizer
-from lanekit.errors import InputError, LanekitError
+from lanekit.errors import InputError, PermanentError
 from lanekit.host.probe import list_versions
 from lanekit.progress import Progress
 from lanekit.spec.params import VerifyPackageParams
@@ -35,9 +35,7 @@ def run(spec: VerifyPackageParams, inputs: Mapping[str, Path], out: Path, progre
         progress(1, 3, "loading")
         try:
             answer = _ask(spec, model, progress)
-        except LanekitError as error:
-            if error.transient:
-                raise
+        except PermanentError as error:
             message = f"{archive.name}: the package does not work: {error.message}"
             raise InputError(message.replace(str(root), archive.name), remedy=error.remedy) from error
     verification = {

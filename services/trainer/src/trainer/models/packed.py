@@ -11,11 +11,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, CompressedTensorsConfig
 
-from lanekit.errors import LanekitError
+from lanekit.errors import PermanentError
 from lanekit.files.model_folder import list_weight_files, read_config
 
 
-class TensorsChangedError(LanekitError):
+class TensorsChangedError(PermanentError):
     """A tensor that had to stay as it was did not."""
 
 

@@ -10,13 +10,13 @@ import torch
 from datasets import Dataset
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
-from lanekit.errors import LanekitError
+from lanekit.errors import PermanentError
 from lanekit.files.conversations import IGNORED_LABEL, encode_corpus
 from lanekit.progress import Progress
 from lanekit.spec.params import TrainingParams
 
 
-class DivergedError(LanekitError):
+class DivergedError(PermanentError):
     """Training reached a loss that is not a number."""
 
 
