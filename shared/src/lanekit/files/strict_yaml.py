@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -12,6 +12,7 @@ from lanekit.errors import InputError
 
 Location = tuple[int, int]
 KeyPath = tuple[str | int, ...]
+ProblemKind = Literal["missing", "other"]
 
 MAX_VALUES = 100_000  # aliases of aliases can unfold a few lines into more values than memory holds
 
@@ -24,6 +25,7 @@ class Problem:
     line: int
     column: int
     message: str
+    kind: ProblemKind = "other"
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}:{self.column}: {self.message}"
@@ -52,10 +54,10 @@ class YamlDocument:
                 return self.locations[key_path[:end]]
         return (1, 1)
 
-    def problem(self, key_path: KeyPath, message: str) -> Problem:
+    def problem(self, key_path: KeyPath, message: str, kind: ProblemKind = "other") -> Problem:
         """Make a problem that points at `key_path`."""
         line, column = self.locate(key_path)
-        return Problem(self.path, line, column, message)
+        return Problem(self.path, line, column, message, kind)
 
 
 def read_yaml(path: Path) -> YamlDocument:

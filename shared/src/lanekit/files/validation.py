@@ -24,7 +24,9 @@ def validate(
     except ValidationError as error:
         return None, [
             document.problem(
-                (*place, *detail["loc"], *_read_place(detail)), describe_error(model, detail, allowed)
+                (*place, *detail["loc"], *_read_place(detail)),
+                describe_error(model, detail, allowed),
+                "missing" if detail["type"] == "missing" else "other",
             )
             for detail in error.errors()
         ]
