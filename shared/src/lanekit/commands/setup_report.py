@@ -29,7 +29,7 @@ from lanekit.spec.params import JudgeSettings
 
 HUB_URL = "https://huggingface.co"
 LOCKS_FOLDER = Path("scripts/env")
-SERVICES = (("Redis", "LANEKIT_REDIS_URL"), ("MinIO", "LANEKIT_MINIO_URL"))
+PROBED_URLS = (("Redis", "LANEKIT_REDIS_URL"), ("MinIO", "LANEKIT_MINIO_URL"))
 
 
 def check_setup(
@@ -53,7 +53,7 @@ def check_setup(
         lines.append(_check_hub(experiment, environment))
         if experiment.evaluation.judge:
             lines.append(_check_judge(experiment.evaluation.judge, environment))
-    for name, variable in SERVICES:
+    for name, variable in PROBED_URLS:
         lines.append(_check_service(name, variable, environment.get(variable)))
     client = probe.run_command(["docker", "--version"])
     server = probe.run_command(["docker", "version", "--format", "{{.Server.Version}}"]) if client else None

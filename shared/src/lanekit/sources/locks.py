@@ -6,8 +6,10 @@ import hashlib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 from lanekit.errors import InputError
+from lanekit.spec.stages import Service
 
 
 @cache
@@ -23,7 +25,7 @@ def hash_environment(lock_file: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-SERVICES: tuple[str, ...] = ("trainer", "quantizer", "evaluator", "ranker")
+SERVICES: tuple[str, ...] = get_args(Service)
 
 
 def load_environments(root: Path, services: Iterable[str] = SERVICES) -> dict[str, str]:

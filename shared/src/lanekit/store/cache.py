@@ -28,11 +28,11 @@ from pydantic import BaseModel, ValidationError
 
 from lanekit.errors import CorruptArtifactError, StoreError, explain_os_errors
 from lanekit.files.hashing import hash_file, write_canonical_json
+from lanekit.host.devices import BOOT_ID
 from lanekit.store.manifest import FileEntry
 
 log = structlog.get_logger()
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 READ_ONLY = 0o444
 
