@@ -20,12 +20,13 @@ from evaluator.judge.judging import (
     render_messages,
     summarize_verdicts,
 )
-from evaluator.quality.items import ChatItem, load_items
+from evaluator.quality.items import load_items
 from evaluator.quality.korean import is_korean
 from lanekit.errors import InputError
 from lanekit.spec.benchmark import Benchmark
 from lanekit.spec.judge import check_judge
 from lanekit.spec.params import JudgeSettings
+from lanekit.spec.rows import ChatItem
 
 KOREAN = [
     "안녕하세요. 저는 학생입니다.",

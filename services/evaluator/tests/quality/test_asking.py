@@ -13,12 +13,12 @@ from evaluator.engines.base import Engine
 from evaluator.quality.asking import Asker, count_turns, summarize_time
 from evaluator.quality.chat import ChatTokenizer
 from evaluator.quality.grade import Graded
-from evaluator.quality.items import Item, parse_row
 from evaluator.quality.parse import cut_reply
 from evaluator.quality.prompts import render_items
 from lanekit.progress import ignore_progress
 from lanekit.spec.benchmark import Benchmark
 from lanekit.spec.params import EngineParams
+from lanekit.spec.rows import Item, parse_row
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ def engine() -> Iterator[Engine]:
 
 def make_chats(benchmark: Benchmark, *conversations: list[str]) -> list[Item]:
     rows = [{"turns": turns, "reference": None, "question_id": i} for i, turns in enumerate(conversations)]
-    return [parse_row(benchmark, row, "komt_bench.jsonl:1") for row in rows]
+    return [parse_row(benchmark.name, row, "komt_bench.jsonl:1") for row in rows]
 
 
 def ask(

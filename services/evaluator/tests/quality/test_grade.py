@@ -10,9 +10,9 @@ import pytest
 from evaluator_testing import choice_row, document_row
 
 from evaluator.quality.grade import Graded, Reply, grade_reply, summarize_benchmark
-from evaluator.quality.items import parse_row
 from evaluator.quality.prompts import Cut, Prompt
 from lanekit.spec.benchmark import Benchmark
+from lanekit.spec.rows import parse_row
 
 CHAT_ROW = {
     "question_id": 81,
@@ -26,7 +26,7 @@ CHAT_ROW = {
 def grade(benchmarks: dict[str, Benchmark]) -> Any:
     def run(name: str, row: dict[str, Any], text: str, cut: Cut | None = None, **changes: Any) -> Graded:
         benchmark = benchmarks[name].model_copy(update={"stop": changes.pop("stop", ())})
-        item = parse_row(benchmark, row, "x.jsonl:1")
+        item = parse_row(benchmark.name, row, "x.jsonl:1")
         reply = Reply(text, new_tokens=5, finished=True)
         return grade_reply(benchmark, item, Prompt("…", [0] * 7, cut), reply, **{"index": 0, **changes})
 

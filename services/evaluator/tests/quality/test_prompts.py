@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluator.engines.batches import plan_batches
-from evaluator.quality.items import ChatItem, ChoiceItem, DocumentItem, Item, load_items, parse_row
+from evaluator.quality.items import load_items
 from evaluator.quality.prompts import Message, Prompt, render_items, render_turns
 from lanekit.errors import InputError
 from lanekit.spec.benchmark import Benchmark, Shot
 from lanekit.spec.experiment_file import load_benchmark
+from lanekit.spec.rows import ChatItem, ChoiceItem, DocumentItem, Item, parse_row
 
 OVERHEAD = 5
 MARKS = {"user": 1, "assistant": 2}
@@ -75,13 +76,13 @@ def read_turns(prompt: Prompt) -> list[tuple[int, str]]:
 
 
 def parse_document(benchmarks: dict[str, Benchmark], **changes: Any) -> DocumentItem:
-    item = parse_row(benchmarks["ko_longrag"], document_row(**changes), "x.jsonl:1")
+    item = parse_row("ko_longrag", document_row(**changes), "x.jsonl:1")
     assert isinstance(item, DocumentItem)
     return item
 
 
 def parse_choice_row(benchmarks: dict[str, Benchmark], **changes: Any) -> ChoiceItem:
-    item = parse_row(benchmarks["kmmlu_pro"], choice_row(**changes), "x.jsonl:1")
+    item = parse_row("kmmlu_pro", choice_row(**changes), "x.jsonl:1")
     assert isinstance(item, ChoiceItem)
     return item
 
@@ -121,7 +122,7 @@ def test_choice_message(benchmarks: dict[str, Benchmark], n_options: int) -> Non
 )
 def test_bad_choice_row(benchmarks: dict[str, Benchmark], changes: dict[str, Any], column: str) -> None:
     with pytest.raises(InputError) as caught:
-        parse_row(benchmarks["kmmlu_pro"], choice_row(**changes), "kmmlu_pro.jsonl:7")
+        parse_row("kmmlu_pro", choice_row(**changes), "kmmlu_pro.jsonl:7")
     assert f"kmmlu_pro.jsonl:7: column '{column}'" in caught.value.message
     assert caught.value.remedy
 
@@ -281,7 +282,7 @@ def test_the_budget_cuts_documents_never_the_question(
     )  # fmt: skip
     template = f"{prefix}<{{titles}}>[{{context}}]({{question}})"
     row = document_row(1, context=context, question=question, titles=titles, prompt=template)
-    item = parse_row(benchmark, row, "x.jsonl:1")
+    item = parse_row(benchmark.name, row, "x.jsonl:1")
     assert isinstance(item, DocumentItem)
     encoder = CharacterEncoder(width)
     bare = f"{prefix}<{item.titles}>[]({question})"
@@ -306,7 +307,7 @@ def test_the_budget_cuts_documents_never_the_question(
 def test_many_documents_keep_their_order(benchmarks: dict[str, Benchmark]) -> None:
     benchmark = benchmarks["ko_longrag"].model_copy(update={"max_prompt_tokens": 200})
     items = [
-        parse_row(benchmark, document_row(i, 40 if i % 3 else 2, question=f"{i}번?"), "x:1")
+        parse_row(benchmark.name, document_row(i, 40 if i % 3 else 2, question=f"{i}번?"), "x:1")
         for i in range(150)
     ]
     prompts = render_items(benchmark, items, CharacterEncoder(), 1000)
@@ -352,7 +353,7 @@ def test_conversation_goes_on_with_the_models_own_replies(benchmarks: dict[str, 
         {"turns": ["하나?", "둘?"], "reference": None},
         {"turns": ["셋?", "넷?", "다섯?"], "reference": ["셋", None]},
     ]
-    items = [parse_row(benchmark, row, f"komt.jsonl:{i}") for i, row in enumerate(rows)]
+    items = [parse_row(benchmark.name, row, f"komt.jsonl:{i}") for i, row in enumerate(rows)]
     chats = [item for item in items if isinstance(item, ChatItem)]
     assert [item.references for item in chats] == [("", ""), ("셋", "", "")]
     first = render_items(benchmark, items, CharacterEncoder(), 1)
@@ -376,7 +377,7 @@ def test_conversation_goes_on_with_the_models_own_replies(benchmarks: dict[str, 
 )
 def test_bad_chat_row(benchmarks: dict[str, Benchmark], row: dict[str, Any], column: str) -> None:
     with pytest.raises(InputError, match=f"column '{column}'"):
-        parse_row(benchmarks["komt_bench"], row, "komt_bench.jsonl:1")
+        parse_row("komt_bench", row, "komt_bench.jsonl:1")
 
 
 def test_the_first_items_are_read(benchmarks: dict[str, Benchmark], tmp_path: Path) -> None:

@@ -16,12 +16,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from evaluator.quality.items import ChatItem
 from evaluator.quality.korean import is_korean
 from evaluator.quality.parse import strip_thinking
 from lanekit.errors import InputError
 from lanekit.results.schema import BenchmarkResult, PartResult
 from lanekit.spec.benchmark import Benchmark, Rubric
+from lanekit.spec.rows import ChatItem
 
 N_TURNS = 2
 NOTE_CHARACTERS = 2000

@@ -10,10 +10,10 @@ from typing import Any
 from evaluator.engines.base import Engine, Generation
 from evaluator.quality.chat import ChatTokenizer
 from evaluator.quality.grade import Graded, Reply, grade_reply
-from evaluator.quality.items import ChatItem, Item
 from evaluator.quality.prompts import Prompt, render_turns
 from lanekit.progress import Progress
 from lanekit.spec.benchmark import Benchmark
+from lanekit.spec.rows import ChatItem, Item
 
 
 class Asker:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evaluator.quality.f1 import is_unanswerable, score_answer
-from evaluator.quality.items import ChoiceItem, DocumentItem, Item
 from evaluator.quality.parse import cut_reply, parse_choice, strip_thinking
 from evaluator.quality.prompts import Prompt
 from lanekit.results.schema import BenchmarkResult, PartResult
 from lanekit.spec.benchmark import Benchmark, list_options
+from lanekit.spec.rows import ChoiceItem, DocumentItem, Item
 
 ANSWERABLE, UNANSWERABLE = "answerable", "unanswerable"
 

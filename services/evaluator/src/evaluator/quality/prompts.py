@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from evaluator.quality.f1 import is_unanswerable, normalize_answer, normalize_words
-from evaluator.quality.items import ChatItem, ChoiceItem, DocumentItem, Item, parse_document
 from lanekit.errors import InputError
 from lanekit.spec.benchmark import Benchmark, fill_places, render_choice_prompt
+from lanekit.spec.rows import ChatItem, ChoiceItem, DocumentItem, Item, parse_document
 
 Message = Mapping[str, str]
 

@@ -13,7 +13,7 @@ from evaluator.judge.cache import JudgementCache, find_cache_folder
 from evaluator.judge.client import check_allowed, read_key
 from evaluator.judge.judging import grade_answer, make_row, pair_answers, summarize_verdicts
 from evaluator.judge.sitting import Sitting
-from evaluator.quality.items import ChatItem, load_items
+from evaluator.quality.items import load_items
 from evaluator.quality.outputs import read_items, write_items
 from lanekit.files.model_folder import write_json
 from lanekit.host.probe import list_versions
@@ -21,6 +21,7 @@ from lanekit.progress import Progress
 from lanekit.results.collect import ITEMS_NAME
 from lanekit.spec.judge import check_judge
 from lanekit.spec.params import JudgeParams
+from lanekit.spec.rows import ChatItem
 
 
 def run(spec: JudgeParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

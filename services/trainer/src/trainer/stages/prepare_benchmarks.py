@@ -9,7 +9,7 @@ from pathlib import Path
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
 from lanekit.spec.params import PrepareBenchmarksParams
-from trainer.data.row_checks import check_row
+from lanekit.spec.rows import parse_row
 from trainer.data.rows import iterate_rows
 
 
@@ -27,7 +27,7 @@ def run(spec: PrepareBenchmarksParams, inputs: Mapping[str, Path], out: Path, pr
         counts[name] = 0
         with (out / f"{name}.jsonl").open("w", encoding="utf-8") as stream:
             for where, row in iterate_rows(source, name):
-                check_row(name, row, where)
+                parse_row(name, row, where)
                 stream.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
                 counts[name] += 1
     progress(len(spec.sets), len(spec.sets), "written")
