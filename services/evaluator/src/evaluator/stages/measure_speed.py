@@ -81,11 +81,11 @@ class Sitting:
 
     name: str
     device: str = ""
-    load_seconds: list[float] = field(default_factory=list)
     series: list[dict[str, list[Timing]]] = field(default_factory=list)
     descriptions: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     states: list[dict[str, str]] = field(default_factory=list)
+    load_seconds: list[float] = field(default_factory=list)
 
 
 def hold_sitting(
