@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import yaml
 from gpu_testing import FIXTURE, GPU_TESTS
 from leaving import await_engine, await_gone, find_child, list_below, send, start_evaluation
 from real_services import RedisServer, redis_server  # noqa: F401  fixture
-from worker_bench import ENVIRONMENTS, Bench, open_bench
+from worker_bench import ENVIRONMENTS, Bench, open_bench, wait_for
 
 from evaluator.engines import load_engine
 from lanekit.errors import TransientError
@@ -40,6 +40,7 @@ from lanekit.worker.lease import name_intervals
 pytestmark = GPU_TESTS
 
 LOADED_MIB = 2000
+LOADED_SECONDS = 120
 HOLD = """
 import os, sys, torch
 kept = torch.empty(int(sys.argv[1]) << 20, dtype=torch.uint8, device="cuda")
@@ -50,13 +51,6 @@ import time; time.sleep(120)
 
 def read_used_mib() -> int:
     return int(run_query(["memory.used"]).splitlines()[0])
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +74,14 @@ def test_a_killed_run_gives_the_gpu_back(quick: Path, folder: Path, how: str) ->
     before = read_used_mib()
     with start_evaluation(quick, folder, FIXTURE) as command:
         engine = await_engine(command.pid)
-        wait_until(lambda: read_used_mib() > before + LOADED_MIB, "the engine takes no memory")
+        wait_for(lambda: read_used_mib() > before + LOADED_MIB, "the engine takes no memory", LOADED_SECONDS)
         assert engine.pid in [holder.pid for holder in list_holders()]
         if how == "SIGKILL of the child":
             child = find_child(command.pid)
             await_gone([engine, child], send(child.pid, signal.SIGKILL))
         else:
             await_gone(list_below(command.pid), send(command.pid, signal.Signals[how]))
-            wait_until(lambda: read_used_mib() < before + 200, "the GPU's memory stays taken", 5)
+            wait_for(lambda: read_used_mib() < before + 200, "the GPU's memory stays taken", 5)
 
 
 @pytest.fixture
@@ -99,12 +93,12 @@ def orphan(tmp_path: Path) -> Iterator[int]:
         ["bash", "-c", f"({command}) >/dev/null 2>&1 &"],
         check=True, start_new_session=True, env={**os.environ, "HOLD": HOLD},
     )  # fmt: skip
-    wait_until((tmp_path / "pid").is_file, "no memory is held")
+    wait_for((tmp_path / "pid").is_file, "no memory is held", LOADED_SECONDS)
     time.sleep(0.2)
     pid = int((tmp_path / "pid").read_text())
     yield pid
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not psutil.pid_exists(pid), "it lives", 10)
+    wait_for(lambda: not psutil.pid_exists(pid), "it lives", 10)
 
 
 def test_what_was_left_behind_is_named_before_an_engine_starts(orphan: int) -> None:

@@ -7,14 +7,13 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from lanekit.execute.environment import make_child_environment
 
 DOUBLES = Path(__file__).parent / "double_services"
-
-
 PATIENCE_SECONDS = 20.0
 
 
@@ -24,10 +23,13 @@ def make_environment() -> dict[str, str]:
     return {**make_child_environment(), "PYTHONPATH": path}
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait until something is so."""
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
+    """Wait until something is so, and return what the condition returned."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while True:
+        found = condition()
+        if found:
+            return found
         assert time.monotonic() < deadline, f"waited {seconds} s: {what}"
         time.sleep(0.02)
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
+import processes
 import redis
+from processes import is_dead as is_dead
 from real_services import RedisServer
 from rq import Queue
 from rq.serializers import JSONSerializer
@@ -44,22 +45,8 @@ ENVIRONMENTS = load_environments(find_project_root())
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
-    """Wait until something is so, and return what the condition returned."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"waited {seconds} s: {what}"
-        time.sleep(0.05)
-
-
-def is_dead(pid: int) -> bool:
-    """Whether a process is gone, or only waits to be reaped."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+    """Wait until something is so, as long as a worker may take; see processes.wait_for."""
+    return processes.wait_for(condition, what, seconds)
 
 
 def make_run(stage: str, params: Parameters) -> StageRun:

@@ -99,20 +99,19 @@ def _find_shape(folder: Path) -> ModelShape:
 def _check_memory(lanes: list[Lane], shape: ModelShape, gpus: list[probe.Gpu]) -> list[check.Line]:
     """Return a line for the GPU's memory, where there is one, and one for the main memory."""
     stages = [stage for lane in lanes for stage in lane.stages]
-    if not stages:
-        return []
-    lines = []
-    if gpus:
-        needs = [estimate_device_bytes(stage.params, shape) or 0 for stage in stages]
+
+    def judge(subject: str, there_bytes: int, needs: list[int], on_host: bool) -> check.Line:
         worst = stages[needs.index(max(needs))]
-        knobs = name_memory_knobs(worst.params, on_host=False)
-        there_bytes = gpus[0].memory_bytes
-        lines.append(check.judge_memory("GPU memory", there_bytes, max(needs), worst.type.name, knobs))
-    needs = [estimate_host_bytes(stage.params, shape, on_gpu=bool(gpus)) for stage in stages]
-    worst = stages[needs.index(max(needs))]
-    knobs = name_memory_knobs(worst.params, on_host=bool(gpus))
-    there_bytes = probe.measure_memory_bytes()
-    lines.append(check.judge_memory("memory", there_bytes, max(needs), worst.type.name, knobs))
+        knobs = name_memory_knobs(worst.params, on_host=on_host)
+        return check.judge_memory(subject, there_bytes, max(needs), worst.type.name, knobs)
+
+    lines = []
+    if stages and gpus:
+        on_device = [estimate_device_bytes(stage.params, shape) or 0 for stage in stages]
+        lines.append(judge("GPU memory", gpus[0].memory_bytes, on_device, False))
+    if stages:
+        on_host = [estimate_host_bytes(stage.params, shape, on_gpu=bool(gpus)) for stage in stages]
+        lines.append(judge("memory", probe.measure_memory_bytes(), on_host, bool(gpus)))
     return lines
 
 
