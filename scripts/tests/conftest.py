@@ -16,6 +16,33 @@ from composed import WORKERS, FinishedRun, Stack, run_stack
 from tiny.datasets import build_datasets, write_datasets
 
 WITHOUT_EXPERIMENT = ("compare_lanes.py",)
+STACK_GROUP = "stack"
+FIRST_GROUPS = (
+    STACK_GROUP,
+    "scripts/tests/test_main_job.py",
+    "scripts/tests/test_stepwise_commands.py",
+    "scripts/tests/test_nothing_outlives.py",
+    "scripts/tests/test_main_job_vllm.py",
+    "scripts/tests/test_damage_shows.py",
+    "evaluator",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests run in one process, one after the other, and let the longest groups begin first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(name_group(item)))
+    ranks = {name: rank for rank, name in enumerate(FIRST_GROUPS)}
+    items.sort(key=lambda item: ranks.get(name_group(item), len(ranks)))
+
+
+def name_group(item: pytest.Item) -> str:
+    """Return a test's group: the composed stack's tests share ports, a service's its tiny models."""
+    if {"stack", "engine"} & set(getattr(item, "fixturenames", ())):
+        return STACK_GROUP
+    path = item.path.relative_to(ROOT)
+    return path.parts[1] if path.parts[0] == "services" else path.as_posix()
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ import redis
 from composed import WORKERS, Stack, run_command, wait_until
 
 OUTAGE_S = 30.0
+# A fault meant for the middle of a stage wants one that lasts: the others end before it strikes.
+LASTING_STAGES = ("sft", "distill", "post_sft", "gptq", "evaluate", "measure_speed")
 CUT_S = 20.0
 CUT_AFTER_BYTES = 1_500_000
 RECOVERY_S = 120.0
@@ -67,9 +69,12 @@ class Scene:
     def await_stage(self, *services: str) -> str:
         """Return the job whose stage runs now in one of these services, by default those with a device."""
         names = services or WORKERS[:3]
-        found: str = wait_until(
-            lambda: next(filter(None, map(self.find_held, names)), ""), f"{names} run a stage", 300, 0.2
-        )
+
+        def find_lasting() -> str:
+            held = (self.find_held(name) for name in names)
+            return next((job_id for job_id in held if job_id.rsplit("-", 1)[0] in LASTING_STAGES), "")
+
+        found: str = wait_until(find_lasting, f"{names} run one of {LASTING_STAGES}", 300, 0.2)
         return found
 
     def has_event(self, service: str, event: str, since: float, **fields: str) -> bool:

@@ -20,7 +20,8 @@ from snapshots import make_worker
 
 from lanekit.host.checkout import find_project_root
 from lanekit.host.devices import list_devices, name_hardware
-from lanekit.jobs.messages import CONTROLLER_KEY, REPORT_TTL_SECONDS, name_worker
+from lanekit.jobs.keys import RedisKeys
+from lanekit.jobs.messages import REPORT_TTL_SECONDS, ControllerReport
 from lanekit.plan.graph import StageRun, make_stage_run
 from lanekit.plan.run_document import RunSpec, parse_run
 from lanekit.results.outcome import ArtifactPlace, LaneOutcome, PackagePlace, RunOutcome
@@ -86,7 +87,7 @@ class Hosted:
 
     def report(self, **changes: dict[str, Any]) -> None:
         """Let the controller and one worker of each service report; `changes` by service, None for none."""
-        self.redis.set(CONTROLLER_KEY, '{"store": "ok"}', ex=600)
+        self.redis.set(RedisKeys.CONTROLLER, ControllerReport(host="h", at=0.0).model_dump_json(), ex=600)
         environments = load_environments(find_project_root())
         hardware = name_hardware(list_devices())
         for service in SERVICES:
@@ -95,7 +96,9 @@ class Hosted:
                 continue
             worker = make_worker(service, device=hardware, environment=environments[service])
             worker = worker.model_copy(update=given)
-            self.redis.set(name_worker(worker.name), worker.model_dump_json(), ex=REPORT_TTL_SECONDS * 30)
+            self.redis.set(
+                RedisKeys.worker(worker.name), worker.model_dump_json(), ex=REPORT_TTL_SECONDS * 30
+            )
 
     def read_run(self, run_id: str) -> RunSpec:
         """Return a run as it was written."""

@@ -17,7 +17,8 @@ from hosted import BEST, BROKEN, Hosted, run_hosted
 from real_services import find_free_port
 from snapshots import make_snapshot
 
-from lanekit.jobs.messages import FailureReport, JobReport, name_failure, name_snapshot
+from lanekit.jobs.keys import RedisKeys
+from lanekit.jobs.messages import FailureReport, JobReport
 from lanekit.store.folder import FolderStore
 
 BAD_INPUT = 2
@@ -194,7 +195,7 @@ def test_retry_forgets_the_failures_of_a_lane_alone(hosted: Hosted, run_id: str,
     for stage, key in keys.items():
         failure = FailureReport(message="broken").model_dump_json()
         hosted.documents.write(run_id, f"failures/{key}.json", failure.encode())
-        hosted.redis.set(name_failure(f"{stage}-{key}"), failure)
+        hosted.redis.set(RedisKeys.failure(f"{stage}-{key}"), failure)
     hosted.end_run(hosted.read_run(run_id), tmp_path, is_complete=False)
     done = hosted.run("retry.py", run_id, "lane04_fp8_dinamic", cwd=tmp_path, expect=BAD_INPUT)
     check_text(done.stderr, f"did you mean '{BROKEN}'", "baseline, lane01")
@@ -202,8 +203,8 @@ def test_retry_forgets_the_failures_of_a_lane_alone(hosted: Hosted, run_id: str,
     check_text(done.stdout, "1 failed stage is tried again")
     assert hosted.documents.list(run_id, "failures/") == [f"failures/{keys['gptq']}.json"]
     assert hosted.documents.read(run_id, "outcome.json") is None
-    assert not hosted.redis.exists(name_failure(f"fp8-{keys['fp8']}"))
-    assert hosted.redis.exists(name_failure(f"gptq-{keys['gptq']}"))
+    assert not hosted.redis.exists(RedisKeys.failure(f"fp8-{keys['fp8']}"))
+    assert hosted.redis.exists(RedisKeys.failure(f"gptq-{keys['gptq']}"))
 
 
 def test_fetch_brings_what_the_embedded_default_leaves(hosted: Hosted, run_id: str, tmp_path: Path) -> None:
@@ -327,7 +328,7 @@ def show_running(hosted: Hosted, run_id: str) -> None:
     report = JobReport(worker="quantizer-1", state="running", step=3, total=9, started_at=time.time())
     snapshot = make_snapshot(plan, {key: "running"}, reports={key: report})
     snapshot = snapshot.model_copy(update={"run_id": run_id})
-    hosted.redis.set(name_snapshot(run_id), snapshot.model_dump_json())
+    hosted.redis.set(RedisKeys.snapshot(run_id), snapshot.model_dump_json())
 
 
 def start_watch(hosted: Hosted, run_id: str, cwd: Path) -> subprocess.Popen[str]:

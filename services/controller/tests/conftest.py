@@ -20,6 +20,7 @@ from lanekit.execute.driver import run_plan
 from lanekit.execute.stage import Measured, execute_stage
 from lanekit.host.checkout import find_project_root
 from lanekit.jobs import job_state, messages
+from lanekit.jobs.keys import RedisKeys
 from lanekit.jobs.safe_job import SafeJob, find_job
 from lanekit.plan.graph import Plan, StageRun
 from lanekit.plan.planner import plan_lanes
@@ -148,7 +149,7 @@ class DoubleWorker:
             worker=self.name, state="running", step=1, total=2, started_at=time.time()
         )
         self.client.set(
-            messages.name_report(held.job.id), report.model_dump_json(), ex=messages.REPORT_TTL_SECONDS
+            RedisKeys.report(held.job.id), report.model_dump_json(), ex=messages.REPORT_TTL_SECONDS
         )
 
     def finish(self, held: Held) -> None:
@@ -166,7 +167,7 @@ class DoubleWorker:
 
     def die(self, held: Held) -> None:
         """Be killed, and let the report's life pass."""
-        self.client.delete(messages.name_report(held.job.id))
+        self.client.delete(RedisKeys.report(held.job.id))
 
     def work(self, count: int = 1000) -> int:
         """Do up to `count` jobs; return how many there were."""
@@ -233,7 +234,7 @@ class Stack:
 
     def read_snapshot(self, spec: RunSpec) -> messages.RunSnapshot:
         """Return the snapshot in Redis."""
-        content = self.client.get(messages.name_snapshot(spec.run_id))
+        content = self.client.get(RedisKeys.snapshot(spec.run_id))
         assert content is not None
         return messages.RunSnapshot.model_validate_json(content)  # type: ignore[arg-type]
 

@@ -10,7 +10,7 @@ import pytest
 
 from controller.documents import name_failure
 from controller.reconcile import Policy
-from lanekit.jobs import messages
+from lanekit.jobs.keys import RedisKeys
 
 LANES = ("lane01", "lane05")
 
@@ -180,7 +180,7 @@ def test_a_poisoned_failure_is_final(stack: Any, poison: bytes | None) -> None:
     controller = stack.make_controller()
     held = stack.take_stage_of(controller, "sft")
     stack.worker.fail(held, "x", transient=True)
-    name = messages.name_failure(held.job.id)
+    name = RedisKeys.failure(held.job.id)
     stack.client.delete(name)
     if poison is None:
         stack.client.lpush(name, "a list")
@@ -196,7 +196,7 @@ def test_a_poisoned_report_still_is_a_sign_of_life(stack: Any) -> None:
     controller = stack.make_controller()
     controller.tick()
     held = stack.worker.take()
-    stack.client.set(messages.name_report(held.job.id), "{", ex=20)
+    stack.client.set(RedisKeys.report(held.job.id), "{", ex=20)
     controller.tick()
     info = next(run for run in stack.read_snapshot(spec).runs if run.key == held.run.key)
     assert info.status == "running" and info.report is None

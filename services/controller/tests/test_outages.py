@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lanekit.errors import TransientError
-from lanekit.jobs import messages
+from lanekit.jobs.keys import RedisKeys
 
 LANES = ("lane01", "lane05")
 SERVICE_SOURCE = Path(__file__).parents[1] / "src"
@@ -28,12 +28,12 @@ def test_cancel(stack: Any) -> None:
     stack.documents.write(spec.run_id, "cancelled.json", b"{}", "application/json")
     controller.tick()
     assert stack.list_queued() == [] and stack.read_outcome(spec) is None
-    assert 0 < stack.client.ttl(messages.name_cancel(held.job.id)) <= 60
+    assert 0 < stack.client.ttl(RedisKeys.cancel(held.job.id)) <= 60
     assert stack.read_snapshot(spec).phase == "cancelled"
     stack.worker.fail(held, "cancelled")
     controller.tick()
     assert stack.read_outcome(spec).phase == "cancelled"
-    assert stack.client.get(messages.name_failure(held.job.id)) is None
+    assert stack.client.get(RedisKeys.failure(held.job.id)) is None
     for name in ("cancelled.json", "outcome.json"):
         stack.documents.delete(spec.run_id, name)
     assert stack.settle(controller, spec).is_complete
@@ -46,7 +46,7 @@ def test_cancel_spares_what_another_run_needs(stack: Any) -> None:
     held, queued = stack.worker.take(), stack.list_queued()
     stack.documents.write(first.run_id, "cancelled.json", b"{}", "application/json")
     controller.tick()
-    assert stack.list_queued() == queued and not stack.client.exists(messages.name_cancel(held.job.id))
+    assert stack.list_queued() == queued and not stack.client.exists(RedisKeys.cancel(held.job.id))
     stack.worker.finish(held)
     assert stack.settle(controller, second).is_complete
     assert stack.read_outcome(first).phase == "cancelled"
@@ -62,7 +62,7 @@ def test_a_stage_stopped_for_one_run_is_not_failed_for_the_next(stack: Any) -> N
     controller.tick()
     second = stack.enqueue("lane05", name="second")
     controller.tick()
-    assert not stack.client.exists(messages.name_cancel(held.job.id))  # taken back, but perhaps too late
+    assert not stack.client.exists(RedisKeys.cancel(held.job.id))  # taken back, but perhaps too late
     stack.worker.fail(held, "cancelled")
     controller.tick()
     assert held.job.id in stack.list_queued() and stack.count("stage_failed") == 0
@@ -121,7 +121,7 @@ def test_redis_away(stack: Any, redis_server: Any) -> None:
             controller.show_heartbeat()
             stack.now_s += 30.0
         assert not controller.is_well(60.0)
-    stack.client.delete(messages.name_report(held.job.id))  # it expired meanwhile
+    stack.client.delete(RedisKeys.report(held.job.id))  # it expired meanwhile
     controller.tick()
     assert stack.count("redis_lost") == stack.count("redis_back") == 1
     assert stack.count("job_lost") == 0 and controller.is_well(60.0)
@@ -147,7 +147,7 @@ def test_the_store_away(stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         stack.now_s += 30.0
     controller.show_heartbeat()
     assert stack.list_queued() == [] and not controller.is_well(60.0)
-    assert json.loads(stack.client.get(messages.CONTROLLER_KEY))["store"] == "lost"
+    assert json.loads(stack.client.get(RedisKeys.CONTROLLER))["store"] == "lost"
     monkeypatch.setattr(stack.store, "find_artifact", find)
     assert stack.settle(controller, spec).is_complete
     assert stack.count("store_lost") == stack.count("store_back") == 1
@@ -170,7 +170,7 @@ def test_the_process_stops_at_once(redis_server: Any, tmp_path: Path) -> None:
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             deadline = time.monotonic() + 30
-            while redis_server.client().get(messages.CONTROLLER_KEY) is None:
+            while redis_server.client().get(RedisKeys.CONTROLLER) is None:
                 assert time.monotonic() < deadline and process.poll() is None
                 time.sleep(0.1)
             process.send_signal(signal.SIGTERM)

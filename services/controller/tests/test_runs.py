@@ -16,6 +16,7 @@ from controller.setup.__main__ import main as set_up
 from controller.setup.accounts import name_secret
 from controller.setup.policies import ACCOUNTS, CONTROLLER
 from lanekit.jobs import messages
+from lanekit.jobs.keys import RedisKeys
 from lanekit.spec.stages import STAGE_TYPES
 from lanekit.store.cache import ArtifactCache
 from lanekit.store.folder import FolderStore
@@ -191,7 +192,7 @@ def test_the_snapshot_tells_place_and_progress(stack: Any) -> None:
     stages = [runs[key].stage for key in lane.keys]
     assert stages[0] == "fetch_model" and stages[-1] == "measure_speed" and "gptq" in stages
     assert all(STAGE_TYPES[stage] for stage in stages) and lane.reason == ""
-    assert 0 < stack.client.ttl(messages.name_snapshot(spec.run_id)) <= 86400
+    assert 0 < stack.client.ttl(RedisKeys.snapshot(spec.run_id)) <= 86400
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from snapshots import make_worker
 
 from lanekit.commands.stack.health import StackError, check_stack, require_stack
 from lanekit.host.stack_settings import StackSettings
-from lanekit.jobs.messages import CONTROLLER_KEY, REPORT_TTL_SECONDS, name_worker
+from lanekit.jobs.keys import RedisKeys
+from lanekit.jobs.messages import REPORT_TTL_SECONDS
 from lanekit.jobs.signs import read_workers
 from lanekit.spec.stages import BUCKETS
 from lanekit.store.minio_client import make_client
@@ -36,10 +37,10 @@ def processes(redis_server: RedisServer) -> Iterator[None]:
     """A controller, a trainer and an evaluator that have just reported."""
     client = redis_server.client()
     client.flushall()
-    client.set(CONTROLLER_KEY, "{}", ex=REPORT_TTL_SECONDS)
+    client.set(RedisKeys.CONTROLLER, "{}", ex=REPORT_TTL_SECONDS)
     for service in SERVICES:
         worker = make_worker(service)
-        client.set(name_worker(worker.name), worker.model_dump_json(), ex=REPORT_TTL_SECONDS)
+        client.set(RedisKeys.worker(worker.name), worker.model_dump_json(), ex=REPORT_TTL_SECONDS)
     yield
     client.flushall()
 
@@ -106,7 +107,7 @@ def test_no_controller_and_a_missing_evaluator(settings: StackSettings, redis_se
     client = redis_server.client()
     client.flushall()
     worker = make_worker("trainer")
-    client.set(name_worker(worker.name), worker.model_dump_json(), ex=REPORT_TTL_SECONDS)
+    client.set(RedisKeys.worker(worker.name), worker.model_dump_json(), ex=REPORT_TTL_SECONDS)
     problems = check_stack(settings, SERVICES)
     assert [problem.part for problem in problems] == ["controller", "evaluator"]
     with pytest.raises(StackError) as caught:
@@ -129,8 +130,8 @@ def test_what_answers_but_is_neither(settings: StackSettings, redis_server: Redi
 def test_a_report_of_another_version_counts_as_no_worker(redis_server: RedisServer, tmp_path: Path) -> None:
     client = redis_server.client()
     client.flushall()
-    client.set(name_worker("old"), '{"name": "old"}', ex=REPORT_TTL_SECONDS)
-    client.set(name_worker("new"), make_worker("trainer").model_dump_json(), ex=REPORT_TTL_SECONDS - 5)
+    client.set(RedisKeys.worker("old"), '{"name": "old"}', ex=REPORT_TTL_SECONDS)
+    client.set(RedisKeys.worker("new"), make_worker("trainer").model_dump_json(), ex=REPORT_TTL_SECONDS - 5)
     (worker,) = read_workers(client)
     assert worker.report.service == "trainer"
     assert 4.9 < worker.age_s < 10

@@ -25,7 +25,8 @@ from lanekit.commands.stack.watch import describe_changes, watch_run
 from lanekit.errors import TransientError
 from lanekit.host.stack_settings import StackSettings
 from lanekit.jobs.connection import connect_briefly
-from lanekit.jobs.messages import CONTROLLER_KEY, REPORT_TTL_SECONDS, JobReport, RunSnapshot, name_snapshot
+from lanekit.jobs.keys import RedisKeys
+from lanekit.jobs.messages import REPORT_TTL_SECONDS, ControllerReport, JobReport, RunSnapshot
 from lanekit.plan.graph import Plan
 from lanekit.results.outcome import RunOutcome
 
@@ -132,8 +133,10 @@ def test_watching_outlives_redis_and_the_store(redis_server: RedisServer, plan: 
     )  # type: ignore[arg-type]
     client = redis_server.client()
     client.flushall()
-    client.set(CONTROLLER_KEY, '{"store": "ok"}', ex=REPORT_TTL_SECONDS)
-    client.set(name_snapshot(RUN_ID), make_busy_snapshot(plan).model_dump_json())
+    client.set(
+        RedisKeys.CONTROLLER, ControllerReport(host="h", at=0.0).model_dump_json(), ex=REPORT_TTL_SECONDS
+    )
+    client.set(RedisKeys.snapshot(RUN_ID), make_busy_snapshot(plan).model_dump_json())
     console = Console(file=io.StringIO(), width=200)
     answers: list[RunOutcome | Exception | None] = [TransientError("MinIO is away"), END]
     ended: list[RunOutcome] = []
@@ -156,7 +159,7 @@ def test_watching_outlives_redis_and_the_store(redis_server: RedisServer, plan: 
     _wait_for("the controller reports", console.file)
     assert watcher.is_alive()
     last = make_busy_snapshot(plan).model_copy(update={"phase": "complete"})
-    client.set(name_snapshot(RUN_ID), last.model_dump_json())
+    client.set(RedisKeys.snapshot(RUN_ID), last.model_dump_json())
     watcher.join(20)
     assert ended == [END]
 

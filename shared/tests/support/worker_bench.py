@@ -23,6 +23,7 @@ from rq.serializers import JSONSerializer
 
 from lanekit.host.checkout import find_project_root
 from lanekit.jobs import messages
+from lanekit.jobs.keys import RedisKeys
 from lanekit.jobs.safe_job import FUNCTION
 from lanekit.plan.graph import StageRun, make_stage_run
 from lanekit.sources.locks import load_environments
@@ -176,7 +177,7 @@ class Bench:
 
     def report(self, job_id: str) -> dict[str, Any]:
         """Return a job's report, empty where there is none."""
-        return json.loads(self.client.get(messages.name_report(job_id)) or b"{}")
+        return json.loads(self.client.get(RedisKeys.report(job_id)) or b"{}")
 
     def await_state(self, job_id: str, state: str) -> None:
         """Wait until the worker says that the job is in a state."""
@@ -184,7 +185,7 @@ class Bench:
 
     def failure(self, job_id: str) -> messages.FailureReport | None:
         """Return why a job failed."""
-        content = self.client.get(messages.name_failure(job_id))
+        content = self.client.get(RedisKeys.failure(job_id))
         return messages.FailureReport.model_validate_json(content) if content else None
 
     def await_failure(self, job_id: str, seconds: float = PATIENCE_SECONDS) -> messages.FailureReport:

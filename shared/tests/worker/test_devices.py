@@ -14,7 +14,7 @@ from real_services import RedisServer
 from worker_bench import Bench, is_dead, make_timed, open_bench, wait_for
 
 from lanekit.host.devices import list_devices
-from lanekit.worker.lease import name_intervals, name_lease
+from lanekit.jobs.keys import RedisKeys
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ def test_a_killed_holder_loses_the_device_to_the_next(bench: Bench) -> None:
     bench.await_status(job_id, "finished")
     assert time.monotonic() - start < 2.0 + 5  # the lease's life and a little
     assert is_dead(pid)
-    interval = json.loads(bench.client.lrange(name_intervals(device), 0, -1)[-1])
+    interval = json.loads(bench.client.lrange(RedisKeys.intervals(device), 0, -1)[-1])
     assert interval["stage"] == "gptq"
     wait_for(
         lambda: len(bench.client.keys("lanekit:worker:*")) == 1 and not bench.client.keys("lanekit:report:*"),
@@ -58,7 +58,7 @@ def test_stages_of_four_workers_never_share_a_device(bench: Bench) -> None:
         bench.await_status(job_id, "finished", 60)
     own = sorted((line["start"], line["end"]) for line in bench.read_record())
     assert len(own) == len(runs)
-    intervals = [json.loads(i) for i in bench.client.lrange(name_intervals(list_devices()[0].id), 0, -1)]
+    intervals = [json.loads(i) for i in bench.client.lrange(RedisKeys.intervals(list_devices()[0].id), 0, -1)]
     assert {i["stage"] for i in intervals} == {"prune", "gptq", "evaluate", "measure_speed"}
     assert len({i["worker"] for i in intervals}) == 4
     held = sorted((i["acquired_at"], i["released_at"]) for i in intervals)
@@ -73,7 +73,9 @@ def test_an_exclusive_stage_has_every_device_of_its_host(bench: Bench) -> None:
     for service in ("trainer", "trainer", "evaluator"):
         bench.start(service, devices=["gpu-a", "gpu-b"], device_kind="cuda")
     jobs = [bench.enqueue(make_timed("prune", 1000, seed)) for seed in range(4)]
-    wait_for(lambda: bench.client.exists(name_lease("gpu-a"), name_lease("gpu-b")) == 2, "both are used")
+    wait_for(
+        lambda: bench.client.exists(RedisKeys.lease("gpu-a"), RedisKeys.lease("gpu-b")) == 2, "both are used"
+    )
     jobs.append(bench.enqueue(make_timed("measure_speed", 500, hardware="gpu-a")))
     for job_id in jobs:
         bench.await_status(job_id, "finished")
@@ -91,9 +93,9 @@ def test_a_lease_that_another_took_stops_the_stage(bench: Bench) -> None:
     bench.start("trainer", locks=False)
     job_id = bench.enqueue(run)
     pid = bench.read_pid(run)
-    bench.client.set(name_lease(list_devices()[0].id), "somebody else's")
+    bench.client.set(RedisKeys.lease(list_devices()[0].id), "somebody else's")
     failure = bench.await_failure(job_id)
     assert failure.message.startswith("another worker holds")
     assert failure.transient
     assert is_dead(pid)
-    assert bench.client.get(name_lease(list_devices()[0].id)) == b"somebody else's"
+    assert bench.client.get(RedisKeys.lease(list_devices()[0].id)) == b"somebody else's"

@@ -16,8 +16,9 @@ from worker_bench import wait_for
 
 from lanekit.errors import TransientError
 from lanekit.host.devices import Device
+from lanekit.jobs.keys import RedisKeys
 from lanekit.worker import lease
-from lanekit.worker.lease import DeviceLeases, name_intervals, name_lease
+from lanekit.worker.lease import DeviceLeases
 
 pytestmark = pytest.mark.slow
 
@@ -73,12 +74,12 @@ def test_a_hold_is_told_of_and_recorded(client: redis.Redis, tmp_path: Path) -> 
     leases = DeviceLeases(client, ONE, "w1", tmp_path, TTL_SECONDS)
     with leases.hold("job-1", "sft", "key-1", False, go_on) as devices:
         assert devices == tuple(ONE)
-        holder = json.loads(client.get(name_lease("gpu-a")) or b"")
+        holder = json.loads(client.get(RedisKeys.lease("gpu-a")) or b"")
         assert (holder["worker"], holder["job"]) == ("w1", "job-1")
-        assert 0 < client.pttl(name_lease("gpu-a")) <= TTL_SECONDS * 1000
-    assert not client.exists(name_lease("gpu-a"))
+        assert 0 < client.pttl(RedisKeys.lease("gpu-a")) <= TTL_SECONDS * 1000
+    assert not client.exists(RedisKeys.lease("gpu-a"))
     assert client.keys("lanekit:line*") == []
-    (entry,) = map(json.loads, client.lrange(name_intervals("gpu-a"), 0, -1))
+    (entry,) = map(json.loads, client.lrange(RedisKeys.intervals("gpu-a"), 0, -1))
     assert set(entry) == {"worker", "stage", "key", "acquired_at", "released_at"}
     assert entry["acquired_at"] <= entry["released_at"]
 
@@ -89,7 +90,7 @@ def test_holds_are_kept_to_a_number(client: redis.Redis, monkeypatch: pytest.Mon
     for number in range(5):
         with leases.hold("j", "sft", str(number), False, go_on):
             pass
-    keys = [json.loads(entry)["key"] for entry in client.lrange(name_intervals("gpu-a"), 0, -1)]
+    keys = [json.loads(entry)["key"] for entry in client.lrange(RedisKeys.intervals("gpu-a"), 0, -1)]
     assert keys == ["2", "3", "4"]
 
 
@@ -136,7 +137,9 @@ def test_a_dead_holder_frees_the_device_by_the_leases_end(client: redis.Redis) -
     wait_for(lambda: other.devices, "not freed", TTL_SECONDS + 2)
     assert time.monotonic() - start > TTL_SECONDS / 2
     dead.release()
-    assert json.loads(client.get(name_lease("gpu-a")) or b"")["worker"] == "w1"  # not the dead one's to free
+    assert (
+        json.loads(client.get(RedisKeys.lease("gpu-a")) or b"")["worker"] == "w1"
+    )  # not the dead one's to free
     other.release()
 
 
@@ -144,17 +147,17 @@ def test_renewing_keeps_it_and_takes_it_again_after_a_flush(client: redis.Redis)
     leases = DeviceLeases(client, ONE, "w1", None, TTL_SECONDS)
     holder = Holder(leases)
     wait_for(lambda: holder.devices, "not held")
-    client.pexpire(name_lease("gpu-a"), 100)
+    client.pexpire(RedisKeys.lease("gpu-a"), 100)
     assert leases.renew() == []
-    assert client.pttl(name_lease("gpu-a")) > 1000
+    assert client.pttl(RedisKeys.lease("gpu-a")) > 1000
     client.flushall()
     client.script_flush()
     assert leases.renew() == []
-    assert client.exists(name_lease("gpu-a"))
-    client.set(name_lease("gpu-a"), "another's")
+    assert client.exists(RedisKeys.lease("gpu-a"))
+    client.set(RedisKeys.lease("gpu-a"), "another's")
     assert leases.renew() == ONE
     holder.release()
-    assert client.get(name_lease("gpu-a")) == b"another's"
+    assert client.get(RedisKeys.lease("gpu-a")) == b"another's"
 
 
 def test_after_a_flush_the_file_lock_keeps_others_off(client: redis.Redis, tmp_path: Path) -> None:
@@ -220,9 +223,9 @@ def test_a_hold_and_a_wait_outlast_an_outage(redis_server: RedisServer, tmp_path
         time.sleep(1)
         holder.release()  # the key stays; its life is short
         assert holder.error is None
-    assert client.lrange(name_intervals("gpu-a"), 0, -1) == []
+    assert client.lrange(RedisKeys.intervals("gpu-a"), 0, -1) == []
     assert holder.leases.renew() == []  # the next heartbeat hands the record on
-    assert len(client.lrange(name_intervals("gpu-a"), 0, -1)) == 1
-    client.delete(name_lease("gpu-a"))
+    assert len(client.lrange(RedisKeys.intervals("gpu-a"), 0, -1)) == 1
+    client.delete(RedisKeys.lease("gpu-a"))
     wait_for(lambda: waiter.devices, "the waiter did not wait through the outage")
     waiter.release()

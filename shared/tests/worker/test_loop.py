@@ -13,7 +13,7 @@ from worker_bench import Bench, is_dead, make_fetch, make_timed, open_bench, wai
 
 from lanekit.host.devices import list_devices
 from lanekit.jobs import messages
-from lanekit.worker.lease import name_lease
+from lanekit.jobs.keys import RedisKeys
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def test_a_job_is_run_committed_and_told_of(bench: Bench) -> None:
     key = wait_for(lambda: bench.client.keys("lanekit:worker:*"), "no report of the worker")[0]
     report = messages.WorkerReport.model_validate_json(bench.client.get(key) or b"")
     assert report.queues == ("trainer",)
-    assert not bench.client.exists(messages.name_report(job_id))
+    assert not bench.client.exists(RedisKeys.report(job_id))
 
     bench.enqueue(run)
     wait_for(lambda: len(worker.read_events("stage_committed")) == 2, "the second job is not done")
@@ -76,7 +76,7 @@ def test_failures_say_why_and_whether_they_may_pass(
     assert failure.transient is transient
     assert failure.worker == worker.read_events("worker_started")[0]["name"]
     assert bench.status(job_id) == "failed"
-    assert 0 < bench.client.ttl(messages.name_failure(job_id)) <= messages.FAILURE_TTL_SECONDS
+    assert 0 < bench.client.ttl(RedisKeys.failure(job_id)) <= messages.FAILURE_TTL_SECONDS
     assert worker.read_events("stage_failed")[0]["transient"] is transient
     run = make_fetch("write")
     bench.await_status(bench.enqueue(run), "finished")
@@ -85,7 +85,7 @@ def test_failures_say_why_and_whether_they_may_pass(
 def test_a_later_success_removes_the_failure(bench: Bench) -> None:
     run = make_fetch("write")
     job_id = messages.make_job_id(run)
-    bench.client.set(messages.name_failure(job_id), messages.FailureReport(message="no").model_dump_json())
+    bench.client.set(RedisKeys.failure(job_id), messages.FailureReport(message="no").model_dump_json())
     bench.start("trainer")
     bench.enqueue(run)
     bench.await_status(job_id, "finished")
@@ -109,11 +109,11 @@ def test_a_cancelled_job_ends(bench: Bench) -> None:
     bench.start("trainer")
     job_id = bench.enqueue(run)
     pid = bench.read_pid(run)
-    bench.client.set(messages.name_cancel(job_id), 1, ex=60)
+    bench.client.set(RedisKeys.cancel(job_id), 1, ex=60)
     failure = bench.await_failure(job_id)
     assert (failure.message, failure.transient) == ("cancelled", False)
     assert is_dead(pid)
-    assert bench.client.exists(messages.name_cancel(job_id))  # the controller reads it beside the failure
+    assert bench.client.exists(RedisKeys.cancel(job_id))  # the controller reads it beside the failure
 
 
 @pytest.mark.parametrize("state", ["running", "waiting for the device"])
@@ -122,7 +122,7 @@ def test_sigterm_hands_the_job_back(bench: Bench, state: str) -> None:
     device = list_devices()[0].id
     worker = bench.start("trainer", timing={"report": 5.0, "lease_ttl": 20.0, "job_ttl": 60.0})
     if state != "running":
-        bench.client.set(name_lease(device), "somebody's")
+        bench.client.set(RedisKeys.lease(device), "somebody's")
     job_id = bench.enqueue(run)
     bench.await_state(job_id, state)
     other = bench.enqueue(make_timed("prune", 60_000, seed=1))
@@ -137,7 +137,7 @@ def test_sigterm_hands_the_job_back(bench: Bench, state: str) -> None:
     assert not bench.client.keys("lanekit:line*")
     assert not bench.client.zcard("rq:wip:trainer")
     if state == "running":
-        assert not bench.client.exists(name_lease(device))
+        assert not bench.client.exists(RedisKeys.lease(device))
         assert is_dead(pid)
     assert not list((bench.root / "store/scratch").iterdir())
     assert worker.read_events("job_handed_back")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import time
 from collections import deque
@@ -25,11 +24,11 @@ from controller.stages import Demand, StageKeeper
 from controller.troubles import Troubles
 from lanekit.errors import InputError, LanekitError, TransientError
 from lanekit.jobs import messages
+from lanekit.jobs.keys import RedisKeys
 from lanekit.plan.graph import StageRun
 from lanekit.results.outcome import OUTCOME_NAME, RunOutcome
 from lanekit.store.documents import RUN_NAME
 
-LOCK_KEY = f"{messages.PREFIX}controller-lock"
 LOCK_SECONDS = 15.0
 ENDED_LOOKS_PER_TICK = 5
 
@@ -71,7 +70,7 @@ class Controller:
     def tick(self) -> None:
         """Do all that is to be done now; where another controller is at it, leave it to that one."""
         try:
-            lock = self.connection.lock(LOCK_KEY, timeout=LOCK_SECONDS, blocking=False)
+            lock = self.connection.lock(RedisKeys.CONTROLLER_LOCK, timeout=LOCK_SECONDS, blocking=False)
             is_mine = lock.acquire()
             if self.troubles.note_back("redis"):
                 self.keeper.start_anew()
@@ -94,14 +93,14 @@ class Controller:
 
     def show_heartbeat(self) -> None:
         """Tell others that the controller lives, and whether the store does."""
-        beat = {
-            "host": socket.gethostname(),
-            "at": time.time(),
-            "active_runs": sorted(self.active),
-            "store": "lost" if "store" in self.troubles else "ok",
-        }
+        beat = messages.ControllerReport(
+            host=socket.gethostname(),
+            at=time.time(),
+            active_runs=tuple(sorted(self.active)),
+            store="lost" if "store" in self.troubles else "ok",
+        )
         try:
-            self.work.show_heartbeat(json.dumps(beat))
+            self.work.show_heartbeat(beat)
         except RedisError as error:
             self.troubles.note_lost("redis", error)
 

@@ -12,15 +12,10 @@ from rq import Queue
 from rq.job import Job
 
 from lanekit.jobs import messages
+from lanekit.jobs.keys import RedisKeys
 from lanekit.plan.graph import Plan, StageRun
 
-EPOCH_KEY = f"{messages.PREFIX}epoch"
 POISONED_REMEDY = "see the worker's log; only workers write reports: see who else has the password of Redis"
-
-
-def name_stopped(job_id: str) -> str:
-    """Return the Redis key that says that a job was told to stop: its failure is none of its own."""
-    return f"{messages.PREFIX}stopped:{job_id}"
 
 
 @dataclass(frozen=True)
@@ -95,7 +90,7 @@ class QueueView:
         queues = sorted({messages.name_queue(run) for run in runs.values()})
         pipe = self.connection.pipeline(transaction=True)
         pipe.time()
-        pipe.get(EPOCH_KEY)
+        pipe.get(RedisKeys.EPOCH)
         for queue in queues:
             pipe.lrange(Queue.redis_queue_namespace_prefix + queue, 0, -1)
         for run in runs.values():
@@ -122,13 +117,13 @@ COMMANDS_PER_JOB = 8
 def _ask(pipe: Any, run: StageRun) -> None:
     job_id = messages.make_job_id(run)
     pipe.hget(Job.key_for(job_id), "status")
-    pipe.get(messages.name_report(job_id))
-    pipe.pttl(messages.name_report(job_id))
-    pipe.get(messages.name_failure(job_id))
-    pipe.pttl(messages.name_failure(job_id))
-    pipe.get(messages.name_attempts(run.key))
-    pipe.exists(messages.name_cancel(job_id))
-    pipe.exists(name_stopped(job_id))
+    pipe.get(RedisKeys.report(job_id))
+    pipe.pttl(RedisKeys.report(job_id))
+    pipe.get(RedisKeys.failure(job_id))
+    pipe.pttl(RedisKeys.failure(job_id))
+    pipe.get(RedisKeys.attempts(run.key))
+    pipe.exists(RedisKeys.cancel(job_id))
+    pipe.exists(RedisKeys.stopped(job_id))
 
 
 def _make_view(run: StageRun, places: Mapping[str, int], fields: list[Any]) -> JobView:

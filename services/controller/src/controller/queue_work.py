@@ -11,8 +11,8 @@ from rq.defaults import RQ_KEY_PREFIX
 from rq.job import Job
 from rq.results import Result
 
-from controller.queue_view import EPOCH_KEY, name_stopped
 from lanekit.jobs import messages
+from lanekit.jobs.keys import RedisKeys
 from lanekit.jobs.safe_job import FUNCTION, NO_TIMEOUT, make_queue
 from lanekit.plan.graph import Plan, StageRun
 
@@ -42,7 +42,7 @@ class QueueWork:
         pipe = self.connection.pipeline(transaction=True)
         pipe.multi()
         self._remove(pipe, run)
-        pipe.delete(messages.name_failure(job_id), messages.name_cancel(job_id), name_stopped(job_id))
+        pipe.delete(RedisKeys.failure(job_id), RedisKeys.cancel(job_id), RedisKeys.stopped(job_id))
         queue.enqueue_call(
             FUNCTION,
             kwargs={"payload": messages.make_stage_job(plan, run).model_dump(mode="json")},
@@ -53,8 +53,8 @@ class QueueWork:
             job_id=job_id,
             pipeline=pipe,
         )
-        pipe.incr(messages.name_attempts(run.key))
-        pipe.expire(messages.name_attempts(run.key), DAY_SECONDS)
+        pipe.incr(RedisKeys.attempts(run.key))
+        pipe.expire(RedisKeys.attempts(run.key), DAY_SECONDS)
         return int(pipe.execute()[-2])
 
     def remove(self, run: StageRun) -> None:
@@ -87,37 +87,36 @@ class QueueWork:
     def cancel(self, run: StageRun) -> None:
         """Tell the worker that holds a job to stop it; to be repeated while it runs."""
         job_id = messages.make_job_id(run)
-        self.connection.set(messages.name_cancel(job_id), 1, ex=CANCEL_TTL_SECONDS)
-        self.connection.set(name_stopped(job_id), 1, ex=STOPPED_TTL_SECONDS)
+        self.connection.set(RedisKeys.cancel(job_id), 1, ex=CANCEL_TTL_SECONDS)
+        self.connection.set(RedisKeys.stopped(job_id), 1, ex=STOPPED_TTL_SECONDS)
 
     def keep(self, run: StageRun) -> None:
         """Take back `cancel`."""
         job_id = messages.make_job_id(run)
-        self.connection.delete(messages.name_cancel(job_id))
+        self.connection.delete(RedisKeys.cancel(job_id))
 
     def forget(self, runs: Iterable[StageRun]) -> None:
         """Drop what is counted and reported of runs, so that they begin anew."""
         names = [
             name
             for run in runs
-            for name in (messages.name_failure(messages.make_job_id(run)), messages.name_attempts(run.key))
+            for name in (RedisKeys.failure(messages.make_job_id(run)), RedisKeys.attempts(run.key))
         ]
         if names:
             self.connection.delete(*names)
 
     def mark_epoch(self, now_s: float) -> None:
         """Remember, in Redis itself, since when it holds what it holds."""
-        self.connection.set(EPOCH_KEY, f"{now_s:.3f}", nx=True)
+        self.connection.set(RedisKeys.EPOCH, f"{now_s:.3f}", nx=True)
 
     def show_snapshot(self, snapshot: messages.RunSnapshot) -> None:
         """Write a run's snapshot."""
-        self.connection.set(
-            messages.name_snapshot(snapshot.run_id), snapshot.model_dump_json(), ex=DAY_SECONDS
-        )
+        self.connection.set(RedisKeys.snapshot(snapshot.run_id), snapshot.model_dump_json(), ex=DAY_SECONDS)
 
-    def show_heartbeat(self, content: str) -> None:
+    def show_heartbeat(self, report: messages.ControllerReport) -> None:
         """Write the controller's own sign of life."""
-        self.connection.set(messages.CONTROLLER_KEY, content, ex=messages.REPORT_TTL_SECONDS)
+        content = report.model_dump_json()
+        self.connection.set(RedisKeys.CONTROLLER, content, ex=messages.REPORT_TTL_SECONDS)
 
     def _open(self, name: str) -> Queue:
         if name not in self._queues:

@@ -19,6 +19,7 @@ from rq.utils import current_timestamp, now, utcformat
 from rq.worker import BaseWorker
 
 from lanekit.jobs import messages
+from lanekit.jobs.keys import RedisKeys
 from lanekit.jobs.safe_job import SafeJob, make_queue
 
 JOB_TTL_SECONDS = 60
@@ -28,7 +29,7 @@ LEFTOVER_SECONDS = 3600
 
 def read_attempt(client: Redis, key: str) -> int:
     """Return which attempt at a stage this is, as the controller counts them; 1 where nobody counts."""
-    count = client.get(messages.name_attempts(key))
+    count = client.get(RedisKeys.attempts(key))
     return int(count) if isinstance(count, bytes) and count.isdigit() else 1
 
 
@@ -90,7 +91,7 @@ def finish_job(client: Redis, job: SafeJob, execution: Execution, result: dict[s
         pipe.expire(job.key, ttl)
 
     def report(pipe: Pipeline) -> None:
-        pipe.delete(messages.name_failure(job.id))
+        pipe.delete(RedisKeys.failure(job.id))
 
     _settle(client, job, execution, write, report)
 
@@ -109,7 +110,7 @@ def fail_job(
         pipe.expire(job.key, ttl)
 
     def report(pipe: Pipeline) -> None:
-        pipe.set(messages.name_failure(job.id), failure.model_dump_json(), ex=messages.FAILURE_TTL_SECONDS)
+        pipe.set(RedisKeys.failure(job.id), failure.model_dump_json(), ex=messages.FAILURE_TTL_SECONDS)
 
     _settle(client, job, execution, write, report)
 
@@ -189,7 +190,7 @@ def _settle(
         pipe.multi()
         if execution is not None:
             execution.delete(job, pipe)
-            pipe.delete(messages.name_report(job.id))
+            pipe.delete(RedisKeys.report(job.id))
         report(pipe)
         if may_write:
             write(pipe)

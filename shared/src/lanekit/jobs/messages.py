@@ -17,8 +17,6 @@ from lanekit.plan.run_document import check_stage_run
 from lanekit.plan.state import RunStatus
 from lanekit.spec.params import MeasureSpeedParams
 
-PREFIX = "lanekit:"
-CONTROLLER_KEY = f"{PREFIX}controller"
 REPORT_SECONDS = 5.0
 REPORT_TTL_SECONDS = 20
 FAILURE_TTL_SECONDS = 7 * 24 * 3600
@@ -86,6 +84,15 @@ class WorkerReport(_Message):
     environment: str
     job_id: str = ""
     started_at: float
+
+
+class ControllerReport(_Message):
+    """The controller's sign of life: what it directs, and whether it reaches the store."""
+
+    host: str
+    at: float
+    active_runs: tuple[str, ...] = ()
+    store: Literal["ok", "lost"] = "ok"
 
 
 class FailureReport(_Message):
@@ -182,33 +189,3 @@ def name_queue(run: StageRun) -> str:
 def name_speed_queue(hardware: str) -> str:
     """Return the queue of speed measurements on this hardware."""
     return "speed-" + re.sub(r"[^a-z0-9]+", "-", hardware.lower()).strip("-")
-
-
-def name_report(job_id: str) -> str:
-    """Return the key of a job's report."""
-    return f"{PREFIX}report:{job_id}"
-
-
-def name_failure(job_id: str) -> str:
-    """Return the key of a job's failure."""
-    return f"{PREFIX}failure:{job_id}"
-
-
-def name_attempts(key: str) -> str:
-    """Return the key that counts how often a stage run was enqueued."""
-    return f"{PREFIX}attempts:{key}"
-
-
-def name_cancel(job_id: str) -> str:
-    """Return the key that tells a worker to stop a job."""
-    return f"{PREFIX}cancel:{job_id}"
-
-
-def name_worker(worker: str) -> str:
-    """Return the key of a worker's report."""
-    return f"{PREFIX}worker:{worker}"
-
-
-def name_snapshot(run_id: str) -> str:
-    """Return the key of a run's snapshot."""
-    return f"{PREFIX}snapshot:{run_id}"

@@ -8,7 +8,8 @@ from typing import Any
 import redis
 from pydantic import ValidationError
 
-from lanekit.jobs.messages import CONTROLLER_KEY, REPORT_TTL_SECONDS, WorkerReport, name_worker
+from lanekit.jobs.keys import RedisKeys
+from lanekit.jobs.messages import REPORT_TTL_SECONDS, ControllerReport, WorkerReport
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,22 @@ class LiveWorker:
 
 def read_controller_age_s(client: redis.Redis) -> float | None:
     """Return how long ago the controller reported, None where it did not within the report's life."""
-    return _measure_age_s(client.pttl(CONTROLLER_KEY))
+    return _measure_age_s(client.pttl(RedisKeys.CONTROLLER))
+
+
+def has_store(client: redis.Redis) -> bool:
+    """Whether the controller reaches the store; one that is silent is not known to have lost it.
+
+    Raises:
+        ValidationError: its report is of another version.
+    """
+    content = client.get(RedisKeys.CONTROLLER)
+    return content is None or ControllerReport.model_validate_json(content).store == "ok"
 
 
 def read_workers(client: redis.Redis) -> list[LiveWorker]:
     """Return the workers that live, by service and name; a report of another version counts as none."""
-    names = sorted(client.scan_iter(match=name_worker("*"), count=500))
+    names = sorted(client.scan_iter(match=RedisKeys.worker("*"), count=500))
     pipe = client.pipeline(transaction=False)
     for name in names:
         pipe.get(name)

@@ -19,6 +19,7 @@ from rq.worker import BaseWorker
 
 from lanekit.jobs import job_state, messages
 from lanekit.jobs.connection import IMPATIENT_CONNECT_SECONDS, IMPATIENT_READ_SECONDS
+from lanekit.jobs.keys import RedisKeys
 from lanekit.worker.hold import CancelledError, Hold, LeaseLostError
 from lanekit.worker.lease import DeviceLeases
 
@@ -111,7 +112,7 @@ class Heartbeat(threading.Thread):
         self._ended.set()
         self.join(IMPATIENT_READ_SECONDS + IMPATIENT_CONNECT_SECONDS)
         with suppress(RedisError):  # it expires
-            self.client.delete(messages.name_worker(self.worker.name))
+            self.client.delete(RedisKeys.worker(self.worker.name))
 
     def run(self) -> None:
         """Beat until the end."""
@@ -151,11 +152,11 @@ class Heartbeat(threading.Thread):
         )
         report = self.describe(hold.job.id if hold else "")
         self.client.set(
-            messages.name_worker(self.worker.name),
+            RedisKeys.worker(self.worker.name),
             report.model_dump_json(),
             px=int(4000 * self.timing.report),
         )
-        if hold is not None and self.client.exists(messages.name_cancel(hold.job.id)):
+        if hold is not None and self.client.exists(RedisKeys.cancel(hold.job.id)):
             hold.ask_to_stop(CancelledError("cancelled", remedy="enqueue the lane again to run it after all"))
 
     def _report(self, is_due: bool) -> None:
@@ -163,7 +164,7 @@ class Heartbeat(threading.Thread):
         if hold is None or not (is_due or hold.is_changed):
             return
         hold.is_changed = False
-        name, content = messages.name_report(hold.job.id), hold.report.model_dump_json()
+        name, content = RedisKeys.report(hold.job.id), hold.report.model_dump_json()
         self.client.set(name, content, px=int(4000 * self.timing.report))
 
     def _touch(self) -> None:

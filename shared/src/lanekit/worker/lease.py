@@ -27,7 +27,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from lanekit.host.devices import Device
-from lanekit.jobs import messages
+from lanekit.jobs.keys import RedisKeys
 
 LEASE_TTL_SECONDS = 20.0
 WAITER_TTL_SECONDS = 10.0
@@ -61,16 +61,6 @@ return 0
 RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 log = structlog.get_logger(__name__)
-
-
-def name_lease(device_id: str) -> str:
-    """Return the key of a device's lease."""
-    return f"{messages.PREFIX}lease:{device_id}"
-
-
-def name_intervals(device_id: str) -> str:
-    """Return the key of the list of a device's past holds."""
-    return f"{messages.PREFIX}intervals:{device_id}"
 
 
 @dataclass
@@ -130,7 +120,7 @@ class DeviceLeases:
         lost: list[Device] = []
         with self._mutex:
             for lease in self._held.values():
-                state = self._renew(keys=[name_lease(lease.device.id)], args=[lease.value, self.ttl_ms])
+                state = self._renew(keys=[RedisKeys.lease(lease.device.id)], args=[lease.value, self.ttl_ms])
                 if state == 2:
                     log.warning("device_taken_again", device=lease.device.id, key=lease.key)
                 elif state == 0:
@@ -162,11 +152,11 @@ class DeviceLeases:
         finally:
             with suppress(RedisError):
                 for device in devices:
-                    self.client.zrem(_name_line(device.id), token)
-                    self.client.zrem(_name_seen(device.id), token)
+                    self.client.zrem(RedisKeys.line(device.id), token)
+                    self.client.zrem(RedisKeys.line_seen(device.id), token)
 
     def _try(self, device: Device, token: str, job_id: str, stage: str, key: str) -> bool:
-        keys = [name_lease(device.id), _name_line(device.id), _name_seen(device.id)]
+        keys = [RedisKeys.lease(device.id), RedisKeys.line(device.id), RedisKeys.line_seen(device.id)]
         if not self._ask(keys=keys, args=[token, int(WAITER_TTL_SECONDS * 1000), LINE_TTL_SECONDS]):
             return False
         is_free, lock = self._lock_file(device)
@@ -177,7 +167,7 @@ class DeviceLeases:
         lease = DeviceLease(device, value, lock, stage, key, since)
         with self._mutex:
             try:
-                taken = self.client.set(name_lease(device.id), value, nx=True, px=self.ttl_ms)
+                taken = self.client.set(RedisKeys.lease(device.id), value, nx=True, px=self.ttl_ms)
             except RedisError:  # perhaps set, perhaps not
                 self._unlock(lock)
                 raise
@@ -191,7 +181,7 @@ class DeviceLeases:
     def _give_up(self, lease: DeviceLease) -> None:
         released_at = time.time()
         with suppress(RedisError):
-            self._release(keys=[name_lease(lease.device.id)], args=[lease.value])
+            self._release(keys=[RedisKeys.lease(lease.device.id)], args=[lease.value])
         self._unlock(lease.lock)
         entry = {
             "worker": self.worker,
@@ -215,8 +205,8 @@ class DeviceLeases:
         while self._unrecorded:
             device_id, entry = self._unrecorded[0]
             with self.client.pipeline() as pipe:
-                pipe.rpush(name_intervals(device_id), entry)
-                pipe.ltrim(name_intervals(device_id), -MAX_INTERVALS, -1)
+                pipe.rpush(RedisKeys.intervals(device_id), entry)
+                pipe.ltrim(RedisKeys.intervals(device_id), -MAX_INTERVALS, -1)
                 pipe.execute()
             self._unrecorded.pop(0)
 
@@ -236,11 +226,3 @@ class DeviceLeases:
     def _unlock(descriptor: int | None) -> None:
         if descriptor is not None:
             os.close(descriptor)
-
-
-def _name_line(device_id: str) -> str:
-    return f"{messages.PREFIX}line:{device_id}"
-
-
-def _name_seen(device_id: str) -> str:
-    return f"{messages.PREFIX}line-seen:{device_id}"

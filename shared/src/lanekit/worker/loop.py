@@ -26,6 +26,7 @@ from lanekit.errors import InputError, LanekitError, PermanentError
 from lanekit.host.devices import name_hardware
 from lanekit.jobs import job_state, messages
 from lanekit.jobs.connection import make_impatient
+from lanekit.jobs.keys import RedisKeys
 from lanekit.jobs.safe_job import REMEDY, SafeJob, find_job, make_queue
 from lanekit.plan.graph import StageRun
 from lanekit.worker.heartbeat import Heartbeat, Link
@@ -283,7 +284,7 @@ class StageWorker(SimpleWorker):
         log.warning("worker_left", job=hold.job.id, state=hold.state)
         with suppress(RedisError):
             job_state.hand_back_job(self.connection, hold.job, hold.execution)
-            self.connection.delete(messages.name_worker(self.name))
+            self.connection.delete(RedisKeys.worker(self.name))
         os._exit(0)
 
     def _end(self) -> None:

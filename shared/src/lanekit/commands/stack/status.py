@@ -15,7 +15,8 @@ from lanekit.commands.stack.cli import CANCELLED_NAME, Stack
 from lanekit.commands.stack.drawing import count_finished, is_queued, name_device, name_stage
 from lanekit.commands.stack.health import Problem, check_stack
 from lanekit.errors import LanekitError
-from lanekit.jobs.messages import FailureReport, RunSnapshot, name_snapshot
+from lanekit.jobs.keys import RedisKeys
+from lanekit.jobs.messages import FailureReport, RunSnapshot
 from lanekit.jobs.signs import LiveWorker, read_controller_age_s, read_workers
 from lanekit.results.outcome import RunOutcome
 from lanekit.results.schema import Ranking
@@ -85,7 +86,7 @@ def look_at_stack(stack: Stack, wanted_runs: list[str] | None = None) -> StackSt
 def read_snapshot(stack: Stack, run_id: str) -> RunSnapshot | None:
     """Return what the controller last said of a run, None where nothing can be had."""
     try:
-        content = stack.redis.get(name_snapshot(run_id))
+        content = stack.redis.get(RedisKeys.snapshot(run_id))
         return RunSnapshot.model_validate_json(content) if content else None  # type: ignore[arg-type]
     except (RedisError, ValidationError):
         return None

@@ -14,7 +14,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from lanekit.commands.stack.cli import CANCELLED_NAME, FAILURES, Stack
 from lanekit.errors import CorruptArtifactError, InputError, did_you_mean
 from lanekit.files.hashing import list_files
-from lanekit.jobs.messages import WorkerReport, name_attempts, name_failure
+from lanekit.jobs.keys import RedisKeys
+from lanekit.jobs.messages import WorkerReport
 from lanekit.plan.graph import Plan, StageRun
 from lanekit.plan.run_document import RunSpec
 from lanekit.results.outcome import OUTCOME_NAME
@@ -142,7 +143,9 @@ def clear_run(stack: Stack, run_id: str, only: frozenset[str] | None = None) -> 
         key = Path(name).stem
         if only is not None and key not in only:
             continue
-        stack.redis.delete(*(name_failure(f"{stage}-{key}") for stage in STAGE_TYPES), name_attempts(key))
+        stack.redis.delete(
+            *(RedisKeys.failure(f"{stage}-{key}") for stage in STAGE_TYPES), RedisKeys.attempts(key)
+        )
         stack.documents.delete(run_id, name)
         dropped += 1
     for name in (CANCELLED_NAME, OUTCOME_NAME):  # the outcome last: until then the run counts as ended

@@ -24,8 +24,9 @@ from lanekit.commands.stack.drawing import (
 )
 from lanekit.commands.view import MARKS, MAX_LANES_NAMED, PLAIN_SECONDS
 from lanekit.errors import LanekitError
-from lanekit.jobs.messages import CONTROLLER_KEY, RunInfo, RunSnapshot, name_snapshot
-from lanekit.jobs.signs import read_controller_age_s, read_workers
+from lanekit.jobs.keys import RedisKeys
+from lanekit.jobs.messages import RunInfo, RunSnapshot
+from lanekit.jobs.signs import has_store, read_controller_age_s, read_workers
 from lanekit.plan.state import RunStatus
 from lanekit.results.outcome import RunOutcome
 
@@ -38,10 +39,9 @@ TOLD: tuple[RunStatus, ...] = ("running", "done", "failed")
 def look_at_run(client: redis.Redis, run_id: str, before: Sight) -> Sight:
     """Return what Redis tells of a run now; what cannot be seen stays as it was before, and is named."""
     try:
-        content = client.get(name_snapshot(run_id))
+        content = client.get(RedisKeys.snapshot(run_id))
         snapshot = RunSnapshot.model_validate_json(content) if content else before.snapshot
-        has_store = b'"store": "lost"' not in (client.get(CONTROLLER_KEY) or b"")
-        return Sight(snapshot, read_workers(client), read_controller_age_s(client), has_store)
+        return Sight(snapshot, read_workers(client), read_controller_age_s(client), has_store(client))
     except (RedisError, OSError):
         trouble = "Redis does not answer"
     except ValidationError:
