@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
+from string import Template
 
 from lanekit.results.schema import RankedLane, Ranking
 from ranker.report.formats import (
@@ -36,7 +38,6 @@ from ranker.report.html_parts import (
 from ranker.report.html_quality import draw_quality
 from ranker.report.html_speed import draw_places, draw_speed, draw_times
 from ranker.report.notes import FRONT_TERM, collect_remarks, explain_formula, explain_statistics, split_notes
-from ranker.report.page import PAGE, STYLE
 from ranker.report.plots import choose_colours, describe_place, render_charts
 
 N_BEST = 3
@@ -76,12 +77,16 @@ def render_html(
     ]
     n_scored, n_failed = len(list_scored(ranking)), len(list_unranked(ranking))
     lead = f"{n_scored} lanes ranked, {n_failed} without a rank. Speed: {describe_place(ranking)}."
-    return PAGE.substitute(
+    return Template(_read("page.html")).substitute(
         title=text(f"{ranking.experiment}: ranking" if ranking.experiment else "Ranking"),
-        style=STYLE,
+        style=_read("page.css"),
         lead=text(lead),
         content="\n".join(section for section in sections if section),
     )
+
+
+def _read(file_name: str) -> str:
+    return files("ranker.report").joinpath(file_name).read_text(encoding="utf-8")
 
 
 def _draw_warnings(ranking: Ranking) -> str:
