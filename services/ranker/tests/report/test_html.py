@@ -147,7 +147,9 @@ def test_a_failed_lane_has_its_reason_and_its_log_folded(records: list[LaneRecor
 
 def test_times_are_drawn_in_the_order_of_the_stages(records: list[LaneRecord]) -> None:
     text = render(records)
-    bar = re.search(r'<code>lane01_w4</code></th><td class="track">(.*?)</td><td class="num">(.*?)<', text)
+    bar = re.search(
+        r'<code>lane01_<wbr>w4</code></th><td class="track">(.*?)</td><td class="num">(.*?)<', text
+    )
     assert bar
     assert re.findall(r'width: ([\d.]+)%" title="([^"]+)"', bar[1]) == [
         ("28.65", "gptq 12.2 s"),
@@ -215,7 +217,7 @@ def test_a_page_with_statistics_tells_what_they_say(rich_page: str) -> None:
     for expected in (
         "Quality by benchmark벤치마크별 품질",
         "recovery회복률",
-        "kmmlu_pro accuracy 정확도, 25 % of Perf; test: exact McNemar",
+        "kmmlu_pro (accuracy, 25 % of Perf, test: exact McNemar) 정확도",
         "unanswerable",
         "gold lost정답 유실",
         "exact 0.3000, 50 items",

@@ -17,7 +17,7 @@ from lanekit.errors import InputError
 from lanekit.progress import ignore_progress
 from lanekit.results.schema import LaneRecord, Ranking
 from lanekit.spec.params import RankParams
-from ranker.report.formats import compute_spread, format_size
+from ranker.report.formats import compute_spread, show_mb
 from ranker.stages.rank import run
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -89,7 +89,7 @@ def test_every_cpu_speed_says_cpu_and_no_other_does(
         table = first.splitlines()[2:]
         assert len(table) == 2
         for line in table:
-            assert line.count(" cpu |") == (2 if expected else 0)
+            assert line.count(" (cpu) |") == (2 if expected else 0)
         assert ("do not choose a submission by it" in text) == expected
 
 
@@ -340,4 +340,4 @@ def test_spread_and_size(make_record: Callable[..., LaneRecord]) -> None:
     assert speed is not None
     assert compute_spread(speed.s_per_token_all) == pytest.approx(0.04)
     assert compute_spread([]) == 0
-    assert [format_size(n) for n in (None, 971_000, 2_558_000_000)] == ["–", "1.0 MB", "2.56 GB"]
+    assert [show_mb(n) for n in (None, 971_000, 2_558_000_000)] == ["–", "0.97", "2,558"]

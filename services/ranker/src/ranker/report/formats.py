@@ -8,16 +8,18 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from lanekit.results.schema import (
-    BenchmarkResult,
+    BenchmarkStatistics,
     Interval,
     LaneRecord,
-    PartResult,
     RankedLane,
     Ranking,
-    SpeedForm,
 )
 
 EMPTY = "–"
+NO_BREAK = "\u00a0"
+N_BEST = 3
+SMALL_P = 0.05
+KOREAN_METRICS = {"accuracy": "정확도", "f1": "F1", "judge": "심사 점수"}
 NO_REASON = "no reason given"
 LOG_LINE_CHARACTERS = 400
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
@@ -40,25 +42,15 @@ def list_unranked(ranking: Ranking) -> list[RankedLane]:
 
 
 def list_forms(ranking: Ranking) -> list[str]:
-    """Return the forms of timing that some record has, in the order of the first that has most of them."""
-    found = [lane.record.speed.forms for lane in ranking.lanes if lane.record.speed]
-    longest: dict[str, SpeedForm] = max(found, key=len, default={})
-    return [*longest, *sorted({name for forms in found for name in forms} - set(longest))]
+    """Return the forms of timing that some record has."""
+    return merge_names(lane.record.speed.forms for lane in ranking.lanes if lane.record.speed)
 
 
-def list_parts(ranking: Ranking, benchmark: str) -> list[str]:
-    """Return the names of the parts that some lane reports apart, in the order of the one with most."""
-    results = (lane.record.benchmarks.get(benchmark) for lane in ranking.lanes)
-    found = [result.parts for result in results if result]
-    longest: dict[str, PartResult] = max(found, key=len, default={})
-    return [*longest, *sorted({name for parts in found for name in parts} - set(longest))]
-
-
-def has_details(results: Iterable[BenchmarkResult], parts: Sequence[str]) -> bool:
-    """Whether a benchmark has more to tell than its value: parts, cut prompts, exact match beside F1."""
-    return bool(parts) or any(
-        r.n_cut or (r.exact_match is not None and r.metric != "accuracy") for r in results
-    )
+def merge_names(found: Iterable[Iterable[str]]) -> list[str]:
+    """Return every name, in the order of the first list that has most, then by the alphabet."""
+    lists = [list(names) for names in found]
+    longest = max(lists, key=len, default=[])
+    return [*longest, *sorted({name for names in lists for name in names} - set(longest))]
 
 
 def show_lane(record: LaneRecord) -> str:
@@ -66,17 +58,15 @@ def show_lane(record: LaneRecord) -> str:
     return f"`{record.lane}`{' ⚠' if record.is_contaminated else ''}"
 
 
-def name_marks(lane: RankedLane, ranks: Mapping[str, int | None]) -> list[str]:
-    """Return what a table says beside a lane's numbers; `ranks` are those of all lanes."""
-    marks: list[str] = [] if lane.record.status == "ok" else [lane.record.status]
-    if lane.record.is_contaminated:
-        marks.append("⚠ contaminated")
-    if lane.on_front:
-        marks.append("◆ front")
-    tied = [rank for name in lane.tied_with if (rank := ranks.get(name)) is not None]
-    if tied:
-        marks.append(f"≈ {join_ranks(sorted(tied))}")
-    return marks
+def show_shares(ranking: Ranking) -> dict[str, str]:
+    """Return the share of Perf of each benchmark that counts, e.g. "25 %"."""
+    total = sum(ranking.weights_used.values())
+    return {name: f"{100 * weight / total:.3g} %" for name, weight in ranking.weights_used.items()}
+
+
+def is_told(found: BenchmarkStatistics) -> bool:
+    """Whether a lane can be told from the baseline after Holm's adjustment."""
+    return found.p_adjusted is not None and found.p_adjusted < SMALL_P
 
 
 def map_ranks(ranking: Ranking) -> dict[str, int | None]:
@@ -88,7 +78,7 @@ def show_rank(lane: RankedLane) -> str:
     """Return the rank, "≈" behind it where another lane's score cannot be told from this one's."""
     if lane.rank is None:
         return EMPTY
-    return f"{lane.rank} ≈" if lane.tied_with else str(lane.rank)
+    return f"{lane.rank}{NO_BREAK}≈" if lane.tied_with else str(lane.rank)
 
 
 def join_ranks(ranks: Sequence[int]) -> str:
@@ -115,10 +105,11 @@ def show_percent(value: float | None, digits: int = 1, *, signed: bool = False) 
 
 
 def show_interval(interval: Interval | None, digits: int = 3, scale: float = 1.0) -> str:
-    """Return e.g. "[0.373, 0.409]"; nothing where there is none."""
+    """Return e.g. "[0.373, 0.409]", not to be broken; nothing where there is none."""
     if interval is None:
         return ""
-    return f"[{interval.low * scale:.{digits}f}, {interval.high * scale:.{digits}f}]".replace("-", "−")
+    ends = f"[{interval.low * scale:.{digits}f},{NO_BREAK}{interval.high * scale:.{digits}f}]"
+    return ends.replace("-", "−")
 
 
 def show_p(value: float | None) -> str:
@@ -133,11 +124,24 @@ def show_difference(value: float | None) -> str:
     return EMPTY if value is None else f"{value:+.4f}".replace("-", "−")
 
 
-def format_size(size_bytes: int | None) -> str:
-    """Return a size in MB or GB (powers of ten, as the contest's limits)."""
+def show_mb(size_bytes: int | None) -> str:
+    """Return a size in MB (powers of ten, as the contest's limits), without the unit."""
     if size_bytes is None:
         return EMPTY
-    return f"{size_bytes / 1e9:.2f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
+    return f"{size_bytes / 1e6:,.2f}" if size_bytes < 100e6 else f"{size_bytes / 1e6:,.0f}"
+
+
+def show_gain(lane: RankedLane) -> str:
+    """Return a lane's speed gain as e.g. "+4.1 % (cpu)"."""
+    if lane.speed_norm is None:
+        return EMPTY
+    is_cpu = lane.record.speed is not None and lane.record.speed.is_cpu
+    return show_percent(lane.speed_norm, signed=True) + (" (cpu)" if is_cpu else "")
+
+
+def show_time(s_per_token: float, repeats: Sequence[float], digits: int) -> str:
+    """Return milliseconds per token with half the spread of the repeats, e.g. "1.20 ± 2 %"."""
+    return f"{1000 * s_per_token:.{digits}f} ± {50 * compute_spread(repeats):.0f} %"
 
 
 def show_seconds(seconds: float | None) -> str:

@@ -3,46 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
+from string import Template
 
-from lanekit.results.schema import RankedLane, Ranking
+from lanekit.results.schema import Ranking
 from ranker.report.formats import (
-    EMPTY,
+    N_BEST,
     NO_REASON,
     clean_log,
-    compute_spread,
-    join_ranks,
     list_scored,
     list_unranked,
     map_ranks,
     round_number,
+    show_gain,
+    show_interval,
+    show_lane,
+    show_mb,
 )
 from ranker.report.html_parts import (
-    KOREAN_METRICS,
-    head,
+    draw_badge,
+    draw_badges,
+    draw_grid,
+    draw_note,
+    draw_table,
     korean,
-    lane_name,
     legend,
     listing,
-    number,
-    row,
+    mark_code,
+    name,
     section,
-    show_gain,
-    show_mb,
-    span,
-    table,
     text,
     title,
 )
-from ranker.report.html_quality import draw_quality
-from ranker.report.html_speed import draw_places, draw_speed, draw_times
+from ranker.report.html_speed import draw_places, draw_times
 from ranker.report.notes import FRONT_TERM, collect_remarks, explain_formula, explain_statistics, split_notes
-from ranker.report.page import PAGE, STYLE
 from ranker.report.plots import choose_colours, describe_place, render_charts
+from ranker.report.plots_quality import render_recovery
+from ranker.report.tables_quality import tabulate_benchmark, tabulate_details
+from ranker.report.tables_ranking import judge_status, list_badges, tabulate_ranking
+from ranker.report.tables_speed import tabulate_costs, tabulate_forms
 
-N_BEST = 3
 LOG_LINES = 60
-HEADS = ("rank", "lane", "group", "score", "Perf", "Perf/base", "ms/token", "speed gain", "MB")
-
 CHARTS = {
     "bars": (
         "Score by lane",
@@ -56,6 +57,11 @@ CHARTS = {
         "A point's area grows with the model's size; a grey line is the interval of its quality.",
     ),
 }
+RECOVERY = (
+    '<div class="scroll"><div class="wide">{chart}</div></div>'
+    '<p class="sub" id="recovery-caption">Each lane\'s value over the baseline\'s on the same items, '
+    "with its interval; filled: told from the baseline after Holm's adjustment (p &lt; 0.05).</p>"
+)
 
 
 def render_html(
@@ -66,22 +72,27 @@ def render_html(
         _draw_warnings(ranking),
         _draw_best(ranking),
         _draw_charts(ranking),
-        _draw_table(ranking, benchmarks),
+        draw_table(tabulate_ranking(ranking, benchmarks)),
         _draw_failures(ranking),
-        draw_quality(ranking, benchmarks),
-        draw_speed(ranking),
+        _draw_quality(ranking, benchmarks),
+        draw_table(tabulate_forms(ranking)),
         draw_places(ranking),
+        draw_table(tabulate_costs(ranking)),
         draw_times(ranking),
         _draw_notes(ranking, quality_weight, confidence),
     ]
     n_scored, n_failed = len(list_scored(ranking)), len(list_unranked(ranking))
     lead = f"{n_scored} lanes ranked, {n_failed} without a rank. Speed: {describe_place(ranking)}."
-    return PAGE.substitute(
+    return Template(_read("page.html")).substitute(
         title=text(f"{ranking.experiment}: ranking" if ranking.experiment else "Ranking"),
-        style=STYLE,
+        style=_read("page.css"),
         lead=text(lead),
         content="\n".join(section for section in sections if section),
     )
+
+
+def _read(file_name: str) -> str:
+    return files("ranker.report").joinpath(file_name).read_text(encoding="utf-8")
 
 
 def _draw_warnings(ranking: Ranking) -> str:
@@ -98,35 +109,18 @@ def _draw_best(ranking: Ranking) -> str:
     tiles = []
     for lane in list_scored(ranking)[:N_BEST]:
         record = lane.record
-        gain, size = show_gain(lane), show_mb(record.size_bytes)
-        score = (
-            f"{round_number(lane.score)} <small>score {korean('점수')} {span(lane.score_interval)}</small>"
-        )
+        interval = show_interval(lane.score_interval)
+        score = f"{round_number(lane.score)} <small>score {korean('점수')} {interval}</small>"
         tiles.append(
             f'<section class="tile" style="--hue: {colours[record.group]}">'
             f'<div class="sub">rank {lane.rank} · {text(record.group or "no group")}</div>'
             f'<div class="name">{text(record.lane)}{" ⚠" if record.is_contaminated else ""}</div>'
             f'<div class="sub">{text(record.title)}</div>'
             f'<div class="big">{score}</div>'
-            f'<div class="sub">quality {round_number(lane.perf_norm)} of base · speed {text(gain)}'
-            f" · {size}&nbsp;MB</div>{_draw_badges(lane, ranks)}</section>"
+            f'<div class="sub">quality {round_number(lane.perf_norm)} of base · speed {show_gain(lane)}'
+            f" · {show_mb(record.size_bytes)}&nbsp;MB</div>{draw_badges(list_badges(lane, ranks))}</section>"
         )
     return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
-
-
-def _draw_badges(lane: RankedLane, ranks: dict[str, int | None]) -> str:
-    """Return what is to be known of a lane beside its numbers."""
-    badges = []
-    if lane.record.is_contaminated:
-        counts = lane.record.contamination or {}
-        where = ", ".join(f"{n}: {count}" for n, count in counts.items() if count)
-        badges.append(f'<span class="badge bad" title="{text(where)}">⚠ contaminated {korean("오염")}</span>')
-    if lane.on_front:
-        badges.append(f'<span class="badge good">◆ front {korean("파레토")}</span>')
-    tied = sorted(rank for n in lane.tied_with if (rank := ranks.get(n)) is not None)
-    if tied:
-        badges.append(f'<span class="badge">≈ {join_ranks(tied)} {korean("구별 안 됨")}</span>')
-    return f'<div class="badges">{"".join(badges)}</div>' if badges else ""
 
 
 def _draw_charts(ranking: Ranking) -> str:
@@ -140,55 +134,6 @@ def _draw_charts(ranking: Ranking) -> str:
     ) + "</div>"  # fmt: skip
 
 
-def _draw_table(ranking: Ranking, benchmarks: Sequence[str]) -> str:
-    metrics = {n: r.metric for lane in ranking.lanes for n, r in lane.record.benchmarks.items()}
-    heads = [head(word) for word in HEADS]
-    heads += [head(word, KOREAN_METRICS.get(metrics.get(word, ""), "")) for word in benchmarks]
-    heads.append(head("status"))
-    colours, ranks = choose_colours(ranking), map_ranks(ranking)
-    rows = [_draw_row(lane, benchmarks, colours, ranks, lane is ranking.lanes[0]) for lane in ranking.lanes]
-    return section(table(heads, rows), "Ranking", "순위표")
-
-
-def _draw_row(
-    lane: RankedLane,
-    benchmarks: Sequence[str],
-    colours: dict[str, str],
-    ranks: dict[str, int | None],
-    is_base: bool,
-) -> str:
-    record, results = lane.record, lane.record.benchmarks
-    best = lane.rank is not None and lane.rank <= N_BEST
-    group = f'<span class="dot" style="--hue: {colours[record.group]}"></span>{text(record.group)}'
-    where = "cpu" if record.speed and record.speed.is_cpu else ""
-    gain = show_gain(lane, "")
-    status = f'<span class="status{"" if record.status == "ok" else " not-ok"}">{record.status}</span>'
-    cells = [
-        f"<td>{lane.rank if lane.rank is not None else EMPTY}</td>",
-        f'<th scope="row" class="lane">{lane_name(record)}<div class="sub">{text(record.title)}</div></th>',
-        f'<td class="group">{group}</td>',
-        number(round_number(lane.score), span(lane.score_interval), best=best),
-        number(round_number(lane.perf)),
-        number(round_number(lane.perf_norm), span(lane.perf_norm_interval)),
-        _draw_seconds(lane),
-        number(gain, where if gain != EMPTY else ""),
-        number(show_mb(record.size_bytes)),
-        *(number(round_number(results[n].value if n in results else None)) for n in benchmarks),
-        f"<td>{status}{_draw_badges(lane, ranks)}</td>",
-    ]
-    return row(cells, is_base=is_base)
-
-
-def _draw_seconds(lane: RankedLane) -> str:
-    """Return the cell with milliseconds per token, half the repeats' spread, and the device."""
-    speed = lane.record.speed
-    if speed is None:
-        return number(EMPTY)
-    spread = f"{50 * compute_spread(speed.s_per_token_all):.0f} %"
-    where = "cpu" if speed.is_cpu else speed.device
-    return number(f"{1000 * speed.s_per_token:.2f} ± {spread}", where)
-
-
 def _draw_failures(ranking: Ranking) -> str:
     articles = []
     for lane in list_unranked(ranking):
@@ -197,11 +142,26 @@ def _draw_failures(ranking: Ranking) -> str:
         shown = "\n".join(log)
         details = f"<details><summary>the log's last lines</summary><pre>{text(shown)}</pre></details>"
         articles.append(
-            f'<article>{lane_name(record)} <span class="status not-ok">{record.status}</span>'
+            f"<article>{mark_code(show_lane(record))} {draw_badge(judge_status(lane))}"
             f'<div class="sub">{text(record.title)}</div>'
             f'<div class="reason">{text(record.reason or NO_REASON)}</div>{details if log else ""}</article>'
         )
     return section("".join(articles), "Without a rank", "순위 없음") if articles else ""
+
+
+def _draw_quality(ranking: Ranking, benchmarks: Sequence[str]) -> str:
+    """Return recovery by benchmark as a chart, then each benchmark's numbers, open where they count."""
+    chart = render_recovery(ranking, benchmarks)
+    parts = [RECOVERY.format(chart=chart)] if chart else []
+    for benchmark in benchmarks:
+        table, more = tabulate_benchmark(ranking, benchmark), tabulate_details(ranking, benchmark)
+        is_open = len(ranking.lanes) > 1 and benchmark in ranking.weights_used
+        content = draw_note(table.note) + draw_grid(table) + (draw_grid(more) if more else "")
+        parts.append(
+            f"<details{' open' if is_open else ''}><summary><b>{name(table.title)}</b> "
+            f"{korean(table.korean)}</summary>{content}</details>"
+        )
+    return section("".join(parts), "Quality by benchmark", "벤치마크별 품질") if parts else ""
 
 
 def _draw_notes(ranking: Ranking, quality_weight: float, confidence: float) -> str:

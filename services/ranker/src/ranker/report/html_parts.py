@@ -1,4 +1,4 @@
-"""Pieces that the page's sections are made of: escaped text, cells, titles with their Korean, legends."""
+"""Pieces that the page's sections are made of: escaped text, titles with their Korean, tables, legends."""
 
 from __future__ import annotations
 
@@ -6,18 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from lanekit.results.schema import Interval, LaneRecord, RankedLane
-from ranker.report.formats import CONTROL, EMPTY, show_interval, show_percent
+from ranker.report.formats import CONTROL
+from ranker.report.table import Badge, Cell, Head, Row, Table
 
-KOREAN_HEADS = {
-    "rank": "순위", "lane": "레인", "group": "그룹", "score": "점수", "Perf": "품질",
-    "Perf/base": "기준 대비 품질", "ms/token": "토큰당 시간", "speed gain": "속도 향상", "MB": "크기",
-    "status": "상태", "value": "값", "recovery": "회복률", "Δ": "차이", "better / worse": "나음 / 못함",
-    "p": "유의확률", "Holm": "보정 후", "items": "문항", "exact match": "완전 일치", "cut": "잘린 문항",
-    "gold lost": "정답 유실", "not told apart": "구별 안 됨",
-}  # fmt: skip
-KOREAN_METRICS = {"accuracy": "정확도", "f1": "F1", "judge": "심사 점수"}
-TEXT_COLUMNS = ("rank", "lane", "group", "status", "kernels", "not told apart")
+CODE = re.compile(r"`([^`]+)`")
 
 
 def text(value: str) -> str:
@@ -30,9 +22,15 @@ def name(value: str) -> str:
     return text(value).replace("_", "_<wbr>")
 
 
+def mark_code(value: str) -> str:
+    """Return foreign text whose `words` in backquotes are code."""
+    marked = CODE.sub(lambda found: f"<code>{found[1].replace('_', '_<wbr>')}</code>", text(value))
+    return marked.replace("</code> ⚠", '</code> <span title="contaminated">⚠</span>')  # a lane's mark
+
+
 def korean(label: str) -> str:
-    """Return a Korean label."""
-    return f'<span class="ko" lang="ko">{label}</span>'
+    """Return a Korean label; nothing for none."""
+    return f'<span class="ko" lang="ko">{label}</span>' if label else ""
 
 
 def title(english: str, label: str, anchor: str = "") -> str:
@@ -41,77 +39,78 @@ def title(english: str, label: str, anchor: str = "") -> str:
     return f'<h2{attribute}>{english}<span lang="ko">{label}</span></h2>'
 
 
-def section(content: str, english: str, label: str, kind: str = "long") -> str:
+def section(content: str, english: str, label: str) -> str:
     """Return a section with its title."""
-    return f'<section class="{kind}">{title(english, label)}{content}</section>'
+    return f'<section class="long">{title(english, label)}{content}</section>'
 
 
-def head(word: str, label: str | None = None, *, is_text: bool = False) -> str:
-    """Return a column's head; its Korean is looked up where none is given."""
-    kind = "" if is_text or word in TEXT_COLUMNS else ' class="num"'
-    label = KOREAN_HEADS.get(word, "") if label is None else label
-    return f'<th scope="col"{kind}>{name(word)}{korean(label) if label else ""}</th>'
+def draw_table(table: Table | None) -> str:
+    """Return a table as a section of its own; nothing for none."""
+    return section(draw_note(table.note) + draw_grid(table), table.title, table.korean) if table else ""
 
 
-def lane_name(record: LaneRecord, *, is_broken: bool = True) -> str:
-    """Return a lane's name, marked where it is contaminated; `is_broken`: lines may break in it."""
-    mark = ' <span title="contaminated">⚠</span>' if record.is_contaminated else ""
-    return f"<code>{name(record.lane) if is_broken else text(record.lane)}</code>{mark}"
+def draw_note(words: str) -> str:
+    """Return a small paragraph; nothing for no words."""
+    return f'<p class="sub">{text(words)}</p>' if words else ""
 
 
-def lane_cell(lane: RankedLane) -> str:
-    """Return a row's head."""
-    return f'<th scope="row">{lane_name(lane.record)}</th>'
+def draw_grid(table: Table) -> str:
+    """Return a table without its title and note; it scrolls by itself."""
+    if not table.rows:
+        return ""
+    heads = "".join(_draw_head(head) for head in table.heads)
+    rows = "".join(_draw_row(row, table.heads) for row in table.rows)
+    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
-def number(value: str, below: str = "", *, best: bool = False) -> str:
-    """Return a cell with a number and, smaller, what stands below it."""
-    small = f"<small>{text(below)}</small>" if below else ""
-    return f'<td class="num{" best" if best else ""}">{text(value)}{small}</td>'
+def _draw_head(head: Head) -> str:
+    kind = ' class="num"' if head.kind == "number" else ""
+    return f'<th scope="col"{kind}>{name(head.name)}{korean(head.korean)}</th>'
 
 
-def span(interval: Interval | None, digits: int = 3, scale: float = 1.0) -> str:
-    """Return an interval that is not broken."""
-    return show_interval(interval, digits, scale).replace(" ", "\u00a0")
+def _draw_row(row: Row, heads: Sequence[Head]) -> str:
+    kind = ' class="base"' if row.is_base else ""
+    cells = "".join(_draw_cell(cell, head) for cell, head in zip(row.cells, heads, strict=True))
+    return f"<tr{kind}>{cells}</tr>"
 
 
-def table(heads: Iterable[str], rows: Iterable[str]) -> str:
-    """Return a table that scrolls by itself."""
-    return (
-        f'<div class="scroll"><table><thead><tr>{"".join(heads)}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
+def _draw_cell(cell: Cell, head: Head) -> str:
+    below = text(cell.below)
+    if head.kind == "lane":
+        title_below = f'<div class="sub">{below}</div>' if below else ""
+        return f'<th scope="row" class="lane">{mark_code(cell.value)}{title_below}</th>'
+    if head.kind == "number":
+        kind = "num best" if cell.is_best else "num"
+        return f'<td class="{kind}">{text(cell.value)}{f"<small>{below}</small>" if below else ""}</td>'
+    kind = ' class="group"' if cell.hue else ""
+    return f"<td{kind}>{draw_dot(cell.hue)}{text(cell.value)}{draw_badges(cell.badges)}</td>"
 
 
-def row(cells: Iterable[str], *, is_base: bool = False) -> str:
-    """Return a table's row."""
-    kind = ' class="base"' if is_base else ""
-    return f"<tr{kind}>{''.join(cells)}</tr>"
+def draw_dot(hue: str) -> str:
+    """Return a patch of colour; nothing for none."""
+    return f'<span class="dot" style="--hue: {hue}"></span>' if hue else ""
 
 
-def listing(items: Sequence[str]) -> str:
+def draw_badge(badge: Badge) -> str:
+    """Return a few words in a frame; `detail` shows under the pointer."""
+    detail = f' title="{text(badge.detail)}"' if badge.detail else ""
+    label = f" {korean(badge.korean)}" if badge.korean else ""
+    kind = f"badge {badge.tone}".rstrip()
+    return f'<span class="{kind}"{detail}>{text(badge.words)}{label}</span>'
+
+
+def draw_badges(badges: Sequence[Badge]) -> str:
+    """Return badges in a row; nothing for none."""
+    return f'<div class="badges">{"".join(map(draw_badge, badges))}</div>' if badges else ""
+
+
+def listing(items: Iterable[str]) -> str:
     """Return a list; `words` in backquotes are code."""
-    marked = (re.sub(r"`([^`]+)`", r"<code>\1</code>", text(item)) for item in items)
-    return "<ul>" + "".join(f"<li>{item}</li>" for item in marked) + "</ul>"
+    return "<ul>" + "".join(f"<li>{mark_code(item)}</li>" for item in items) + "</ul>"
 
 
 def legend(entries: Iterable[tuple[str, str]]) -> str:
     """Return names with their colours."""
-    items = (f'<span><span class="dot" style="--hue: {hue}"></span>{text(n)}</span>' for n, hue in entries)
-    return f'<div class="legend">{"".join(items)}</div>'
-
-
-def show_mb(size_bytes: int | None) -> str:
-    """Return a size in MB, without the unit."""
-    if size_bytes is None:
-        return EMPTY
-    return f"{size_bytes / 1e6:,.2f}" if size_bytes < 100e6 else f"{size_bytes / 1e6:,.0f}"
-
-
-def show_gain(lane: RankedLane, where: str | None = None) -> str:
-    """Return e.g. "+4.1 % (cpu)"; `where` replaces the device's mark."""
-    if lane.speed_norm is None:
-        return EMPTY
-    if where is None:
-        where = " (cpu)" if lane.record.speed and lane.record.speed.is_cpu else ""
-    return show_percent(lane.speed_norm, signed=True) + where
+    return (
+        f'<div class="legend">{"".join(f"<span>{draw_dot(hue)}{text(n)}</span>" for n, hue in entries)}</div>'
+    )

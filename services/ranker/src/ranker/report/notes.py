@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lanekit.results.schema import LaneRecord, Ranking, SpeedResult
-from ranker.report.formats import NO_REASON, count_items, list_unranked
+from ranker.report.formats import NO_REASON, SMALL_P, count_items, list_unranked, show_shares
 from ranker.scoring.score import TIE_RULE
 from ranker.statistics.lanes import SITTING_NOTE, TIED_RULE
 
@@ -14,8 +14,8 @@ INTERVAL_TERMS = (
     "Intervals are {percent} % percentile bootstrap intervals over the items; where all items have the same "
     "value it is a point, and too narrow. A score's interval holds the speed's noise as well. Recovery is "
     "the lane's value over the baseline's, on the same items. p is of a paired two-sided test against the "
-    "baseline ({tests}); Holm's adjustment is over the lanes. Better and worse (+/−) count the items on "
-    "which the lane did so."
+    "baseline ({tests}); Holm's adjustment is over the lanes, bold below {small:g}. Better and worse "
+    "count the items on which the lane did so."
 )
 FRONT_TERM = (
     "◆ marks the Pareto front: no lane, nor the baseline, is at least as good in quality, speed and size and "
@@ -77,10 +77,7 @@ def _name_counts(records: Sequence[LaneRecord], counter: str, *, is_judged: bool
 
 def explain_formula(ranking: Ranking, quality_weight: float) -> tuple[str, str]:
     """Return the score's formula, and what stands in it."""
-    total = sum(ranking.weights_used.values())
-    shares = (
-        ", ".join(f"{n} {100 * w / total:.3g} %" for n, w in ranking.weights_used.items()) if total else ""
-    )
+    shares = ", ".join(f"{name} {share}" for name, share in show_shares(ranking).items())
     formula = (
         f"score = max({quality_weight:g} × Perf/Perf_base + {1 - quality_weight:g} × "
         "(1 − s_per_token/s_per_token_base), 0)"
@@ -98,7 +95,8 @@ def explain_statistics(ranking: Ranking, confidence: float) -> str:
     tests = {s.test for lane in ranking.lanes for s in lane.benchmark_statistics.values() if s.test}
     if not any(lane.benchmark_statistics for lane in ranking.lanes):
         return ""
-    return INTERVAL_TERMS.format(percent=f"{100 * confidence:g}", tests="; ".join(sorted(tests)) or "none")
+    percent, names = f"{100 * confidence:g}", "; ".join(sorted(tests)) or "none"
+    return INTERVAL_TERMS.format(percent=percent, tests=names, small=SMALL_P)
 
 
 def describe_sittings(speeds: Sequence[SpeedResult]) -> list[str]:

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 
 from lanekit.results.schema import RankedLane, Ranking
 from ranker.report.canvas import FAINT, GUIDE, INK, PAPER, render_svg, style_axes
+from ranker.report.formats import is_told
 from ranker.report.plots import choose_colours
 
 PANEL_INCHES, NAMES_INCHES, ROW_INCHES, HEAD_INCHES = 2.5, 2.2, 0.27, 1.0
-SMALL_P = 0.05
 
 
 def render_recovery(ranking: Ranking, benchmarks: Sequence[str]) -> str:
@@ -48,9 +48,9 @@ def _draw_panels(
             if found.recovery_interval:
                 ends = [100 * found.recovery_interval.low, 100 * found.recovery_interval.high]
                 axes.plot(ends, [position] * 2, color=hue, linewidth=1.8, zorder=3)
-            is_told = found.p_adjusted is not None and found.p_adjusted < SMALL_P
+            filling = hue if is_told(found) else PAPER
             axes.plot(100 * found.recovery, position, marker="o", markersize=6.5, color=hue,
-                      markerfacecolor=hue if is_told else PAPER, markeredgewidth=1.6, zorder=4)  # fmt: skip
+                      markerfacecolor=filling, markeredgewidth=1.6, zorder=4)  # fmt: skip
         names = [
             f"{'⚠ ' if lane.record.is_contaminated else ''}{lane.record.lane}  {lane.rank or '–'}"
             for lane in lanes

@@ -1,0 +1,107 @@
+"""The tables on speed and time: every form of timing, what a model costs, seconds by stage. Pure."""
+
+from __future__ import annotations
+
+from lanekit.results.schema import Ranking, SpeedForm
+from lanekit.spec.stages import STAGE_TYPES
+from ranker.report.formats import (
+    EMPTY,
+    list_forms,
+    show_counts,
+    show_mb,
+    show_percent,
+    show_seconds,
+    show_time,
+)
+from ranker.report.table import LANE, Cell, Head, Table, make_row
+
+KOREAN_FORMS = {"decode": "디코드", "prefill": "프리필", "free": "자유 생성"}
+FORM_NOTE = (
+    "Milliseconds per token ± half the spread of the repeats, and the gain over the baseline in the same "
+    "sitting. Prefill counts the prompts' tokens. Free-running models end where they like: their tokens are "
+    "given, the lane's / the baseline's."
+)
+COST_NOTE = (
+    "Weights a step are read once for each decode step. Of the roofline: the least time that the memory's "
+    "bandwidth allows for them over that measured, at the score's form."
+)
+COST_HEADS = (
+    LANE,
+    Head("weights a step, MB", "단계당 가중치"),
+    Head("of the roofline", "루프라인 대비"),
+    Head("KV cache", kind="text"),
+    Head("kernels", "커널", "text"),
+)
+TIME_NOTE = "A stage that lanes share ran once and counts in each of them."
+
+
+def tabulate_forms(ranking: Ranking) -> Table | None:
+    """Build the table of every form of timing; None where no record has forms."""
+    forms = list_forms(ranking)
+    if not forms:
+        return None
+    timed = [(lane, lane.record.speed) for lane in ranking.lanes if lane.record.speed]
+    scored = {speed.form for _, speed in timed}
+    heads = [
+        Head(f"{name}{' · score' if name in scored else ''}", KOREAN_FORMS.get(find_kind(name), ""),
+             below="aside")
+        for name in forms
+    ]  # fmt: skip
+    rows = []
+    for lane, speed in timed:
+        cells = [_show_form(name, speed.forms.get(name), name == speed.form) for name in forms]
+        rows.append(make_row(ranking, lane, *cells))
+    return Table("Speed by form", "방식별 속도", FORM_NOTE, (LANE, *heads), tuple(rows))
+
+
+def find_kind(form: str) -> str:
+    """Return a form's kind (decode, prefill or free), which its name begins with."""
+    return form.partition("_")[0]
+
+
+def _show_form(name: str, form: SpeedForm | None, is_scored: bool) -> Cell:
+    if form is None:
+        return Cell(EMPTY)
+    gain = show_percent(1 - form.s_per_token / form.baseline_s_per_token, signed=True)
+    tokens = f"; {form.tokens:,} / {form.baseline_tokens:,} tokens" if find_kind(name) == "free" else ""
+    return Cell(show_time(form.s_per_token, form.s_per_token_all, 3), gain + tokens, is_scored)
+
+
+def tabulate_costs(ranking: Ranking) -> Table | None:
+    """Build the table of what a decode step reads, and how near it comes to the memory's bandwidth."""
+    rows = [
+        make_row(
+            ranking,
+            lane,
+            Cell(show_mb(cost.weight_bytes_per_step)),
+            Cell(show_percent(cost.roofline_ratio, 0)),
+            Cell(cost.kv_cache_dtype or EMPTY),
+            Cell(show_counts(cost.kernels) or EMPTY),
+        )
+        for lane in ranking.lanes
+        if (speed := lane.record.speed) and (cost := speed.cost)
+    ]
+    if not rows:
+        return None
+    return Table("Cost of a decode step", "디코드 단계의 비용", COST_NOTE, COST_HEADS, tuple(rows))
+
+
+def list_stages(ranking: Ranking) -> list[str]:
+    """Return the stages that some lane has a time of, in their order."""
+    found = {stage for lane in ranking.lanes for stage in lane.record.stage_seconds}
+    return [stage for stage in STAGE_TYPES if stage in found] + sorted(found - set(STAGE_TYPES))
+
+
+def tabulate_times(ranking: Ranking) -> Table | None:
+    """Build the table of the lanes' seconds by stage."""
+    stages = list_stages(ranking)
+    rows = []
+    for lane in ranking.lanes:
+        seconds = lane.record.stage_seconds
+        if seconds:
+            shown = [*map(seconds.get, stages), sum(seconds.values())]
+            rows.append(make_row(ranking, lane, *(Cell(show_seconds(s)) for s in shown)))
+    if not rows:
+        return None
+    heads = (LANE, *map(Head, stages), Head("all", "합계"))
+    return Table("Seconds by stage", "단계별 시간(초)", TIME_NOTE, heads, tuple(rows))
