@@ -108,7 +108,7 @@ def main() -> int:
     revisions = load_revisions(args.experiment.parent / REVISIONS_NAME)
     experiment = resolve_sources(experiment, revisions=revisions)
     check_lanes(experiment, lanes)
-    engine = plan_engine(experiment, lambda: is_cuda(hardware), args.engine)
+    engine = plan_engine(experiment, lambda: is_cuda(workers, hardware), args.engine)
     plan = plan_lanes(experiment, lanes, engine, environments, hardware)
     spec = describe_run(experiment, plan, engine, environments, hardware)
 

@@ -94,7 +94,7 @@ def make_double(run: StageRun, inputs: Mapping[str, Path], out: Path, progress: 
         speed = SpeedResult(
             s_per_token=0.05 + number / 50, s_per_token_all=[0.06], baseline_s_per_token=0.1,
             baseline_s_per_token_all=[0.1], batch_size=1, prompt_tokens=8, decode_tokens=8,
-            engine="transformers", device=HARDWARE,
+            engine="transformers", device=HARDWARE, device_kind="cpu",
         )  # fmt: skip
         write_json(out / "metrics.json", speed.model_dump())
     elif run.type.name == "rank":

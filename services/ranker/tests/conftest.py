@@ -47,6 +47,7 @@ def make_record() -> Callable[..., LaneRecord]:
             baseline_s_per_token=0.1, baseline_s_per_token_all=[0.1, 0.1, 0.1], batch_size=8,
             prompt_tokens=64, decode_tokens=32, engine="transformers",
             device=fields.pop("device", "cpu: Test Processor, 1 thread"),
+            device_kind=fields.pop("device_kind", "cpu"),
             versions={"torch": "2.9.1", "transformers": "4.57.3"},
         )  # fmt: skip
         benchmarks = {
@@ -172,6 +173,7 @@ def make_speed(gain: float, *, is_base: bool, sitting: str, **fields: Any) -> Sp
         seconds = base * (1 - gain * (1 - 0.15 * place))
         tokens = 2048 if form != "free" else 1800 + int(500 * gain)
         forms[form] = SpeedForm(
+            kind="decode" if form.startswith("decode") else form,  # type: ignore[arg-type]
             s_per_token=seconds, s_per_token_all=[seconds * 1.01, seconds, seconds * 0.995],
             baseline_s_per_token=base, baseline_s_per_token_all=[base * 1.004, base, base * 0.99],
             n_sequences=8, tokens=tokens, baseline_tokens=2048 if form != "free" else 1800,
@@ -190,7 +192,8 @@ def make_speed(gain: float, *, is_base: bool, sitting: str, **fields: Any) -> Sp
         "s_per_token": scored.s_per_token, "s_per_token_all": scored.s_per_token_all,
         "baseline_s_per_token": scored.baseline_s_per_token,
         "baseline_s_per_token_all": scored.baseline_s_per_token_all, "batch_size": 8, "prompt_tokens": 512,
-        "decode_tokens": 256, "engine": "vllm", "device": "NVIDIA L4", "form": "decode_b8", "forms": forms,
+        "decode_tokens": 256, "engine": "vllm", "device": "NVIDIA L4", "device_kind": "cuda",
+        "form": "decode_b8", "forms": forms,
         "sitting": sitting, "gpu": {"name": "NVIDIA L4", "driver": "550.54", "sm_clock_before_mhz": "2040",
                                     "sm_clock_after_mhz": "1995"},
         "engine_arguments": {"max_model_len": 8192, "dtype": "auto"}, "bandwidth_bytes_per_s": 300e9,

@@ -95,10 +95,10 @@ def test_a_later_success_removes_the_failure(bench: Bench) -> None:
 def test_the_time_limit_stops_the_stage(bench: Bench) -> None:
     run = make_fetch("sleep")
     bench.start("trainer")
-    job_id = bench.enqueue(run, timeout_s=1)
+    job_id = bench.enqueue(run, timeout_s=6)
     pid = bench.read_pid(run)
     failure = bench.await_failure(job_id)
-    assert failure.message == f"{run.name} ran longer than fetch_model may: 1 s"
+    assert failure.message == f"{run.name} ran longer than fetch_model may: 6 s"
     assert "timeout_s" in failure.remedy
     assert not failure.transient
     assert is_dead(pid)

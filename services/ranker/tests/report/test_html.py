@@ -131,7 +131,9 @@ def test_warnings_come_before_the_table(records: list[LaneRecord]) -> None:
 
 
 def test_a_gpus_page_names_it_and_warns_of_no_cpu(make_record: Callable[..., LaneRecord]) -> None:
-    text = Page(render([make_record(name, device="NVIDIA L4") for name in ("baseline", "a")])).text
+    text = Page(
+        render([make_record(name, device="NVIDIA L4", device_kind="cuda") for name in ("baseline", "a")])
+    ).text
     assert text.count("NVIDIA L4") >= 3
     assert "cpu" not in text
 

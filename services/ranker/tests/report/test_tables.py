@@ -11,7 +11,7 @@ from ranker.report.markdown import draw_table, render_markdown
 from ranker.report.table import LANE, Badge, Cell, Head, Row, Table
 from ranker.report.tables_quality import tabulate_benchmark
 from ranker.report.tables_ranking import tabulate_ranking
-from ranker.report.tables_speed import find_kind, tabulate_costs, tabulate_forms
+from ranker.report.tables_speed import tabulate_costs, tabulate_forms
 from ranker.scoring.score import rank_lanes
 
 WEIGHTS = {"kmmlu_pro": 0.25, "kmmlu_redux": 0.25, "komt_bench": 0.5}
@@ -87,8 +87,3 @@ def test_every_row_has_a_cell_for_each_head_and_the_baseline_is_known(ranking: R
 def test_both_reports_are_the_same_bytes_twice(ranking: Ranking) -> None:
     for render in (render_markdown, render_html):
         assert render(ranking, list(WEIGHTS), 0.5) == render(ranking, list(WEIGHTS), 0.5)
-
-
-def test_a_forms_kind_is_read_off_its_name() -> None:
-    kinds = {"decode": "decode", "decode_b8": "decode", "prefill": "prefill", "free": "free"}
-    assert {form: find_kind(form) for form in kinds} == kinds

@@ -35,7 +35,7 @@ def make_record(
         speed = SpeedResult(
             s_per_token=seconds, s_per_token_all=[seconds] * 3, baseline_s_per_token=base_seconds,
             baseline_s_per_token_all=[base_seconds] * 3, batch_size=8, prompt_tokens=128,
-            decode_tokens=128, engine="transformers", device="cpu: test",
+            decode_tokens=128, engine="transformers", device="cpu: test", device_kind="cpu",
         )  # fmt: skip
     return LaneRecord(**{"lane": lane, "benchmarks": benchmarks, "speed": speed, "size_bytes": 100, **fields})
 
@@ -292,7 +292,8 @@ def test_a_form_without_a_number_goes_alone() -> None:
     record = make_record("a")
     assert record.speed is not None
     form = SpeedForm(
-        s_per_token=0.1, s_per_token_all=[0.1], baseline_s_per_token=0.2, baseline_s_per_token_all=[0.2],
+        kind="decode", s_per_token=0.1, s_per_token_all=[0.1],
+        baseline_s_per_token=0.2, baseline_s_per_token_all=[0.2],
         n_sequences=1, tokens=8, baseline_tokens=8, seconds=0.8, baseline_seconds=1.6,
     )  # fmt: skip
     broken = form.model_copy(update={"s_per_token_all": [float("nan")]})

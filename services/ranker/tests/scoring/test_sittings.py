@@ -14,7 +14,7 @@ def make_speed(**fields: Any) -> SpeedResult:
     values: dict[str, Any] = {
         "s_per_token": 0.05, "s_per_token_all": [0.05], "baseline_s_per_token": 0.1,
         "baseline_s_per_token_all": [0.1], "batch_size": 8, "prompt_tokens": 512, "decode_tokens": 256,
-        "engine": "vllm", "device": "NVIDIA L4", "form": "decode_b8", "sitting": "s1",
+        "engine": "vllm", "device": "NVIDIA L4", "device_kind": "cuda", "form": "decode_b8", "sitting": "s1",
         "gpu": {"driver": "550.1", "power_limit_w": "72.00", "sm_clock_mhz_after": "1900"},
         "engine_arguments": {"max_model_len": 8192, "enforce_eager": False},
         "versions": {"vllm": "0.14.1", "torch": "2.9.1", "trl": "0.1"},

@@ -81,9 +81,10 @@ def test_the_csv_has_the_promised_head_order_and_unrounded_numbers(
 def test_every_cpu_speed_says_cpu_and_no_other_does(
     make_record: Callable[..., LaneRecord], tmp_path: Path
 ) -> None:
-    for device, expected in (("cpu: X", True), ("NVIDIA L4", False)):
-        out = tmp_path / device[:3]
-        rank([make_record("baseline", device=device), make_record("a", device=device)], out)
+    for device, kind, expected in (("cpu: X", "cpu", True), ("NVIDIA L4", "cuda", False)):
+        out = tmp_path / kind
+        where = {"device": device, "device_kind": kind}
+        rank([make_record("baseline", **where), make_record("a", **where)], out)
         text = (out / "summary.md").read_text(encoding="utf-8")
         first = text[text.index("| rank") :].partition("\n\n")[0]
         table = first.splitlines()[2:]
@@ -247,7 +248,9 @@ def test_lanes_whose_contamination_is_not_known_are_noted_once(
 
 
 def test_a_doubtful_speed_is_warned_of_first(make_record: Callable[..., LaneRecord], tmp_path: Path) -> None:
-    records = [make_record(name, device="NVIDIA L4") for name in ("baseline", "calm", "hot")]
+    records = [
+        make_record(name, device="NVIDIA L4", device_kind="cuda") for name in ("baseline", "calm", "hot")
+    ]
     assert records[2].speed
     records[2].speed.warnings = ["the GPU was held back after the timed repeats: x", "the SM clock fell"]
     out = rank(records, tmp_path)

@@ -15,13 +15,16 @@ from lanekit.host.probe import Gpu, query_gpus
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # the same in every container of one host
 
 
+DeviceKind = Literal["cuda", "cpu"]
+
+
 @dataclass(frozen=True)
 class Device:
     """One device; `id` is the same for every process and container of its host."""
 
     id: str
     name: str
-    kind: Literal["cuda", "cpu"]
+    kind: DeviceKind
 
 
 def list_devices() -> list[Device]:

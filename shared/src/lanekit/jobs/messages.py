@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lanekit.errors import InputError
+from lanekit.host.devices import DeviceKind
 from lanekit.plan.graph import ArtifactRef, Plan, StageRun, drop_paths
 from lanekit.plan.run_document import check_stage_run
 from lanekit.plan.state import RunStatus
@@ -74,13 +75,14 @@ class JobReport(_Message):
 
 
 class WorkerReport(_Message):
-    """What a worker says of itself; `devices` are names by id."""
+    """What a worker says of itself; `devices` are names by id, all of one kind."""
 
     name: str
     service: str
     host: str
     queues: tuple[str, ...]
     devices: dict[str, str]
+    device_kind: DeviceKind
     environment: str
     job_id: str = ""
     started_at: float

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from lanekit.host.devices import DeviceKind
+
 LaneStatus = Literal["ok", "failed", "incomplete", "unscored"]
 
 
@@ -42,14 +44,19 @@ class BenchmarkResult(_Schema):
     note: str = ""
 
 
+FormKind = Literal["decode", "prefill", "free"]
+
+
 class SpeedForm(_Schema):
     """One form of timing: wall seconds per token, the median and each repeat, base and candidate in turn.
 
-    Tokens are generated ones, in the form `prefill` those of the prompts. `seconds` is the median wall time
-    of a repeat, `tokens` their number in it; free-running models end where they like, so the two differ
-    between candidate and baseline.
+    The kinds `decode` and `prefill` have a fixed length, `free` runs until the model ends. Tokens are
+    generated ones, in `prefill` those of the prompts. `seconds` is the median wall time of a repeat, `tokens`
+    their number in it; free-running models end where they like, so the two differ between candidate and
+    baseline.
     """
 
+    kind: FormKind
     s_per_token: float
     s_per_token_all: list[float]
     baseline_s_per_token: float
@@ -93,6 +100,7 @@ class SpeedResult(_Schema):
     decode_tokens: int
     engine: str
     device: str
+    device_kind: DeviceKind
     form: str = "decode"
     forms: dict[str, SpeedForm] = {}
     sitting: str = ""
@@ -107,7 +115,7 @@ class SpeedResult(_Schema):
     @property
     def is_cpu(self) -> bool:
         """Whether it was measured on a CPU, so that a table must say so."""
-        return self.device.lower().startswith("cpu")
+        return self.device_kind == "cpu"
 
 
 class LaneRecord(_Schema):

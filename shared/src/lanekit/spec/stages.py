@@ -102,7 +102,7 @@ _TYPES = [
               "results", _named("evaluate"), needs_device=True, timeout_s=12 * HOUR_S),
     StageType("judge", 1, "evaluator", "evaluator.stages.judge:run", p.JudgeParams, "results",
               _named("judge"), timeout_s=6 * HOUR_S),
-    StageType("measure_speed", 2, "evaluator", "evaluator.stages.measure_speed:run",
+    StageType("measure_speed", 3, "evaluator", "evaluator.stages.measure_speed:run",
               p.MeasureSpeedParams, "results", _named("speed"), needs_device=True, exclusive=True,
               timeout_s=2 * HOUR_S),
     StageType("rank", 4, "ranker", "ranker.stages.rank:run", p.RankParams, "results",

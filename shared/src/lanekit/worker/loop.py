@@ -93,6 +93,7 @@ class StageWorker(SimpleWorker):
             host=self.hostname or "",
             queues=tuple(self.queue_names()),
             devices={device.id: device.name for device in self.place.devices},
+            device_kind=self.place.devices[0].kind,
             environment=self.place.environments[self.service],
             job_id=job_id,
             started_at=self.birth_date.timestamp(),

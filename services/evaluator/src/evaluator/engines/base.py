@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from lanekit.host.devices import DeviceKind
+
 OnProgress = Callable[[int], None]
 
 
@@ -30,6 +32,7 @@ class Engine(Protocol):
     """A loaded model."""
 
     device: str
+    device_kind: DeviceKind
     vocab_size: int
 
     def generate(

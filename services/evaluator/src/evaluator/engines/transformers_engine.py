@@ -24,6 +24,7 @@ from evaluator.engines.eos import read_eos_ids
 from evaluator.engines.kernels import count_dense_layers, count_resident_bytes
 from evaluator.engines.stop_texts import StopTexts
 from lanekit.errors import InputError
+from lanekit.host.devices import DeviceKind
 from lanekit.spec.params import EngineParams
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -81,6 +82,7 @@ class TransformersEngine:
         self.eos_ids = read_eos_ids(model, tokenizer)
         self.pad_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.eos_ids[0])
         self.gpu = query_gpu() if self.torch_device.type == "cuda" else {}
+        self.device_kind: DeviceKind = "cuda" if self.torch_device.type == "cuda" else "cpu"
         self.device = self.gpu.get("gpu", "cuda") if self.gpu else describe_cpu(torch.get_num_threads())
         # The checkpoint's sampling settings have no place in greedy decoding.
         self.model.generation_config = GenerationConfig(pad_token_id=self.pad_id)

@@ -19,6 +19,7 @@ from evaluator.engines.residents import check_free_memory, explain_dead_engine
 from evaluator.engines.step_bytes import count_step_bytes
 from lanekit.errors import InputError, PermanentError
 from lanekit.files.safetensors_header import check_model_folder
+from lanekit.host.devices import DeviceKind
 from lanekit.spec.params import EngineParams
 
 # Set before vLLM is imported; what the environment says goes first. The engine core runs in a process of
@@ -91,6 +92,7 @@ class VllmEngine:
                 remedy="the engine's own message stands above in the stage's log",
             ) from error
         self.gpu = query_gpu() if self.device_type == "cuda" else {}
+        self.device_kind: DeviceKind = "cpu" if self.device_type == "cpu" else "cuda"
         self.device = self.gpu.get("gpu", self.device_type)
         if self.device_type == "cpu":
             self.device = describe_cpu(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))

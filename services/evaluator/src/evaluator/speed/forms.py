@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from evaluator.engines.base import Engine, Generation
 from lanekit.errors import InputError
-from lanekit.results.schema import SpeedForm
+from lanekit.results.schema import FormKind, SpeedForm
 from lanekit.spec.params import MeasureSpeedParams, SpeedSettings
 
 Clock = Callable[[], float]
@@ -35,7 +35,7 @@ class Form:
     """
 
     name: str
-    kind: Literal["decode", "prefill", "free"]
+    kind: FormKind
     requests: tuple[Request, ...]
 
     @property
@@ -157,6 +157,7 @@ def alternate(
 def summarize_form(form: Form, candidate: Sequence[Timing], baseline: Sequence[Timing]) -> SpeedForm:
     """Return the form's result; medians are over the repeats."""
     return SpeedForm(
+        kind=form.kind,
         s_per_token=statistics.median(timing.s_per_token for timing in candidate),
         s_per_token_all=[timing.s_per_token for timing in candidate],
         baseline_s_per_token=statistics.median(timing.s_per_token for timing in baseline),

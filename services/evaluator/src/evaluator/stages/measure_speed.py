@@ -31,6 +31,7 @@ from evaluator.speed.free_running import make_free_form
 from evaluator.speed.gpu_state import GpuMonitor, find_warnings, join_states
 from evaluator.speed.roofline import RATIO_NOTE, find_bandwidth, measure_ratio
 from lanekit.files.model_folder import read_config, write_json
+from lanekit.host.devices import DeviceKind
 from lanekit.host.probe import list_versions
 from lanekit.progress import Progress
 from lanekit.results.schema import ModelCost, SpeedForm, SpeedResult
@@ -81,6 +82,7 @@ class Sitting:
 
     name: str
     device: str = ""
+    device_kind: DeviceKind = "cpu"
     series: list[dict[str, list[Timing]]] = field(default_factory=list)
     descriptions: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
@@ -105,7 +107,7 @@ def hold_sitting(
     engines: list[Engine] = []
 
     def read_state() -> None:
-        if monitor and not sitting.device.startswith("cpu"):
+        if monitor and sitting.device_kind == "cuda":
             sitting.facts = monitor.facts
             sitting.states.append(monitor.read_under(lambda: time_form(engines[0], scored)))
 
@@ -117,7 +119,7 @@ def hold_sitting(
                 started = time.perf_counter()
                 engines.append(load_engine(folder, params))
                 sitting.load_seconds.append(time.perf_counter() - started)
-            sitting.device = engines[0].device
+            sitting.device, sitting.device_kind = engines[0].device, engines[0].device_kind
             sitting.series = alternate(engines, forms, spec, progress, read_state)
             sitting.descriptions = [engine.describe() for engine in engines]
     finally:
@@ -148,6 +150,7 @@ def summarize_sitting(spec: MeasureSpeedParams, forms: Sequence[Form], sitting: 
         **describe_form(scored, spec),
         engine=spec.engine.engine,
         device=sitting.device,
+        device_kind=sitting.device_kind,
         forms=results,
         sitting=sitting.name,
         gpu=gpu,
@@ -184,7 +187,7 @@ def make_forms(
 def list_notes(result: SpeedResult) -> list[str]:
     """Return what the numbers leave out."""
     notes = ["weight_bytes_per_step leaves out the KV cache, activations and embedding look-ups", RATIO_NOTE]
-    if result.form in ("prefill", "free"):
+    if result.forms[result.form].kind != "decode":
         notes.append(f"no ratio to the roofline: the score's form '{result.form}' has no known steps")
     elif result.bandwidth_bytes_per_s is None:
         notes.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lanekit.results.schema import Ranking, SpeedForm
+from lanekit.results.schema import FormKind, Ranking, SpeedForm
 from lanekit.spec.stages import STAGE_TYPES
 from ranker.report.formats import (
     EMPTY,
@@ -15,7 +15,7 @@ from ranker.report.formats import (
 )
 from ranker.report.table import LANE, Cell, Head, Table, make_row
 
-KOREAN_FORMS = {"decode": "디코드", "prefill": "프리필", "free": "자유 생성"}
+KOREAN_KINDS: dict[FormKind, str] = {"decode": "디코드", "prefill": "프리필", "free": "자유 생성"}
 FORM_NOTE = (
     "Milliseconds per token ± half the spread of the repeats, and the gain over the baseline in the same "
     "sitting. Prefill counts the prompts' tokens. Free-running models end where they like: their tokens are "
@@ -41,9 +41,10 @@ def tabulate_forms(ranking: Ranking) -> Table | None:
     if not forms:
         return None
     timed = [(lane, lane.record.speed) for lane in ranking.lanes if lane.record.speed]
+    kinds = {name: form.kind for _, speed in timed for name, form in speed.forms.items()}
     scored = {speed.form for _, speed in timed}
     heads = [
-        Head(f"{name}{' · score' if name in scored else ''}", KOREAN_FORMS.get(find_kind(name), ""),
+        Head(f"{name}{' · score' if name in scored else ''}", KOREAN_KINDS[kinds[name]],
              below="aside")
         for name in forms
     ]  # fmt: skip
@@ -54,16 +55,11 @@ def tabulate_forms(ranking: Ranking) -> Table | None:
     return Table("Speed by form", "방식별 속도", FORM_NOTE, (LANE, *heads), tuple(rows))
 
 
-def find_kind(form: str) -> str:
-    """Return a form's kind (decode, prefill or free), which its name begins with."""
-    return form.partition("_")[0]
-
-
 def _show_form(name: str, form: SpeedForm | None, is_scored: bool) -> Cell:
     if form is None:
         return Cell(EMPTY)
     gain = show_percent(1 - form.s_per_token / form.baseline_s_per_token, signed=True)
-    tokens = f"; {form.tokens:,} / {form.baseline_tokens:,} tokens" if find_kind(name) == "free" else ""
+    tokens = f"; {form.tokens:,} / {form.baseline_tokens:,} tokens" if form.kind == "free" else ""
     return Cell(show_time(form.s_per_token, form.s_per_token_all, 3), gain + tokens, is_scored)
 
 

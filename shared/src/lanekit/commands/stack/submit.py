@@ -28,7 +28,6 @@ from lanekit.store.local_sources import find_source, publish_source
 from lanekit.store.minio_client import StoreClient
 
 Enqueued = Literal["new", "again", "under way", "complete"]
-CPU_PREFIX = "cpu: "  # see devices.list_devices
 ALWAYS_NEEDED = ("trainer", "evaluator", "ranker")
 REBUILD = "docker compose up -d --build"
 
@@ -64,9 +63,9 @@ def choose_hardware(workers: Iterable[WorkerReport], wanted: str | None) -> str:
     return names[0]
 
 
-def is_cuda(hardware: str) -> bool:
-    """Whether a device's name is a GPU's."""
-    return not hardware.startswith(CPU_PREFIX)
+def is_cuda(workers: Iterable[WorkerReport], hardware: str) -> bool:
+    """Whether the hardware that the workers call by this name is a GPU."""
+    return any(w.device_kind == "cuda" for w in workers if hardware in w.devices.values())
 
 
 def check_environments(
