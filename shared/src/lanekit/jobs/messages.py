@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lanekit.errors import InputError
+from lanekit.errors import InputError, first_finding
 from lanekit.plan.graph import ArtifactRef, Plan, StageRun, drop_paths
 from lanekit.plan.run_document import check_stage_run
 from lanekit.plan.state import RunStatus
@@ -159,10 +159,8 @@ def parse_stage_job(payload: Mapping[str, Any]) -> StageJob:
     try:
         return StageJob.model_validate(payload)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "payload"
         raise InputError(
-            f"the queue holds a job that is none: {place}: {first['msg']}",
+            f"the queue holds a job that is none: {first_finding(error)}",
             remedy="only the controller fills the queues: see who else has the password of Redis",
         ) from error
 

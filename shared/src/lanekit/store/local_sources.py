@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lanekit.errors import CorruptArtifactError, InputError, StoreError
+from lanekit.errors import CorruptArtifactError, InputError, StoreError, first_finding
 from lanekit.files.hashing import hash_file, list_files, write_canonical_json
 from lanekit.plan.graph import drop_paths as strip_local_paths
 from lanekit.plan.keys import SHORT_KEY_CHARACTERS
@@ -87,7 +87,7 @@ def find_source(client: StoreClient, digest: str) -> SourceListing | None:
         listing = SourceListing.model_validate_json(content)
     except ValidationError as error:
         raise CorruptArtifactError(
-            f"{BUCKET}/{name}/{LISTING_NAME}: not a readable listing: {error.errors()[0]['msg']}",
+            f"{BUCKET}/{name}/{LISTING_NAME}: not a readable listing: {first_finding(error)}",
             remedy=explain_removal(BUCKET, name),
         ) from error
     return listing if listing.digest == digest else None

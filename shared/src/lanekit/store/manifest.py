@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lanekit.errors import CorruptArtifactError
+from lanekit.errors import CorruptArtifactError, first_finding
 from lanekit.files.hashing import hash_file, list_files
 from lanekit.plan.graph import StageRun, drop_paths
 from lanekit.spec.stages import STAGE_TYPES
@@ -90,7 +90,7 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
         raise CorruptArtifactError(
-            f"{where}: not a readable manifest: {error.errors()[0]['msg']}",
+            f"{where}: not a readable manifest: {first_finding(error)}",
             remedy="delete this artifact's folder; the next run makes it anew",
         ) from error
 
