@@ -12,10 +12,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lanekit.errors import InputError, first_finding
-from lanekit.plan.graph import ArtifactRef, Plan, StageRun, drop_paths
+from lanekit.plan.graph import ArtifactRef, Plan, StageRun
 from lanekit.plan.run_document import check_stage_run
 from lanekit.plan.state import RunStatus
 from lanekit.spec.params import MeasureSpeedParams
+from lanekit.spec.source import drop_local_paths
 
 PREFIX = "lanekit:"
 CONTROLLER_KEY = f"{PREFIX}controller"
@@ -144,7 +145,7 @@ def make_stage_job(plan: Plan, run: StageRun) -> StageJob:
     return StageJob(
         stage=run.type.name,
         key=run.key,
-        params=drop_paths(run.params.model_dump(mode="json")),
+        params=drop_local_paths(run.params).model_dump(mode="json"),
         inputs={role: InputRef(key=ref.key, path=ref.path) for role, ref in plan.list_inputs(run).items()},
         timeout_s=run.type.timeout_s,
     )

@@ -11,10 +11,11 @@ from pydantic import ValidationError
 
 from lanekit.errors import InputError, first_finding
 from lanekit.files.hashing import write_canonical_json
-from lanekit.plan.graph import LanePlan, Plan, StageRun, drop_paths, make_stage_run
+from lanekit.plan.graph import LanePlan, Plan, StageRun, make_stage_run
 from lanekit.plan.keys import SHORT_KEY_CHARACTERS
 from lanekit.spec.experiment_file import Experiment, PackagingSettings, ScoringSettings
 from lanekit.spec.params import EngineParams, Parameters
+from lanekit.spec.source import drop_local_paths
 from lanekit.spec.stages import STAGE_TYPES
 
 RUN_ID = re.compile(r"^[a-z0-9][a-z0-9-]*-[0-9a-f]{12}$")
@@ -144,7 +145,7 @@ def describe_run(
         StageSpec(
             stage=run.type.name,
             key=run.key,
-            params=drop_paths(run.params.model_dump(mode="json")),
+            params=drop_local_paths(run.params).model_dump(mode="json"),
             inputs=dict(run.inputs),
         )
         for run in plan.runs.values()

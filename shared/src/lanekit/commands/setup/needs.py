@@ -11,9 +11,8 @@ from lanekit.files.model_folder import read_config
 from lanekit.host import probe
 from lanekit.spec import estimates
 from lanekit.spec.experiment_file import is_local, load_experiment_lanes
-from lanekit.spec.judge import show_host
+from lanekit.spec.judge import JudgeSettings, show_host
 from lanekit.spec.lane_file import LaneStage
-from lanekit.spec.params import JudgeSettings
 
 HUB_URL = "https://huggingface.co"
 
