@@ -126,7 +126,8 @@ def main() -> None:
         f"{args.batch_size}, {args.max_model_len} tokens."
     )
     print(f"{render_ways(timings, n_items)}\n\n{render_phases(phases, n_items)}\n\n{conditions}")
-    measured = {"conditions": conditions, "n_items": n_items, **vars(timings), "phases": phases}
+    seconds = {"seconds": timings.seconds, "cpu_seconds": timings.cpu_seconds, "phases": phases}
+    measured = {"conditions": conditions, "n_items": n_items, **seconds}
     measure.write_json(args.json, measured)
 
 

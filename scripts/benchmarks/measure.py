@@ -30,12 +30,26 @@ def make_parser(docstring: str | None) -> argparse.ArgumentParser:
     )
 
 
+def read_cpu_seconds() -> float:
+    """Return the CPU seconds that this process and its living descendants have used."""
+    me = psutil.Process()
+    total = 0.0
+    for process in [me, *me.children(recursive=True)]:
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+    return total
+
+
 @dataclass
 class Timings:
-    """Seconds by way, one a round; CPU seconds are those of this process and all that it started."""
+    """Seconds by way, one a round; CPU seconds are those that `read_cpu` tells."""
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
     cpu_seconds: dict[str, list[float]] = field(default_factory=dict)
+    read_cpu: Callable[[], float] = read_cpu_seconds
 
     def run_round(
         self, number: int, ways: Mapping[str, Way], prepare: Callable[[], object] = lambda: None
@@ -53,10 +67,10 @@ class Timings:
             self._measure(name, ways[name])
 
     def _measure(self, name: str, way: Way) -> None:
-        cpu_before, started_at = read_cpu_seconds(), time.perf_counter()
+        cpu_before, started_at = self.read_cpu(), time.perf_counter()
         told = way()
         seconds = time.perf_counter() - started_at if told is None else told
-        self.cpu_seconds.setdefault(name, []).append(read_cpu_seconds() - cpu_before)
+        self.cpu_seconds.setdefault(name, []).append(self.read_cpu() - cpu_before)
         self.seconds.setdefault(name, []).append(seconds)
         print(f"  {name}: {seconds:.2f} s", file=sys.stderr, flush=True)
 
@@ -95,16 +109,3 @@ def write_json(path: Path | None, value: Any) -> None:
     """Write a value as indented JSON where a path is given."""
     if path:
         path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-
-
-def read_cpu_seconds() -> float:
-    """Return the CPU seconds that this process and its living descendants have used."""
-    me = psutil.Process()
-    total = 0.0
-    for process in [me, *me.children(recursive=True)]:
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    return total

@@ -38,6 +38,13 @@ def test_a_way_that_tells_its_seconds_is_believed() -> None:
     assert 0 <= timings.seconds["timed"][0] < 1
 
 
+def test_cpu_seconds_are_told_by_what_is_asked() -> None:
+    clock = iter((10.0, 14.0))
+    timings = measure.Timings(read_cpu=lambda: next(clock))
+    timings.run_round(0, {"a": lambda: None})
+    assert timings.cpu_seconds == {"a": [4.0]}
+
+
 def test_spreads_and_ratios_are_the_rounds_own() -> None:
     assert measure.show_spread([3.0, 1.0, 2.0], ".2f") == ("2.00", "1.00 to 3.00")
     assert measure.list_ratios([2.0, 3.0], [1.0, 6.0]) == [2.0, 0.5]
