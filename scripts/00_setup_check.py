@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 
 try:
@@ -21,8 +22,8 @@ try:
     from rich.text import Text
 
     from lanekit.commands.cli import run_main
-    from lanekit.commands.setup_check import MARKS, has_fault
-    from lanekit.commands.setup_report import check_setup
+    from lanekit.commands.setup.check import check_setup
+    from lanekit.commands.setup.finding import MARKS
     from lanekit.host.checkout import find_project_root
     from lanekit.host.settings import load_settings
 except ModuleNotFoundError as missing:
@@ -51,18 +52,17 @@ def main() -> int:
     """Print the report; 1 if anything would stop the main job."""
     args = parse_arguments()
     console = Console()
-    lines = check_setup(args.experiment, args.store)
-    width = max(len(line.subject) for line in lines)
-    for line in lines:
-        text = Text(f"{MARKS[line.level]} ", style=STYLES[line.level])
-        text.append(f"{line.subject:<{width}}  {line.found}", style="")
+    findings = check_setup(args.experiment, args.store)
+    width = max(len(finding.subject) for finding in findings)
+    for finding in findings:
+        text = Text(f"{MARKS[finding.level]} ", style=STYLES[finding.level])
+        text.append(f"{finding.subject:<{width}}  {finding.found}", style="")
         console.print(text, soft_wrap=True)
-        if line.remedy:
-            console.print(Text(f"    → {line.remedy}", style="dim"), soft_wrap=True)
-    faults = sum(line.level == "fault" for line in lines)
-    warnings = sum(line.level == "warning" for line in lines)
-    console.print(f"{faults} ✗, {warnings} !", highlight=False)
-    return 1 if has_fault(lines) else 0
+        if finding.remedy:
+            console.print(Text(f"    → {finding.remedy}", style="dim"), soft_wrap=True)
+    levels = Counter(finding.level for finding in findings)
+    console.print(f"{levels['fault']} ✗, {levels['warning']} !", highlight=False)
+    return 1 if levels["fault"] else 0
 
 
 if __name__ == "__main__":

@@ -27,10 +27,10 @@ from lanekit.commands.stack.submit import (
     choose_hardware,
     count_committed,
     describe_next,
+    find_local_paths,
     hand_over,
     is_cuda,
     list_needed_services,
-    list_sources,
     upload_sources,
 )
 from lanekit.errors import InputError
@@ -118,7 +118,7 @@ def main() -> int:
         f"already. Engine: {engine.engine} on {hardware}",
         soft_wrap=True, highlight=False,
     )  # fmt: skip
-    upload_sources(stack.client, list_sources(plan), console)
+    upload_sources(stack.client, find_local_paths(plan), console)
     enqueued = hand_over(stack, spec)
     for line in describe_next(enqueued, spec.run_id):
         console.print(line, soft_wrap=True, highlight=False, markup=False)

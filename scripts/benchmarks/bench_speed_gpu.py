@@ -24,23 +24,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared" / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "services" / "evaluator" / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import measure
 from benchmarks.real_size.inputs import REAL, TINY, build_model
+from benchmarks.suite import load_benchmarks, write_suite
 from evaluator.stages import measure_speed
-from lanekit.spec.experiment_file import load_benchmark
 from lanekit.spec.params import EngineParams, MeasureSpeedParams
-from tiny.datasets import build_datasets, write_datasets
-
-ROOT = Path(__file__).resolve().parents[2]
-BENCHMARKS = ("kmmlu_pro", "kmmlu_redux", "ko_longrag")
 
 
 def make_spec(args: argparse.Namespace, device: str) -> MeasureSpeedParams:
     """Return the measurement's parameters; replies that run free are cut at `--free-tokens`."""
     limit = {"max_new_tokens": args.free_tokens}
-    benchmarks = (load_benchmark(ROOT / "lanes" / "benchmarks" / f"{name}.yaml") for name in BENCHMARKS)
     return MeasureSpeedParams(
         engine=EngineParams(engine="transformers", device=device, max_model_len=args.max_model_len),
-        benchmarks=tuple(benchmark.model_copy(update=limit) for benchmark in benchmarks),
+        benchmarks=tuple(benchmark.model_copy(update=limit) for benchmark in load_benchmarks()),
         batch_sizes=tuple(args.batch_sizes),
         prompt_tokens=args.prompt_tokens,
         decode_tokens=args.decode_tokens,
@@ -54,9 +50,7 @@ def make_spec(args: argparse.Namespace, device: str) -> MeasureSpeedParams:
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = measure.make_parser(__doc__)
     parser.add_argument("--tiny", action="store_true", help="small models, to try the script itself")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--layers", type=int, default=30, help="the baseline's layers (default: 30)")
@@ -86,20 +80,19 @@ def main() -> None:
         }
         suite, out = work / "suite", work / "out"
         out.mkdir()
-        write_datasets({name: rows for name, rows in build_datasets().items() if name in BENCHMARKS}, suite)
+        write_suite(suite)
         built = time.perf_counter()
         measure_speed.run(make_spec(args, args.device), {**models, "suite": suite}, out, _show_progress)
         report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
         result = {
+            "machine": measure.describe_machine("torch", "transformers"),
             "metrics": json.loads((out / "metrics.json").read_text(encoding="utf-8")),
             **{name: report[name] for name in ("warnings", "notes", "spread")},
             "build_seconds": built - started,
             "measure_seconds": time.perf_counter() - built,
         }
-    text = json.dumps(result, indent=2, ensure_ascii=False)
-    if args.output:
-        args.output.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    measure.write_json(args.output, result)
+    print(json.dumps(result, indent=2, ensure_ascii=False))
 
 
 def _show_progress(step: int, total: int, message: str = "") -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import secrets
 import shutil
 import socket
@@ -22,18 +21,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
 import urllib3
 from pydantic import SecretStr
 
-from lanekit.host.devices import read_cpu_model
+from benchmarks import measure
 from lanekit.host.stack_settings import StackSettings
 from lanekit.store.manifest import FileEntry, describe_files
 from lanekit.store.minio_client import StoreClient, make_client
@@ -55,8 +52,10 @@ class Bench:
     work: Path
     files: dict[str, FileEntry]
     mc: str | None
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    cpu_seconds: dict[str, list[float]] = field(default_factory=dict)
+    timings: measure.Timings = field(
+        # This process alone: a MinIO of our own is a child, and no part of the client's cost.
+        default_factory=lambda: measure.Timings(read_cpu=time.process_time)
+    )
 
     @property
     def place(self) -> Place:
@@ -122,72 +121,54 @@ class Bench:
         return f"{scheme}://{self.client.access_key}:{os.environ['MINIO_ROOT_PASSWORD']}@{address}"
 
 
-def measure(bench: Bench, way: str, action: Callable[[], None]) -> None:
-    """Time one way once, on a disk that is at rest."""
-    os.sync()
-    started_at, cpu_started_at = time.perf_counter(), time.process_time()
-    action()
-    bench.seconds.setdefault(way, []).append(time.perf_counter() - started_at)
-    bench.cpu_seconds.setdefault(way, []).append(time.process_time() - cpu_started_at)
-    print(f"  {way}: {bench.seconds[way][-1]:.2f} s", file=sys.stderr, flush=True)
-
-
 def empty_bucket(bench: Bench) -> None:
-    """Delete what was sent."""
+    """Delete what was sent, and let the disk come to rest."""
     minio = bench.client.minio
     for item in list(minio.list_objects(BUCKET, recursive=True)):
         minio.remove_object(BUCKET, str(item.object_name))
+    os.sync()
+
+
+def clear_folder(bench: Bench) -> None:
+    """Delete what was fetched, and let the disk come to rest."""
+    shutil.rmtree(bench.work / "got", ignore_errors=True)
+    os.sync()
 
 
 def run_round(bench: Bench, number: int) -> None:
-    """Measure every way once; the order turns with the round's number."""
-    puts = [("put: ours", bench.put_ours), ("put: plain", bench.put_plain)]
-    gets = [("get: ours", bench.get_ours), ("get: plain", bench.get_plain)]
+    """Measure every way once."""
+    puts = {"put: ours": bench.put_ours, "put: plain": bench.put_plain}
+    gets = {"get: ours": bench.get_ours, "get: plain": bench.get_plain}
     if bench.mc:
-        puts.append(("put: mc cp", bench.put_mc))
-        gets.append(("get: mc cp", bench.get_mc))
-    gets.append(("copy on the disk", bench.copy_on_disk))
-    shift = number % len(puts)
-    for way, action in puts[shift:] + puts[:shift]:
-        empty_bucket(bench)
-        measure(bench, way, action)
-    shift = number % len(gets)
-    for way, action in gets[shift:] + gets[:shift]:
-        shutil.rmtree(bench.work / "got", ignore_errors=True)
-        measure(bench, way, action)
-    shutil.rmtree(bench.work / "got", ignore_errors=True)
-    measure(bench, "sha256 alone, one thread", bench.hash_alone)
+        puts["put: mc cp"] = bench.put_mc
+        gets["get: mc cp"] = bench.get_mc
+    gets["copy on the disk"] = bench.copy_on_disk
+    bench.timings.run_round(number, puts, lambda: empty_bucket(bench))
+    bench.timings.run_round(number, gets, lambda: clear_folder(bench))
+    hashing = {"sha256 alone, one thread": bench.hash_alone}
+    bench.timings.run_round(number, hashing, lambda: clear_folder(bench))
 
 
-def render_table(bench: Bench) -> str:
-    """Return the measurements as markdown; a ratio is the median of the rounds' own ratios."""
+def render_ways(bench: Bench) -> str:
+    """Return the measurements as a table; a ratio is the median of the rounds' own ratios."""
     size_gb = sum(entry.size_bytes for entry in bench.files.values()) / 1e9
-    lines = [
-        "| way | median s | min to max s | GB/s | client CPU s | to plain |",
-        "| :--- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for way, seconds in bench.seconds.items():
-        plain = bench.seconds.get(f"{way.partition(':')[0]}: plain")
-        ratios = [a / b for a, b in zip(seconds, plain, strict=True)] if plain else []
-        ratio = f"{statistics.median(ratios):.2f}" if ratios else ""
-        middle = statistics.median(seconds)
-        cpu = "" if "mc" in way else f"{statistics.median(bench.cpu_seconds[way]):.2f}"
-        lines.append(
-            f"| {way} | {middle:.2f} | {min(seconds):.2f} to {max(seconds):.2f} | {size_gb / middle:.2f} "
-            f"| {cpu} | {ratio} |"
-        )
-    return "\n".join(lines)
+    rows = []
+    for way, seconds in bench.timings.seconds.items():
+        plain = bench.timings.seconds.get(f"{way.partition(':')[0]}: plain")
+        ratio = f"{statistics.median(measure.list_ratios(seconds, plain)):.2f}" if plain else ""
+        cpu = "" if "mc" in way else f"{statistics.median(bench.timings.cpu_seconds[way]):.2f}"
+        rate = f"{size_gb / statistics.median(seconds):.2f}"
+        rows.append((way, *measure.show_spread(seconds, ".2f"), rate, cpu, ratio))
+    return measure.render_table(("way", "median s", "min to max s", "GB/s", "client CPU s", "to plain"), rows)
 
 
 def render_conditions(bench: Bench, rounds: int, server: str) -> str:
     """Return what was measured where."""
     large = ", ".join(f"{e.size_bytes / 1e9:.2f}" for e in bench.files.values() if e.size_bytes > SMALL_BYTES)
     return (
-        f"{date.today()}: {large} GB and {SMALL_FILES} small files, {rounds} rounds; {read_cpu_model()}, "
-        f"{os.cpu_count()} CPUs, {platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}, "
-        f"minio-py {version('minio')}, urllib3 {version('urllib3')}, server {server}; parts of "
-        f"{SHAPE.part_bytes >> 20} MiB, {SHAPE.files_at_once} files at once, {SHAPE.parts_ahead} parts ahead."
+        f"{measure.describe_machine('minio', 'urllib3')}; server {server}; {large} GB and {SMALL_FILES} "
+        f"small files, {rounds} rounds; parts of {SHAPE.part_bytes >> 20} MiB, {SHAPE.files_at_once} files "
+        f"at once, {SHAPE.parts_ahead} parts ahead."
     )
 
 
@@ -262,15 +243,13 @@ def run_bench(args: argparse.Namespace, url: str, work: Path, server: str) -> No
     finally:
         empty_bucket(bench)
         client.minio.remove_bucket(BUCKET)
-    print(render_table(bench))
+    print(render_ways(bench))
     print(f"\n{render_conditions(bench, args.rounds, server)}")
 
 
 def main() -> None:
     """Read the command line and measure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = measure.make_parser(__doc__)
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--minio", metavar="BINARY", help="start this MinIO on a folder of its own")
     where.add_argument(

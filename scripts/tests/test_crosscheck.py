@@ -22,9 +22,12 @@ from lanekit.spec.params import EngineParams
 pytest.importorskip("lm_eval", reason="lm_eval is not installed: ./scripts/dev test does it")
 
 from benchmarks import crosscheck_lm_eval as crosscheck
-from benchmarks import harness
-from benchmarks.agreement import Agreement, TieFinder, count_unexplained, explain_answer, explain_verdict
-from benchmarks.harness import Answer
+from benchmarks.crosscheck import harness, tasks
+from benchmarks.crosscheck.agreement import Agreement, count_unexplained
+from benchmarks.crosscheck.causes import TieFinder
+from benchmarks.crosscheck.harness import Answer
+from benchmarks.crosscheck.ours import ask_ours, read_rows
+from benchmarks.suite import load_benchmarks
 
 SCRIPT = ROOT / "scripts" / "benchmarks" / "crosscheck_lm_eval.py"
 MODEL = ROOT / "scripts" / "tiny" / "fixture"
@@ -38,7 +41,7 @@ Answers = Mapping[str, Sequence[Answer]]
 
 @pytest.fixture(scope="module")
 def benchmarks() -> list[Benchmark]:
-    return crosscheck.load_benchmarks(ROOT / "lanes" / "benchmarks", CUT_TOKENS)
+    return load_benchmarks(max_prompt_tokens=CUT_TOKENS)
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +53,14 @@ def answers(data_folder: Path, benchmarks: list[Benchmark]) -> tuple[Answers, An
 def ask_both(
     model: Path, suite: Path, benchmarks: Sequence[Benchmark], limit: int | None = None
 ) -> tuple[Answers, Answers]:
-    ours, messages = crosscheck.ask_ours(model, suite, benchmarks, ENGINE, limit)
-    rows = crosscheck.read_rows(suite, messages, limit)
+    ours, messages = ask_ours(model, suite, benchmarks, ENGINE, limit)
+    rows = read_rows(suite, messages, limit)
     return ours, ask_harness(model, benchmarks, rows, suite.parent / "harness")
 
 
 def ask_harness(model: Path, benchmarks: Sequence[Benchmark], rows: Any, work: Path) -> Answers:
     work.mkdir(exist_ok=True)
-    return harness.answer_items(harness.load_model(model, ENGINE), harness.make_tasks(benchmarks, rows, work))
+    return harness.answer_items(harness.load_model(model, ENGINE), tasks.make_tasks(benchmarks, rows, work))
 
 
 def compare_few(ours: Answers, theirs: Answers) -> dict[str, Agreement]:
@@ -135,17 +138,17 @@ def test_an_altered_item_shows(answers: tuple[Answers, Answers], data_folder: Pa
     rows[2]["options"][:2] = reversed(rows[2]["options"][:2])
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (tmp_path / "kmmlu_pro.jsonl").write_text("".join(lines), encoding="utf-8")
-    benchmark = crosscheck.load_benchmarks(ROOT / "lanes" / "benchmarks")[0]
-    ours, _ = crosscheck.ask_ours(MODEL, tmp_path, [benchmark], ENGINE, FEW)
+    benchmark = load_benchmarks()[0]
+    ours, _ = ask_ours(MODEL, tmp_path, [benchmark], ENGINE, FEW)
     found = compare_few(ours, answers[1])
     assert list_differences(found) == [("kmmlu_pro", 1, "gold"), ("kmmlu_pro", 2, "prompt")]
     assert count_unexplained(found) == 2
 
 
 def test_an_altered_prompt_shows(answers: tuple[Answers, Answers], data_folder: Path) -> None:
-    benchmark = crosscheck.load_benchmarks(ROOT / "lanes" / "benchmarks")[1]
+    benchmark = load_benchmarks()[1]
     benchmark = benchmark.model_copy(update={"prompt": benchmark.prompt + " "})
-    ours, _ = crosscheck.ask_ours(MODEL, data_folder, [benchmark], ENGINE, FEW)
+    ours, _ = ask_ours(MODEL, data_folder, [benchmark], ENGINE, FEW)
     found = compare_few(ours, answers[1])
     assert list_differences(found) == [("kmmlu_redux", index, "prompt") for index in range(FEW)]
     assert count_unexplained(found) == FEW
@@ -159,8 +162,8 @@ def test_an_altered_parser_shows(
 
     parse = grade.parse_choice
     monkeypatch.setattr(grade, "parse_choice", lambda said, n, *rest: shift_letter(parse(said, n, *rest), n))
-    benchmarks = crosscheck.load_benchmarks(ROOT / "lanes" / "benchmarks")[:1]
-    ours, _ = crosscheck.ask_ours(MODEL, data_folder, benchmarks, ENGINE, FEW)
+    benchmarks = load_benchmarks()[:1]
+    ours, _ = ask_ours(MODEL, data_folder, benchmarks, ENGINE, FEW)
     found = compare_few(ours, answers[1])
     assert list_differences(found) == [("kmmlu_pro", index, "answer read") for index in range(FEW)]
     assert count_unexplained(found) == FEW
@@ -191,46 +194,6 @@ def test_a_reply_parts_at_a_tie_or_not(answers: tuple[Answers, Answers], tmp_pat
     assert "tie" in TieFinder(tied).explain(said, other)
 
 
-@pytest.mark.parametrize(
-    ("reply", "ours", "theirs", "cause"),
-    [
-        ("정답: E", None, "E", "no such option"),
-        ("정답: D 하나로", None, "D", "runs on"),
-        ("감자정답: D", None, "D", "within another word"),
-        ("(B)", "B", None, "alone"),
-        ("정답은 B입니다", "B", None, "form"),
-        ("정답: D", None, "D", ""),
-        ("정답: D", "D", None, ""),
-        ("정답: D", "A", "D", ""),
-        ("보기 중 B 항목", "B", None, ""),
-    ],
-)
-def test_an_answer_is_explained_by_a_rule_or_not(
-    reply: str, ours: str | None, theirs: str | None, cause: str
-) -> None:
-    mine, other = (Answer((1,), reply, parsed, "A", False, n_options=4) for parsed in (ours, theirs))
-    found = explain_answer(mine, other)
-    assert cause in found if cause else found == ""
-
-
-@pytest.mark.parametrize(
-    ("reply", "gold", "cause"),
-    [
-        ("서울입니다", "서울", "particles"),
-        ("３개", "3개", "letters"),
-        ("주어진 문서에서 답을 찾을 수 없습니다", "답할 수 없음", "no answer"),
-        ("부산", "서울", ""),
-        ("서울과 부산", "서울", ""),
-    ],
-)
-def test_a_verdict_is_explained_by_a_rule_or_not(reply: str, gold: str, cause: str) -> None:
-    """Only where ours alone calls it right: a right answer that we call wrong is never excused."""
-    answer = Answer((1,), reply, reply, gold, True)
-    found = explain_verdict(answer)
-    assert cause in found if cause else found == ""
-    assert explain_verdict(replace(answer, correct=False)) == ""
-
-
 def test_the_command_tells_and_exits(
     data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,7 +205,7 @@ def test_the_command_tells_and_exits(
     assert written["unexplained"] == 0
     assert written["benchmarks"]["ko_longrag"]["replies_equal"] == 4
 
-    monkeypatch.setattr(harness, "CHOICE_PATTERN", r"정답:\s*([A-C])")
+    monkeypatch.setattr(tasks, "CHOICE_PATTERN", r"정답:\s*([A-C])")
     assert crosscheck.main(options) == 1
     assert "no known cause" in capsys.readouterr().out
 

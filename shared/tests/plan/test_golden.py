@@ -15,8 +15,9 @@ from lanekit.plan.graph import BASELINE, Plan, make_stage_run
 from lanekit.plan.planner import plan_lanes
 from lanekit.sources.resolve import resolve_source
 from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
+from lanekit.spec.judge import JudgeSettings
 from lanekit.spec.lane_file import Lane
-from lanekit.spec.params import EngineParams, FetchModelParams, JudgeSettings, Parameters, Source
+from lanekit.spec.params import EngineParams, FetchModelParams, Parameters, Source
 from lanekit.spec.stages import STAGE_TYPES
 
 EXPERIMENTS = ("experiment.yaml", "experiment.demo.yaml")

@@ -154,14 +154,15 @@ from test_folder import publish
 
 params = FetchModelParams(name="write", model=Source(source="org/model", digest="a" * 40))
 run = make_stage_run("fetch_model", params, {{}}, dict.fromkeys(SERVICES, "test-environment"))
-rename = Path.rename
 
-def rename_or_die(path, target):
-    if Path(target).name == {victim}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return rename(path, target)
+def die_at_victim(move):
+    def move_or_die(path, target):
+        if Path(target).name == {victim}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return move(path, target)
+    return move_or_die
 
-Path.rename = rename_or_die
+Path.rename, Path.replace = die_at_victim(Path.rename), die_at_victim(Path.replace)
 publish(FolderStore(Path({root!r})), run, {{"model.safetensors": b"whole"}})
 """
 

@@ -27,10 +27,11 @@ from lanekit.host.stack_settings import StackSettings
 from lanekit.plan.graph import StageRun, make_stage_run
 from lanekit.progress import Progress, ignore_progress
 from lanekit.spec.params import FetchModelParams, PrepareBenchmarksParams, Source
+from lanekit.spec.source import drop_local_paths
 from lanekit.spec.stages import BUCKETS
 from lanekit.store.cache import ArtifactCache
 from lanekit.store.documents import RunDocuments, upload_log
-from lanekit.store.local_sources import find_source, publish_source, strip_local_paths
+from lanekit.store.local_sources import find_source, publish_source
 from lanekit.store.manifest import MANIFEST_NAME, FileEntry, Manifest, describe_files, make_manifest
 from lanekit.store.minio import MinioStore
 from lanekit.store.minio_client import RetryPolicy, StoreClient, make_client
@@ -420,7 +421,7 @@ def test_sources_travel_and_keep_digest_and_names(
             "hub": Source(source="org/set", digest="c" * 40),
         }
     )
-    stripped = PrepareBenchmarksParams.model_validate(strip_local_paths(params.model_dump(mode="json")))
+    stripped = drop_local_paths(params)
     assert {s.source for s in stripped.sets.values()} == {"local", "org/set"}
     environments = {"trainer": "e"}
     keys = {make_stage_run("prepare_benchmarks", p, {}, environments).key for p in (params, stripped)}

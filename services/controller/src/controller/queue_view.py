@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rq import Queue
 from rq.job import Job
 
+from lanekit.errors import first_finding
 from lanekit.jobs import messages
 from lanekit.jobs.keys import RedisKeys
 from lanekit.plan.graph import Plan, StageRun
@@ -158,7 +159,7 @@ def parse_failure(content: Any) -> messages.FailureReport | None:
     try:
         return None if content is None else messages.FailureReport.model_validate_json(content)
     except ValidationError as error:
-        message = f"the job failed, and its report cannot be read: {error.errors()[0]['msg']}"
+        message = f"the job failed, and its report cannot be read: {first_finding(error)}"
         return messages.FailureReport(message=message, remedy=POISONED_REMEDY)
 
 

@@ -21,7 +21,7 @@ from lanekit.execute.pool import ChildProcess, StageFailedError
 from lanekit.progress import ignore_progress
 from lanekit.results.schema import BenchmarkResult
 from lanekit.spec.benchmark import Benchmark
-from lanekit.spec.params import JudgeParams
+from lanekit.spec.judge import JudgeParams
 
 pytestmark = pytest.mark.slow
 

@@ -24,8 +24,7 @@ from evaluator.quality.items import load_items
 from evaluator.quality.korean import is_korean
 from lanekit.errors import InputError
 from lanekit.spec.benchmark import Benchmark
-from lanekit.spec.judge import check_judge
-from lanekit.spec.params import JudgeSettings
+from lanekit.spec.judge import JudgeSettings, check_judge
 from lanekit.spec.rows import ChatItem
 
 KOREAN = [

@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lanekit.errors import InputError
+from lanekit.errors import InputError, first_finding
 from lanekit.host.devices import DeviceKind
-from lanekit.plan.graph import ArtifactRef, Plan, StageRun, drop_paths
+from lanekit.plan.graph import ArtifactRef, Plan, StageRun
 from lanekit.plan.run_document import check_stage_run
 from lanekit.plan.state import RunStatus
 from lanekit.spec.params import MeasureSpeedParams
+from lanekit.spec.source import drop_local_paths
 
 REPORT_SECONDS = 5.0
 REPORT_TTL_SECONDS = 20
@@ -153,7 +154,7 @@ def make_stage_job(plan: Plan, run: StageRun) -> StageJob:
     return StageJob(
         stage=run.type.name,
         key=run.key,
-        params=drop_paths(run.params.model_dump(mode="json")),
+        params=drop_local_paths(run.params).model_dump(mode="json"),
         inputs={role: InputRef(key=ref.key, path=ref.path) for role, ref in plan.list_inputs(run).items()},
         timeout_s=run.type.timeout_s,
     )
@@ -168,10 +169,8 @@ def parse_stage_job(payload: Mapping[str, Any]) -> StageJob:
     try:
         return StageJob.model_validate(payload)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "payload"
         raise InputError(
-            f"the queue holds a job that is none: {place}: {first['msg']}",
+            f"the queue holds a job that is none: {first_finding(error)}",
             remedy="only the controller fills the queues: see who else has the password of Redis",
         ) from error
 

@@ -7,11 +7,10 @@ from typing import Any
 
 from lanekit.spec.benchmark import Benchmark
 from lanekit.spec.experiment_file import CORPUS, Experiment
-from lanekit.spec.judge import check_judge
+from lanekit.spec.judge import JudgeParams, check_judge
 from lanekit.spec.params import (
     EngineParams,
     EvaluateParams,
-    JudgeParams,
     MeasureSpeedParams,
     PrepareBenchmarksParams,
 )

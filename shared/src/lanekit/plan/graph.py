@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from lanekit.plan.keys import SHORT_KEY_CHARACTERS, compute_stage_key
-from lanekit.spec.experiment_file import is_local
 from lanekit.spec.params import Parameters
+from lanekit.spec.source import drop_local_paths
 from lanekit.spec.stages import STAGE_TYPES, StageType
 
 BASELINE = "baseline"
@@ -144,21 +144,8 @@ def make_stage_run(
     key = compute_stage_key(
         stage,
         stage_type.version,
-        drop_paths(params.model_dump(mode="json", exclude=set(params.not_in_key))),
+        drop_local_paths(params).model_dump(mode="json", exclude=set(params.not_in_key)),
         inputs,
         environments[stage_type.service],
     )
     return StageRun(key, stage_type, params, dict(inputs))
-
-
-def drop_paths(value: Any) -> Any:
-    """Local paths do not enter a key: the content's digest does."""
-    if isinstance(value, dict):
-        if "digest" in value and is_local(str(value.get("source", ""))):
-            if not value["digest"]:
-                raise ValueError(f"{value['source']}: no digest yet (see sources.resolve.resolve_sources)")
-            return {**{k: drop_paths(v) for k, v in value.items()}, "source": "local"}
-        return {k: drop_paths(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [drop_paths(item) for item in value]
-    return value

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from lanekit.errors import InputError
+from lanekit.errors import InputError, first_finding
 from lanekit.files.hashing import write_canonical_json
-from lanekit.plan.graph import LanePlan, Plan, StageRun, drop_paths, make_stage_run
+from lanekit.plan.graph import LanePlan, Plan, StageRun, make_stage_run
 from lanekit.plan.keys import SHORT_KEY_CHARACTERS
 from lanekit.spec.experiment_file import Experiment, PackagingSettings, ScoringSettings
 from lanekit.spec.params import EngineParams, Parameters
+from lanekit.spec.source import drop_local_paths
 from lanekit.spec.stages import STAGE_TYPES
 
 RUN_ID = re.compile(r"^[a-z0-9][a-z0-9-]*-[0-9a-f]{12}$")
@@ -107,9 +108,7 @@ def check_stage_run(
         checked = stage_type.params.model_validate(params)
         run = make_stage_run(stage, checked, inputs, environments)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"stage {stage}: {place}: {first['msg']}") from error
+        raise InputError(f"stage {stage}: {first_finding(error)}") from error
     except ValueError as error:
         raise InputError(f"stage {stage}: {error}") from error
     if run.key != key:
@@ -146,7 +145,7 @@ def describe_run(
         StageSpec(
             stage=run.type.name,
             key=run.key,
-            params=drop_paths(run.params.model_dump(mode="json")),
+            params=drop_local_paths(run.params).model_dump(mode="json"),
             inputs=dict(run.inputs),
         )
         for run in plan.runs.values()
@@ -181,8 +180,7 @@ def parse_run(content: bytes, where: str) -> RunSpec:
     try:
         return RunSpec.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
         raise InputError(
-            f"{where}: not a readable run: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"{where}: not a readable run: {first_finding(error)}",
             remedy="enqueue it again with this version",
         ) from error

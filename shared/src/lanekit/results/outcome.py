@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lanekit.errors import InputError
+from lanekit.errors import InputError, first_finding
 from lanekit.plan.graph import ArtifactRef
 from lanekit.results.schema import LaneStatus
 
@@ -76,8 +76,7 @@ def parse_outcome(content: bytes, where: str) -> RunOutcome:
     try:
         return RunOutcome.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
         raise InputError(
-            f"{where}: not a readable outcome: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"{where}: not a readable outcome: {first_finding(error)}",
             remedy="delete it: the controller writes it anew",
         ) from error

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from lanekit.errors import did_you_mean, explain_os_errors
+from lanekit.files.atomic import write_text_atomically
 from lanekit.files.strict_yaml import InputProblems, KeyPath, Problem, read_yaml
 from lanekit.sources.hub import HubKind
 
@@ -71,9 +72,7 @@ class Revisions:
                 if of_kind == kind:
                     tree.setdefault(section, {}).setdefault(repo, {})[revision] = commit
         with explain_os_errors(f"writing {self.path}"):
-            partial = self.path.with_name(self.path.name + ".part")
-            partial.write_text(_HEADER + yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
-            partial.replace(self.path)
+            write_text_atomically(self.path, _HEADER + yaml.safe_dump(tree, sort_keys=False))
         return lines
 
 

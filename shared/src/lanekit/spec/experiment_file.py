@@ -11,12 +11,12 @@ from lanekit.errors import did_you_mean
 from lanekit.files.strict_yaml import InputProblems, KeyPath, Problem, YamlDocument, read_yaml
 from lanekit.files.validation import validate
 from lanekit.spec.benchmark import REQUIRED_COLUMNS, Benchmark
+from lanekit.spec.judge import JudgeSettings
 from lanekit.spec.lane_file import Lane, load_lanes
 from lanekit.spec.params import (
     CorpusSettings,
     Device,
     Dtype,
-    JudgeSettings,
     Parameters,
     Source,
     SpeedSettings,

@@ -4,11 +4,11 @@ libraries or methods; what a user tunes stands in lanes/experiment.yaml and in t
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt  # isort: skip
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt  # isort: skip
 
 from lanekit.spec.benchmark import Benchmark
 
@@ -186,49 +186,6 @@ class EvaluateParams(Parameters):
     benchmarks: tuple[Benchmark, ...]
     limit_items: PositiveInt | None = None
     enable_thinking: bool = False
-
-
-class JudgeSettings(Parameters):
-    """A judge model behind an OpenAI-compatible endpoint, `url` up to and with "/v1".
-
-    The key comes from the environment variable `api_key_env`, never from a file; the name is bounded, so that
-    a forged job cannot send out another secret. Prices are per million tokens, in any currency; `max_cost` is
-    the most that judging one lane may cost in it. `extra_body` goes into each request as it is, e.g. vLLM's
-    structured outputs.
-    """
-
-    not_in_key: ClassVar[frozenset[str]] = frozenset(
-        "url api_key_env concurrency retries timeout_s max_cost price_per_million_input_tokens "
-        "price_per_million_output_tokens".split()
-    )
-
-    url: str
-    model: str
-    api_key_env: str = Field(default="LANEKIT_JUDGE_API_KEY", pattern=r"^LANEKIT_JUDGE_[A-Z0-9_]+$")
-    temperature: NonNegativeFloat = 0.0
-    max_tokens: PositiveInt = 2048
-    concurrency: PositiveInt = 8
-    retries: NonNegativeInt = 5
-    timeout_s: PositiveFloat = 120.0
-    max_cost: PositiveFloat | None = None
-    price_per_million_input_tokens: NonNegativeFloat = 0.0
-    price_per_million_output_tokens: NonNegativeFloat = 0.0
-    extra_body: dict[str, Any] = Field(default_factory=dict)
-
-
-class JudgeParams(JudgeSettings):
-    """Score one model's answers to a benchmark by its rubric."""
-
-    benchmark: Benchmark
-    limit_items: PositiveInt | None = None
-    seed: int = 42
-
-    @model_validator(mode="after")
-    def check_rubric(self) -> JudgeParams:
-        """Refuse a benchmark that does not say how it is judged."""
-        if self.benchmark.rubric is None:
-            raise ValueError(f"benchmarks/{self.benchmark.name}.yaml has no rubric for the judge")
-        return self
 
 
 class SpeedSettings(Parameters):

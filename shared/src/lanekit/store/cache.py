@@ -15,7 +15,6 @@ import hashlib
 import os
 import random
 import shutil
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +26,7 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from lanekit.errors import CorruptArtifactError, StoreError, explain_os_errors
+from lanekit.files.atomic import write_text_atomically
 from lanekit.files.hashing import hash_file, write_canonical_json
 from lanekit.host.devices import BOOT_ID
 from lanekit.store.manifest import FileEntry
@@ -242,10 +242,8 @@ class ArtifactCache:
     ) -> None:
         path = self._state_path(place)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial")
         state = EntryState(status=status, size_bytes=size_bytes, listing=listing, boot=_read_boot())
-        partial.write_text(state.model_dump_json(), encoding="utf-8")
-        partial.replace(path)
+        write_text_atomically(path, state.model_dump_json())
 
     def _list_states(self) -> dict[str, EntryState]:
         folder = self.root / "state"

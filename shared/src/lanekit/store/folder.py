@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lanekit.errors import StoreError, explain_os_errors
+from lanekit.files.atomic import write_text_atomically
 from lanekit.plan.graph import Locator, StageRun
 from lanekit.spec.params import Parameters
 from lanekit.store.manifest import MANIFEST_NAME, Manifest, check_files, parse_manifest
@@ -107,10 +108,8 @@ class FolderStore:
                 shutil.rmtree(target)
             target.parent.mkdir(parents=True, exist_ok=True)
             folder.rename(target)
-            partial = target / f".{MANIFEST_NAME}.partial"
-            partial.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            _sync(partial)
-            partial.rename(target / MANIFEST_NAME)
+            text = manifest.model_dump_json(indent=2) + "\n"
+            write_text_atomically(target / MANIFEST_NAME, text, durable=True)
             _sync(target)
         self._verified.add(locator.key)
 

@@ -1,7 +1,7 @@
 """A user's own model folder or data file, stored in MinIO so that workers on any host can read it.
 
 `data/source-<digest12>/files/...`, and last `source.json`: the digest that is in the stages' keys, and the
-files. Which path it had on the user's machine is not kept (see plan.drop_paths).
+files. Which path it had on the user's machine is not kept (see spec.source).
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lanekit.errors import CorruptArtifactError, InputError, StoreError
+from lanekit.errors import CorruptArtifactError, InputError, StoreError, first_finding
 from lanekit.files.hashing import hash_file, list_files, write_canonical_json
-from lanekit.plan.graph import drop_paths as strip_local_paths
 from lanekit.plan.keys import SHORT_KEY_CHARACTERS
 from lanekit.spec.params import Parameters
+from lanekit.spec.source import LOCAL, list_sources, put_local_paths
 from lanekit.store.cache import ArtifactCache
 from lanekit.store.manifest import FileEntry
 from lanekit.store.minio_client import MissingObjectError, StoreClient
@@ -27,14 +27,11 @@ from lanekit.store.transfer import download_files, upload_files
 
 __all__ = [
     "SourceListing", "describe_source", "fetch_source", "find_local_digests", "find_source",
-    "publish_source", "put_local_paths", "strip_local_paths",
+    "publish_source", "put_local_paths",
 ]  # fmt: skip
 
 BUCKET = "data"
 LISTING_NAME = "source.json"
-LOCAL = "local"
-
-AnyParameters = TypeVar("AnyParameters", bound=Parameters)
 
 
 class SourceListing(BaseModel):
@@ -87,7 +84,7 @@ def find_source(client: StoreClient, digest: str) -> SourceListing | None:
         listing = SourceListing.model_validate_json(content)
     except ValidationError as error:
         raise CorruptArtifactError(
-            f"{BUCKET}/{name}/{LISTING_NAME}: not a readable listing: {error.errors()[0]['msg']}",
+            f"{BUCKET}/{name}/{LISTING_NAME}: not a readable listing: {first_finding(error)}",
             remedy=explain_removal(BUCKET, name),
         ) from error
     return listing if listing.digest == digest else None
@@ -137,34 +134,8 @@ def fetch_source(client: StoreClient, cache: ArtifactCache, digest: str) -> Iter
 
 def find_local_digests(params: Parameters) -> list[str]:
     """Return the digests of the sources inside the parameters whose path was left out."""
-    found: list[str] = []
-
-    def look(value: Any) -> None:
-        if isinstance(value, dict):
-            if value.get("source") == LOCAL and value.get("digest") and value["digest"] not in found:
-                found.append(value["digest"])
-            for inner in value.values():
-                look(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                look(inner)
-
-    look(params.model_dump(mode="json"))
-    return found
-
-
-def put_local_paths(params: AnyParameters, paths: Mapping[str, Path]) -> AnyParameters:
-    """Return the parameters with local paths by digest."""
-
-    def put(value: Any) -> Any:
-        if isinstance(value, dict):
-            changed = {name: put(inner) for name, inner in value.items()}
-            if changed.get("source") == LOCAL and changed.get("digest") in paths:
-                changed["source"] = str(paths[changed["digest"]])
-            return changed
-        return [put(inner) for inner in value] if isinstance(value, list) else value
-
-    return type(params).model_validate(put(params.model_dump(mode="json"))) if paths else params
+    digests = (source.digest for source in list_sources(params) if source.source == LOCAL)
+    return list(dict.fromkeys(filter(None, digests)))
 
 
 def _digest(hashes: Mapping[str, str]) -> str:

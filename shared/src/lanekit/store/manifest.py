@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lanekit.errors import CorruptArtifactError
+from lanekit.errors import CorruptArtifactError, first_finding
 from lanekit.files.hashing import hash_file, list_files
-from lanekit.plan.graph import StageRun, drop_paths
+from lanekit.plan.graph import StageRun
+from lanekit.spec.source import drop_local_paths
 from lanekit.spec.stages import STAGE_TYPES
 
 MANIFEST_NAME = "manifest.json"
@@ -73,7 +74,7 @@ def make_manifest(run: StageRun, folder: Path, **measured: Any) -> Manifest:
         stage=run.type.name,
         stage_version=run.type.version,
         bucket=run.type.bucket,
-        parameters=drop_paths(run.params.model_dump(mode="json")),
+        parameters=drop_local_paths(run.params).model_dump(mode="json"),
         inputs=dict(run.inputs),
         files=describe_files(folder),
         **measured,
@@ -90,7 +91,7 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
         raise CorruptArtifactError(
-            f"{where}: not a readable manifest: {error.errors()[0]['msg']}",
+            f"{where}: not a readable manifest: {first_finding(error)}",
             remedy="delete this artifact's folder; the next run makes it anew",
         ) from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lanekit.errors import InputError
+from lanekit.files.atomic import write_text_atomically
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,4 @@ class JudgementCache:
         """Keep a judgement; a reader sees all of it or nothing."""
         path = self.locate(url, body)
         path.parent.mkdir(exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".unfinished-")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                json.dump(asdict(judgement), stream, ensure_ascii=False)
-            Path(name).replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(name).unlink()
-            raise
+        write_text_atomically(path, json.dumps(asdict(judgement), ensure_ascii=False))

@@ -11,8 +11,7 @@ import openai
 from evaluator.judge.cache import Judgement
 from evaluator.judge.judging import Messages
 from lanekit.errors import InputError, LanekitError, TransientError, did_you_mean
-from lanekit.spec.judge import show_host
-from lanekit.spec.params import JudgeParams
+from lanekit.spec.judge import JudgeParams, show_host
 
 URL_NAME = "LANEKIT_JUDGE_URL"
 _NO_KEY = "none"  # local endpoints ask for no key, but the library wants one

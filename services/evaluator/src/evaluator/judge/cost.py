@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lanekit.errors import InputError
-from lanekit.spec.params import JudgeSettings
+from lanekit.spec.judge import JudgeSettings
 
 # Byte-level vocabularies have a token for each byte, and hardly one for more than eight of a running text.
 _MAX_BYTES_PER_TOKEN = 8

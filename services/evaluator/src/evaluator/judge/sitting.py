@@ -14,7 +14,7 @@ from evaluator.judge.judging import Question, read_rating
 from lanekit.errors import InputError, LanekitError
 from lanekit.progress import Progress
 from lanekit.spec.benchmark import Rubric
-from lanekit.spec.params import JudgeParams
+from lanekit.spec.judge import JudgeParams
 
 MAX_UNPARSED_SHARE = 0.05
 

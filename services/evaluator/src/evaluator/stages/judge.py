@@ -19,8 +19,7 @@ from lanekit.files.model_folder import write_json
 from lanekit.host.probe import list_versions
 from lanekit.progress import Progress
 from lanekit.results.collect import ITEMS_NAME
-from lanekit.spec.judge import check_judge
-from lanekit.spec.params import JudgeParams
+from lanekit.spec.judge import JudgeParams, check_judge
 from lanekit.spec.rows import ChatItem
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from lanekit.errors import InputError
+from lanekit.errors import InputError, first_finding
 from lanekit.progress import Progress
 from lanekit.results.collect import ITEMS_NAME
 from lanekit.results.schema import LaneRecord, RankedLane
@@ -78,10 +78,8 @@ def parse_record(content: Mapping[str, object]) -> LaneRecord:
     try:
         record = LaneRecord.model_validate(content)
     except ValidationError as error:
-        detail = error.errors()[0]
-        place = ".".join(str(part) for part in detail["loc"])
         raise InputError(
-            f"the record of lane '{content.get('lane', '?')}' is malformed: {place}: {detail['msg']}",
+            f"the record of lane '{content.get('lane', '?')}' is malformed: {first_finding(error)}",
             remedy="evaluate this lane again with this version (scripts/04_eval_vllm.py --help)",
         ) from error
     if not record.lane or record.lane.startswith(".") or set(record.lane) & set("/\\\0"):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -21,7 +21,7 @@ from lanekit.plan.run_document import RunSpec
 from lanekit.results.outcome import OUTCOME_NAME
 from lanekit.spec.experiment_file import is_local
 from lanekit.spec.lane_file import Lane
-from lanekit.spec.params import Source
+from lanekit.spec.source import list_sources
 from lanekit.spec.stages import STAGE_TYPES
 from lanekit.store.documents import RUN_NAME
 from lanekit.store.local_sources import find_source, publish_source
@@ -89,22 +89,10 @@ def check_environments(
         )
 
 
-def list_sources(plan: Plan) -> dict[str, Path]:
+def find_local_paths(plan: Plan) -> dict[str, Path]:
     """Return the local sources that a plan reads: path by digest."""
-    found: dict[str, Path] = {}
-
-    def visit(value: Any) -> None:
-        if isinstance(value, Source):
-            if is_local(value.source):
-                found[value.digest] = Path(value.source)
-        elif isinstance(value, Mapping):
-            for inner in value.values():
-                visit(inner)
-
-    for run in plan.runs.values():
-        for name in type(run.params).model_fields:
-            visit(getattr(run.params, name))
-    return found
+    sources = (source for run in plan.runs.values() for source in list_sources(run.params))
+    return {source.digest: Path(source.source) for source in sources if is_local(source.source)}
 
 
 def hand_over(stack: Stack, spec: RunSpec) -> Enqueued:
