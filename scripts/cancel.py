@@ -12,13 +12,8 @@ from __future__ import annotations
 import time
 
 from lanekit.commands import cli
-from lanekit.commands.stack.cli import (
-    CANCELLED_NAME,
-    add_run_argument,
-    choose_run,
-    make_stack_parser,
-    open_stack,
-)
+from lanekit.commands.stack.cli import add_run_argument, choose_run, make_stack_parser, open_stack
+from lanekit.store.documents import RunPaths
 
 
 def main() -> int:
@@ -33,10 +28,10 @@ def main() -> int:
     if outcome is not None:
         console.print(f"run {run_id} has ended already: {outcome.phase}", highlight=False)
         return 0
-    if stack.documents.read(run_id, CANCELLED_NAME) is not None:
+    if stack.documents.read(run_id, RunPaths.CANCELLED) is not None:
         console.print(f"run {run_id} is being cancelled already", highlight=False)
         return 0
-    stack.documents.write(run_id, CANCELLED_NAME, {"at": time.time()})
+    stack.documents.write(run_id, RunPaths.CANCELLED, {"at": time.time()})
     console.print(f"run {run_id} is being cancelled; what is committed stays", highlight=False)
     console.print(f"  python scripts/status.py {run_id}   # see it end", highlight=False)
     console.print(f"  python scripts/retry.py {run_id}    # take it up again", highlight=False)

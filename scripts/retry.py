@@ -12,15 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lanekit.commands import cli
-from lanekit.commands.stack.cli import (
-    CANCELLED_NAME,
-    FAILURES,
-    add_run_argument,
-    choose_run,
-    make_stack_parser,
-    open_stack,
-)
+from lanekit.commands.stack.cli import add_run_argument, choose_run, make_stack_parser, open_stack
 from lanekit.commands.stack.submit import choose_lane_names, clear_run, find_lane_failures
+from lanekit.store.documents import RunPaths
 
 
 def main() -> int:
@@ -36,10 +30,10 @@ def main() -> int:
     if args.lanes:
         spec = stack.read_run(run_id)
         lanes = choose_lane_names([lane.name for lane in spec.lanes], args.lanes)
-        failed = [Path(name).stem for name in stack.documents.list(run_id, FAILURES)]
+        failed = [Path(name).stem for name in stack.documents.list(run_id, RunPaths.FAILURES)]
         only = find_lane_failures(spec.make_plan(), failed, lanes)
     has_ended = stack.read_outcome(run_id) is not None
-    was_cancelled = stack.documents.read(run_id, CANCELLED_NAME) is not None
+    was_cancelled = stack.documents.read(run_id, RunPaths.CANCELLED) is not None
     dropped = clear_run(stack, run_id, only)
     if not dropped and not has_ended and not was_cancelled:
         console.print(f"run {run_id} goes on, and nothing failed: nothing to do", highlight=False)

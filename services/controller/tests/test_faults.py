@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from controller.documents import name_failure
 from controller.reconcile import Policy
 from lanekit.jobs.keys import RedisKeys
+from lanekit.store.documents import RunPaths
 
 LANES = ("lane01", "lane05")
 
@@ -131,7 +131,7 @@ def test_retry_by_deleting_what_ended_it(stack: Any) -> None:
     held = stack.take_stage_of(controller, "sft")
     stack.worker.fail(held, "loss is NaN")
     assert not stack.settle(controller, spec).is_complete
-    stack.documents.delete(spec.run_id, name_failure(held.run.key))
+    stack.documents.delete(spec.run_id, RunPaths.failure(held.run.key))
     stack.documents.delete(spec.run_id, "outcome.json")
     ended = stack.settle(controller, spec)
     assert ended.is_complete and len(ended.packages) == 2
@@ -146,7 +146,7 @@ def test_retry_while_the_run_goes_on(stack: Any) -> None:
     controller.tick()
     info = next(run for run in stack.read_snapshot(spec).runs if run.key == held.run.key)
     assert info.status == "failed" and held.job.id not in stack.list_queued()
-    stack.documents.delete(spec.run_id, name_failure(held.run.key))
+    stack.documents.delete(spec.run_id, RunPaths.failure(held.run.key))
     controller.tick()
     assert held.job.id in stack.list_queued()
     assert stack.settle(controller, spec).is_complete
@@ -211,7 +211,7 @@ def test_the_artifact_of_a_failed_input_is_asked_for_anew(stack: Any) -> None:
     controller.tick()
     base = stack.store.locate(spec.make_plan().runs[held.run.inputs["model"]])
     (base / "manifest.json").unlink()
-    stack.documents.delete(spec.run_id, name_failure(held.run.key))
+    stack.documents.delete(spec.run_id, RunPaths.failure(held.run.key))
     stack.now_s += 30.0
     assert stack.settle(controller, spec).is_complete
     assert sum(job.startswith("fetch_model") for job in stack.worker.done) == 2

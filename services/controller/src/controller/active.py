@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from controller.committed import CommittedStore
-from controller.documents import FAILURES, Documents, name_failure, parse_final_failure
+from controller.documents import Documents, parse_final_failure
 from controller.queue_view import QueueView
 from controller.reconcile import build_state, describe_lane, describe_runs
 from lanekit.errors import CorruptArtifactError, InputError, LanekitError, PermanentError
@@ -15,7 +15,7 @@ from lanekit.plan.graph import Plan, StageRun
 from lanekit.plan.run_document import RunSpec, parse_run
 from lanekit.plan.state import RunState
 from lanekit.results.course import Outcome, direct_run
-from lanekit.store.documents import RUN_NAME
+from lanekit.store.documents import RunPaths
 
 ASK_AGAIN_TICKS = 10  # a job that waits or runs is not committed as a rule; another driver may be faster
 PHASES: tuple[messages.RunPhase, ...] = ("lanes", "ranking", "packaging")
@@ -76,14 +76,10 @@ class ActiveRun:
 
     def read_failures(self, documents: Documents, names: Collection[str]) -> None:
         """Take over the final failures among the run's documents; one that was deleted is forgotten."""
-        keys = {
-            name[len(FAILURES) : -len(".json")]
-            for name in names
-            if name.startswith(FAILURES) and name.endswith(".json")
-        }
+        keys = set(filter(None, map(RunPaths.find_stage_key, names)))
         self.failures = {key: failure for key, failure in self.failures.items() if key in keys}
         for key in keys - set(self.failures):
-            content = documents.read(self.run_id, name_failure(key))
+            content = documents.read(self.run_id, RunPaths.failure(key))
             if content is not None:
                 self.failures[key] = parse_final_failure(content)
 
@@ -173,13 +169,13 @@ def open_run(run_id: str, documents: Documents) -> ActiveRun:
     Raises:
         InputError: it is not a run that can be directed.
     """
-    content = documents.read(run_id, RUN_NAME)
+    content = documents.read(run_id, RunPaths.RUN)
     if content is None:  # deleted since it was listed
-        raise InputError(f"runs/{run_id}: no {RUN_NAME}", remedy="enqueue the run again")
-    spec = parse_run(content, f"runs/{run_id}/{RUN_NAME}")
+        raise InputError(f"runs/{run_id}: no {RunPaths.RUN}", remedy="enqueue the run again")
+    spec = parse_run(content, RunPaths.place(run_id, RunPaths.RUN))
     if spec.run_id != run_id:
         raise InputError(
-            f"runs/{run_id}/{RUN_NAME} is the run '{spec.run_id}'", remedy="enqueue the run again"
+            f"runs/{run_id}/{RunPaths.RUN} is the run '{spec.run_id}'", remedy="enqueue the run again"
         )
     plan = spec.make_plan()
     check_graph(plan, run_id)

@@ -7,12 +7,9 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from lanekit.jobs.messages import FailureReport
-from lanekit.store.documents import BUCKET, RunDocuments
+from lanekit.store.documents import BUCKET, RunDocuments, RunPaths
 
-CANCELLED_NAME = "cancelled.json"
-FAILURES = "failures/"
 JSON_TYPE = "application/json"
-RUNS = "runs/"
 
 Names = list[str]
 
@@ -43,16 +40,11 @@ class RunFolders(RunDocuments):
         """Return the ids of all runs; one may lack its run.json yet."""
 
         def read() -> Names:
-            found = self.client.minio.list_objects(BUCKET, prefix=RUNS, recursive=False)
+            found = self.client.minio.list_objects(BUCKET, prefix=RunPaths.ROOT, recursive=False)
             return [str(item.object_name) for item in found]
 
-        names = self.client.call(f"listing {BUCKET}/{RUNS}", read)
-        return sorted(name.removeprefix(RUNS).rstrip("/") for name in names if name.endswith("/"))
-
-
-def name_failure(key: str) -> str:
-    """Return the document of a stage's final failure."""
-    return f"{FAILURES}{key}.json"
+        names = self.client.call(f"listing {BUCKET}/{RunPaths.ROOT}", read)
+        return sorted(name.removeprefix(RunPaths.ROOT).rstrip("/") for name in names if name.endswith("/"))
 
 
 def parse_final_failure(content: bytes) -> FailureReport:

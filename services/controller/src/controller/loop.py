@@ -15,7 +15,7 @@ from redis.exceptions import LockError, RedisError
 
 from controller.active import ActiveRun, Replay, open_run
 from controller.committed import CommittedStore, Store
-from controller.documents import CANCELLED_NAME, Documents
+from controller.documents import Documents
 from controller.publish import describe_outcome, publish_outcome
 from controller.queue_view import QueueView
 from controller.queue_work import QueueWork
@@ -26,8 +26,8 @@ from lanekit.errors import InputError, LanekitError, TransientError
 from lanekit.jobs import messages
 from lanekit.jobs.keys import RedisKeys
 from lanekit.plan.graph import StageRun
-from lanekit.results.outcome import OUTCOME_NAME, RunOutcome
-from lanekit.store.documents import RUN_NAME
+from lanekit.results.outcome import RunOutcome
+from lanekit.store.documents import RunPaths
 
 LOCK_SECONDS = 15.0
 ENDED_LOOKS_PER_TICK = 5
@@ -148,18 +148,18 @@ class Controller:
         self._ended = deque(run_id for run_id in self._ended if run_id in set(known))
         for _ in range(min(ENDED_LOOKS_PER_TICK, len(self._ended))):
             run_id = self._ended.popleft()
-            if OUTCOME_NAME in self.documents.list(run_id, OUTCOME_NAME):
+            if RunPaths.OUTCOME in self.documents.list(run_id, RunPaths.OUTCOME):
                 self._ended.append(run_id)
         for run_id in sorted(set(known) - set(self._ended)):
             names = self.documents.list(run_id, "")
-            if OUTCOME_NAME in names:
+            if RunPaths.OUTCOME in names:
                 self._drop(run_id)
                 self._ended.append(run_id)
                 continue
-            if RUN_NAME not in names:  # not written yet, or deleted
+            if RunPaths.RUN not in names:  # not written yet, or deleted
                 self._drop(run_id)
                 continue
-            if CANCELLED_NAME in names:
+            if RunPaths.CANCELLED in names:
                 look.cancelled.add(run_id)
             if run_id in self.active or self._open(run_id):
                 self.active[run_id].read_failures(self.documents, names)

@@ -12,15 +12,9 @@ from lanekit.plan.graph import BASELINE
 from lanekit.results.collect import METRICS_NAME
 from lanekit.results.course import Outcome
 from lanekit.results.folder import LANE_FILES
-from lanekit.results.outcome import (
-    OUTCOME_NAME,
-    ArtifactPlace,
-    EndPhase,
-    LaneOutcome,
-    PackagePlace,
-    RunOutcome,
-)
+from lanekit.results.outcome import ArtifactPlace, EndPhase, LaneOutcome, PackagePlace, RunOutcome
 from lanekit.results.schema import RankedLane
+from lanekit.store.documents import RunPaths
 
 CONTENT_TYPES = {
     ".md": "text/markdown; charset=utf-8",
@@ -106,7 +100,7 @@ def publish_outcome(
     if copied:
         documents.copy_to_top(ended.run_id, copied)
     content = (ended.model_dump_json(indent=2) + "\n").encode()
-    documents.write(ended.run_id, OUTCOME_NAME, content, JSON_TYPE)
+    documents.write(ended.run_id, RunPaths.OUTCOME, content, JSON_TYPE)
 
 
 def choose_type(name: str) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pydantic import ConfigDict
+
 from lanekit.plan.keys import SHORT_KEY_CHARACTERS, compute_stage_key
 from lanekit.spec.params import Parameters
 from lanekit.spec.source import drop_local_paths
@@ -85,6 +87,8 @@ class LanePlan:
     A chain that is not to be evaluated has neither `evaluate_key` nor `speed_key`; `judge_key` is there where
     a judge is configured.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # a stored run holds lanes as they are
 
     name: str
     title: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -38,19 +39,6 @@ class StageSpec(Parameters):
         return check_stage_run(self.stage, self.params, self.inputs, self.key, environments)
 
 
-class LaneSpec(Parameters):
-    """One lane over stage keys; see plan.LanePlan."""
-
-    name: str
-    title: str
-    group: str
-    stage_keys: tuple[str, ...]
-    model_key: str
-    evaluate_key: str | None = None
-    speed_key: str | None = None
-    judge_key: str | None = None
-
-
 class RankingSettings(Parameters):
     """What ranking and packaging need to know of an experiment."""
 
@@ -71,7 +59,7 @@ class RunSpec(Parameters):
     hardware: str
     environments: dict[str, str]
     runs: tuple[StageSpec, ...]
-    lanes: tuple[LaneSpec, ...]
+    lanes: tuple[LanePlan, ...]
 
     def make_plan(self) -> Plan:
         """Return the plan of the lanes.
@@ -83,7 +71,7 @@ class RunSpec(Parameters):
         for spec in self.runs:
             plan.runs[spec.key] = spec.make_run(self.environments)
         for lane in self.lanes:
-            plan.lanes[lane.name] = LanePlan(**lane.model_dump())
+            plan.lanes[lane.name] = lane
         return plan
 
 
@@ -150,13 +138,13 @@ def describe_run(
         )
         for run in plan.runs.values()
     )
-    lanes = tuple(LaneSpec(**vars(lane)) for lane in plan.lanes.values())
+    lanes = tuple(plan.lanes.values())
     ranking = describe_ranking(experiment)
     contents = {
         "ranking": ranking.model_dump(mode="json"),
         "engine": engine.model_dump(mode="json"),
         "environments": dict(environments),
-        "lanes": [lane.model_dump(mode="json") for lane in lanes],
+        "lanes": [asdict(lane) for lane in lanes],
     }
     digest = hashlib.sha256(write_canonical_json(contents).encode()).hexdigest()
     name = re.sub(r"[^a-z0-9]+", "-", experiment.name.lower()).strip("-") or "run"

@@ -10,8 +10,6 @@ from lanekit.errors import InputError, first_finding
 from lanekit.plan.graph import ArtifactRef
 from lanekit.results.schema import LaneStatus
 
-OUTCOME_NAME = "outcome.json"
-
 EndPhase = Literal["complete", "failed", "cancelled"]
 
 

@@ -13,11 +13,36 @@ from lanekit.store.minio_client import MissingObjectError, StoreClient
 from lanekit.store.objects import put_object, read_object
 
 BUCKET = "results"
-RUN_NAME = "run.json"
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 
 Names = list[str]  # the class below has a method of that name
+
+
+class RunPaths:
+    """The names of a run's documents; in the bucket they stand below `runs/<run_id>/`."""
+
+    ROOT = "runs/"
+    RUN = "run.json"
+    OUTCOME = "outcome.json"
+    CANCELLED = "cancelled.json"
+    FAILURES = "failures/"
+
+    @classmethod
+    def place(cls, run_id: str, name: str = "") -> str:
+        """Return where a document stands in the bucket; without a name, the run's folder."""
+        return f"{cls.ROOT}{run_id}/{name}"
+
+    @classmethod
+    def failure(cls, stage_key: str) -> str:
+        """Return the name of a stage's final failure."""
+        return f"{cls.FAILURES}{stage_key}.json"
+
+    @classmethod
+    def find_stage_key(cls, name: str) -> str | None:
+        """Return the stage key that a failure's name holds; None for a document of another kind."""
+        is_failure = name.startswith(cls.FAILURES) and name.endswith(".json")
+        return name.removeprefix(cls.FAILURES).removesuffix(".json") if is_failure else None
 
 
 class RunDocuments:
@@ -35,35 +60,34 @@ class RunDocuments:
         """Store a document, in place of an older one."""
         if not isinstance(content, bytes):
             content = (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
-        put_object(self.client, BUCKET, f"runs/{run_id}/{name}", content, content_type)
+        put_object(self.client, BUCKET, RunPaths.place(run_id, name), content, content_type)
 
     def read(self, run_id: str, name: str) -> bytes | None:
         """Return a document, None where there is none."""
         try:
-            return read_object(self.client, BUCKET, f"runs/{run_id}/{name}")
+            return read_object(self.client, BUCKET, RunPaths.place(run_id, name))
         except MissingObjectError:
             return None
 
     def list_runs(self) -> Names:
         """Return the ids of the runs that have a run.json, sorted."""
-        suffix = f"/{RUN_NAME}"
-        names = (name for name in self._list("runs/") if name.endswith(suffix) and name.count("/") == 2)
-        return sorted(name.removeprefix("runs/").removesuffix(suffix) for name in names)
+        parts = (name.split("/") for name in self._list(RunPaths.ROOT))
+        return sorted(run_id for _, run_id, *rest in parts if rest == [RunPaths.RUN])
 
     def list(self, run_id: str, prefix: str = "") -> Names:
         """Return the names of a run's documents that begin with `prefix`, sorted."""
-        start = f"runs/{run_id}/"
+        start = RunPaths.place(run_id)
         return sorted(name.removeprefix(start) for name in self._list(start + prefix))
 
     def delete(self, run_id: str, name: str) -> None:
         """Delete a document; one that is not there is no error."""
-        path = f"runs/{run_id}/{name}"
+        path = RunPaths.place(run_id, name)
         self.client.call(f"deleting {BUCKET}/{path}", lambda: self.client.minio.remove_object(BUCKET, path))
 
     def copy_to_top(self, run_id: str, names: Iterable[str]) -> None:
         """Copy documents of a run to the top of the bucket, where a person looks first."""
         for name in names:
-            source = CopySource(BUCKET, f"runs/{run_id}/{name}")
+            source = CopySource(BUCKET, RunPaths.place(run_id, name))
             doing = f"copying {name} of {run_id} to the top of {BUCKET}"
             self.client.call(doing, self.client.minio.copy_object, BUCKET, name, source)
 

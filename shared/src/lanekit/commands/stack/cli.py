@@ -24,13 +24,11 @@ from lanekit.host.stack_settings import StackSettings, load_operator_settings
 from lanekit.jobs.connection import connect_briefly
 from lanekit.jobs.messages import FailureReport
 from lanekit.plan.run_document import RunSpec, parse_run
-from lanekit.results.outcome import OUTCOME_NAME, RunOutcome, parse_outcome
-from lanekit.store.documents import BUCKET, RUN_NAME, RunDocuments
+from lanekit.results.outcome import RunOutcome, parse_outcome
+from lanekit.store.documents import BUCKET, RunDocuments, RunPaths
 from lanekit.store.minio import MinioStore
 from lanekit.store.minio_client import RetryPolicy, StoreClient, make_client
 
-CANCELLED_NAME = "cancelled.json"
-FAILURES = "failures/"
 PATIENCE = RetryPolicy(total_seconds=30.0)
 
 
@@ -46,20 +44,22 @@ class Stack:
 
     def read_run(self, run_id: str) -> RunSpec:
         """Return a run as it was asked for."""
-        content = self.documents.read(run_id, RUN_NAME)
+        content = self.documents.read(run_id, RunPaths.RUN)
         if content is None:
-            raise InputError(f"run {run_id}: it has no {RUN_NAME}", remedy="enqueue it again")
-        return parse_run(content, f"runs/{run_id}/{RUN_NAME}")
+            raise InputError(f"run {run_id}: it has no {RunPaths.RUN}", remedy="enqueue it again")
+        return parse_run(content, RunPaths.place(run_id, RunPaths.RUN))
 
     def read_outcome(self, run_id: str) -> RunOutcome | None:
         """Return how a run ended, None while it goes on."""
-        content = self.documents.read(run_id, OUTCOME_NAME)
-        return parse_outcome(content, f"runs/{run_id}/{OUTCOME_NAME}") if content is not None else None
+        content = self.documents.read(run_id, RunPaths.OUTCOME)
+        return (
+            parse_outcome(content, RunPaths.place(run_id, RunPaths.OUTCOME)) if content is not None else None
+        )
 
     def read_failures(self, run_id: str) -> dict[str, FailureReport]:
         """Return the failures of a run by stage key."""
         failures = {}
-        for name in self.documents.list(run_id, FAILURES):
+        for name in self.documents.list(run_id, RunPaths.FAILURES):
             content = self.documents.read(run_id, name)
             with suppress(ValidationError):  # the controller counts an unreadable one as a failure as well
                 failures[Path(name).stem] = FailureReport.model_validate_json(content or b"{}")
@@ -69,7 +69,7 @@ class Stack:
         """Return when a run's document was written, in seconds since the epoch."""
         stat = self.client.call(
             f"looking at run {run_id}",
-            lambda: self.client.minio.stat_object(BUCKET, f"runs/{run_id}/{RUN_NAME}"),
+            lambda: self.client.minio.stat_object(BUCKET, RunPaths.place(run_id, RunPaths.RUN)),
         )
         written: datetime | None = stat.last_modified
         return written.timestamp() if written else 0.0

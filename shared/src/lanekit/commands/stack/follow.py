@@ -13,8 +13,8 @@ from lanekit.commands.stack.health import AT_ONCE
 from lanekit.commands.stack.watch import watch_run
 from lanekit.commands.view import show_outcome
 from lanekit.errors import LanekitError
-from lanekit.results.outcome import OUTCOME_NAME, RunOutcome, parse_outcome
-from lanekit.store.documents import RunDocuments
+from lanekit.results.outcome import RunOutcome, parse_outcome
+from lanekit.store.documents import RunDocuments, RunPaths
 from lanekit.store.minio_client import make_client
 
 
@@ -27,8 +27,10 @@ def follow_run(stack: Stack, run_id: str, console: Console) -> int:
     brief = RunDocuments(make_client(stack.settings, AT_ONCE))  # the view must not stand still meanwhile
 
     def read_outcome() -> RunOutcome | None:
-        content = brief.read(run_id, OUTCOME_NAME)
-        return parse_outcome(content, f"runs/{run_id}/{OUTCOME_NAME}") if content is not None else None
+        content = brief.read(run_id, RunPaths.OUTCOME)
+        return (
+            parse_outcome(content, RunPaths.place(run_id, RunPaths.OUTCOME)) if content is not None else None
+        )
 
     try:
         ended = watch_run(run_id, stack.redis, read_outcome, console, stack.read_asked_at(run_id))

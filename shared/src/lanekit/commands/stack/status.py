@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lanekit.commands.stack.cli import CANCELLED_NAME, Stack
+from lanekit.commands.stack.cli import Stack
 from lanekit.commands.stack.drawing import count_finished, is_queued, name_device, name_stage
 from lanekit.commands.stack.health import Problem, check_stack
 from lanekit.errors import LanekitError
@@ -21,6 +21,7 @@ from lanekit.jobs.signs import LiveWorker, read_controller_age_s, read_workers
 from lanekit.results.outcome import RunOutcome
 from lanekit.results.schema import Ranking
 from lanekit.sources.locks import SERVICES
+from lanekit.store.documents import RunPaths
 
 UNSEEN = "not seen by the controller yet"
 LOG_TAIL_LINES = 12
@@ -97,7 +98,7 @@ def read_phase(stack: Stack, run_id: str) -> str:
     outcome = stack.read_outcome(run_id)
     if outcome is not None:
         return outcome.phase
-    if stack.documents.read(run_id, CANCELLED_NAME) is not None:
+    if stack.documents.read(run_id, RunPaths.CANCELLED) is not None:
         return "being cancelled"
     snapshot = read_snapshot(stack, run_id)
     return f"{snapshot.phase}, {count_finished(snapshot)}" if snapshot else UNSEEN

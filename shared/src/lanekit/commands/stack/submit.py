@@ -11,19 +11,18 @@ from typing import Literal
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lanekit.commands.stack.cli import CANCELLED_NAME, FAILURES, Stack
+from lanekit.commands.stack.cli import Stack
 from lanekit.errors import CorruptArtifactError, InputError, did_you_mean
 from lanekit.files.hashing import list_files
 from lanekit.jobs.keys import RedisKeys
 from lanekit.jobs.messages import WorkerReport
 from lanekit.plan.graph import Plan, StageRun
 from lanekit.plan.run_document import RunSpec
-from lanekit.results.outcome import OUTCOME_NAME
 from lanekit.spec.experiment_file import is_local
 from lanekit.spec.lane_file import Lane
 from lanekit.spec.source import list_sources
 from lanekit.spec.stages import STAGE_TYPES
-from lanekit.store.documents import RUN_NAME
+from lanekit.store.documents import RunPaths
 from lanekit.store.local_sources import find_source, publish_source
 from lanekit.store.minio_client import StoreClient
 
@@ -103,17 +102,17 @@ def hand_over(stack: Stack, spec: RunSpec) -> Enqueued:
     """
     run_id = spec.run_id
     content = spec.model_dump_json(indent=2).encode() + b"\n"
-    stored = stack.documents.read(run_id, RUN_NAME)
+    stored = stack.documents.read(run_id, RunPaths.RUN)
     outcome = stack.read_outcome(run_id)
     if stored == content:
         if outcome is not None and outcome.is_complete:
             return "complete"
-        is_cancelled = stack.documents.read(run_id, CANCELLED_NAME) is not None
-        if outcome is None and not is_cancelled and not stack.documents.list(run_id, FAILURES):
+        is_cancelled = stack.documents.read(run_id, RunPaths.CANCELLED) is not None
+        if outcome is None and not is_cancelled and not stack.documents.list(run_id, RunPaths.FAILURES):
             return "under way"
     clear_run(stack, run_id)
     if stored != content:
-        stack.documents.write(run_id, RUN_NAME, content, "application/json")
+        stack.documents.write(run_id, RunPaths.RUN, content, "application/json")
     return "new" if stored is None else "again"
 
 
@@ -126,7 +125,7 @@ def clear_run(stack: Stack, run_id: str, only: frozenset[str] | None = None) -> 
         How many failures were dropped.
     """
     dropped = 0
-    for name in stack.documents.list(run_id, FAILURES):
+    for name in stack.documents.list(run_id, RunPaths.FAILURES):
         key = Path(name).stem
         if only is not None and key not in only:
             continue
@@ -135,7 +134,10 @@ def clear_run(stack: Stack, run_id: str, only: frozenset[str] | None = None) -> 
         )
         stack.documents.delete(run_id, name)
         dropped += 1
-    for name in (CANCELLED_NAME, OUTCOME_NAME):  # the outcome last: until then the run counts as ended
+    for name in (
+        RunPaths.CANCELLED,
+        RunPaths.OUTCOME,
+    ):  # the outcome last: until then the run counts as ended
         if stack.documents.read(run_id, name) is not None:
             stack.documents.delete(run_id, name)
     return dropped
