@@ -25,7 +25,7 @@ try:
     from lanekit.commands.setup.check import check_setup
     from lanekit.commands.setup.finding import MARKS
     from lanekit.host.checkout import find_project_root
-    from lanekit.host.settings import load_settings
+    from lanekit.host.settings import load_host_settings
 except ModuleNotFoundError as missing:
     print(f"✗ {missing.name} is not installed in {sys.executable}\n    → run ./scripts/dev setup")
     sys.exit(1)
@@ -43,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
         help="experiment whose needs are estimated (default: lanes/experiment.yaml)",
     )  # fmt: skip
     parser.add_argument(
-        "--store", type=Path, default=load_settings().store, help="artifact store (default: %(default)s)"
+        "--store", type=Path, default=load_host_settings().store, help="artifact store (default: %(default)s)"
     )
     return parser.parse_args()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from lanekit.commands import cli
 from lanekit.commands.session import export_outcome
 from lanekit.commands.view import show_outcome
-from lanekit.host.settings import load_settings
+from lanekit.host.settings import load_host_settings
 from lanekit.plan.run_document import describe_ranking
 from lanekit.results.course import direct_ranking
 from lanekit.results.folder import read_records
@@ -25,7 +25,7 @@ def main() -> int:
     """Rank and package; the exit code is 1 if a package was refused or nothing could be ranked."""
     parser = cli.make_parser(__doc__)
     parser.add_argument(
-        "--submissions", type=Path, default=load_settings().submissions,
+        "--submissions", type=Path, default=load_host_settings().submissions,
         help="folder of the packages (default: %(default)s)",
     )  # fmt: skip
     args = parser.parse_args()

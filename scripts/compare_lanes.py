@@ -28,7 +28,7 @@ from rich.text import Text
 
 from lanekit.commands import cli
 from lanekit.errors import InputError, did_you_mean
-from lanekit.host.settings import load_settings
+from lanekit.host.settings import load_host_settings
 
 if TYPE_CHECKING:
     from ranker.statistics.comparison import Answer, Counts, Pair
@@ -101,7 +101,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("lane_b", metavar="LANE_B", help="a lane's name, or baseline")
     parser.add_argument("--benchmark", metavar="B", help="this benchmark alone (default: all)")
     parser.add_argument(
-        "--results", type=Path, default=load_settings().results, help="results folder (default: %(default)s)"
+        "--results",
+        type=Path,
+        default=load_host_settings().results,
+        help="results folder (default: %(default)s)",
     )
     parser.add_argument(
         "--limit", type=_count, default=LIMIT, metavar="N", help="items shown (default: %(default)s)"

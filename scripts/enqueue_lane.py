@@ -35,7 +35,7 @@ from lanekit.commands.stack.submit import (
 )
 from lanekit.errors import InputError
 from lanekit.host.checkout import find_project_root
-from lanekit.host.settings import load_settings
+from lanekit.host.settings import load_host_settings
 from lanekit.jobs.signs import read_workers
 from lanekit.plan.evaluation import plan_engine
 from lanekit.plan.planner import plan_lanes
@@ -61,7 +61,7 @@ def parse_arguments() -> argparse.Namespace:
         help="experiment file (default: lanes/experiment.yaml; experiment.demo.yaml is the small one)",
     )  # fmt: skip
     parser.add_argument(
-        "--engine", choices=("vllm", "transformers"), default=load_settings().engine,
+        "--engine", choices=("vllm", "transformers"), default=load_host_settings().engine,
         help="evaluation engine (default: the experiment's; 'auto' is vllm where the evaluators have CUDA)",
     )  # fmt: skip
     parser.add_argument(

@@ -21,7 +21,7 @@ from lanekit.commands.stack.health import StackError, check_minio
 from lanekit.commands.stack.status import read_phase
 from lanekit.errors import InputError
 from lanekit.execute.driver import hold_store
-from lanekit.host.settings import load_settings
+from lanekit.host.settings import load_host_settings
 from lanekit.host.stack_settings import load_operator_settings
 from lanekit.store.folder import FolderStore
 
@@ -30,7 +30,7 @@ CACHE = Path(".lanekit/stack-cache")
 
 def main() -> int:
     """Fetch the run; the exit code is 2 where it has not ended."""
-    settings = load_settings()
+    settings = load_host_settings()
     parser = make_stack_parser(__doc__)
     add_run_argument(parser)
     parser.add_argument(

@@ -17,7 +17,7 @@ from pathlib import Path
 from lanekit.commands import cli
 from lanekit.commands.session import export_outcome
 from lanekit.commands.view import show_outcome
-from lanekit.host.settings import load_settings
+from lanekit.host.settings import load_host_settings
 from lanekit.plan.planner import plan_lanes
 from lanekit.plan.run_document import describe_run
 from lanekit.results.course import direct_run
@@ -32,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--max-lanes", type=int, metavar="N", help="run the first N lanes alone")
     parser.add_argument("--plan", action="store_true", help="print the plan and stop")
     parser.add_argument(
-        "--submissions", type=Path, default=load_settings().submissions,
+        "--submissions", type=Path, default=load_host_settings().submissions,
         help="folder of the packages (default: %(default)s)",
     )  # fmt: skip
     return parser.parse_args()

@@ -33,9 +33,9 @@ from lanekit.commands.view import show_outcome
 from lanekit.execute.driver import hold_store
 from lanekit.execute.environment import make_child_environment
 from lanekit.execute.pool import ChildPool
+from lanekit.files.model_folder import measure_weights
 from lanekit.host.checkout import find_project_root
 from lanekit.host.devices import detect_cuda, list_devices, name_hardware
-from lanekit.host.probe import measure_folder_bytes
 from lanekit.plan.evaluation import plan_engine
 from lanekit.plan.planner import plan_lanes
 from lanekit.plan.run_document import describe_run
@@ -127,7 +127,7 @@ def main() -> int:
                 "gpu_tests": args.gpu_tests,
                 "estimates": compare_estimates(
                     plan, facts, lanes, read_model_config(args.folder), experiment.packaging.top_k,
-                    measure_folder_bytes(args.folder / "model"),
+                    measure_weights(args.folder / "model"),
                     measure_disk(plan, outcome, session.store, args.folder / "submissions") if outcome else 0,
                 ),
             }  # fmt: skip

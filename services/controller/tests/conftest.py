@@ -25,7 +25,7 @@ from lanekit.jobs.safe_job import SafeJob, find_job
 from lanekit.plan.graph import Plan, StageRun
 from lanekit.plan.planner import plan_lanes
 from lanekit.plan.run_document import RunSpec, describe_run
-from lanekit.plan.state import RunStatus
+from lanekit.plan.state import StageStatus
 from lanekit.progress import Progress, ProgressEvent
 from lanekit.results.course import Outcome, direct_run
 from lanekit.results.outcome import RunOutcome, parse_outcome
@@ -182,7 +182,7 @@ class DoubleWorker:
 class Silent:
     """A watcher of the embedded driver that watches nothing."""
 
-    def show_status(self, run: StageRun, status: RunStatus, reason: str = "") -> None:
+    def show_status(self, run: StageRun, status: StageStatus, reason: str = "") -> None:
         """Nothing."""
 
     def show_progress(self, event: ProgressEvent) -> None:

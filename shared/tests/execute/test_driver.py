@@ -13,7 +13,7 @@ from lanekit.errors import InputError, TransientError
 from lanekit.execute.driver import run_plan
 from lanekit.execute.stage import Measured
 from lanekit.plan.graph import LanePlan, Plan, StageRun, make_stage_run
-from lanekit.plan.state import RunState, RunStatus
+from lanekit.plan.state import RunState, StageStatus
 from lanekit.progress import Progress, ProgressEvent
 from lanekit.sources.locks import SERVICES
 from lanekit.spec.params import FetchModelParams, Parameters, Source
@@ -26,9 +26,9 @@ class Recorder:
     """A watcher that remembers."""
 
     def __init__(self) -> None:
-        self.statuses: list[tuple[str, RunStatus]] = []
+        self.statuses: list[tuple[str, StageStatus]] = []
 
-    def show_status(self, run: StageRun, status: RunStatus, reason: str = "") -> None:
+    def show_status(self, run: StageRun, status: StageStatus, reason: str = "") -> None:
         self.statuses.append((run.key, status))
 
     def show_progress(self, event: ProgressEvent) -> None:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from real_services import MinioServer, RedisServer
 
 from lanekit.errors import InputError
-from lanekit.host.stack_settings import load_operator_settings, load_settings
+from lanekit.host.stack_settings import load_operator_settings, load_stack_settings
 from lanekit.jobs.connection import connect_redis
 
 SECRET = "s3cret-word"
@@ -48,7 +48,7 @@ def test_missing_variables_are_named_and_no_value_is_shown(monkeypatch: pytest.M
     monkeypatch.setenv("LANEKIT_MINIO_SECRET_KEY", SECRET)
     monkeypatch.setenv("LANEKIT_CACHE_LIMIT_GB", SECRET)
     with pytest.raises(InputError) as caught:
-        load_settings()
+        load_stack_settings()
     for name in ("LANEKIT_REDIS_URL", "LANEKIT_MINIO_URL", "LANEKIT_CACHE_LIMIT_GB"):
         assert name in caught.value.message
     assert SECRET not in str(caught.value)

@@ -238,13 +238,13 @@ PUBLISHER = textwrap.dedent(
     from lanekit.store.minio import MinioStore
     from lanekit.spec.params import FetchModelParams, Source
     from lanekit.plan.graph import make_stage_run
-    from lanekit.host.stack_settings import load_settings
+    from lanekit.host.stack_settings import load_stack_settings
 
     params = FetchModelParams(name="big", model=Source(source="org/big", digest="b" * 40))
     run = make_stage_run("fetch_model", params, {}, {"trainer": "e"})
     folder = Path(sys.argv[1])
     manifest = make_manifest(run, folder, started_at=datetime.now(timezone.utc), seconds=1.0)
-    settings = load_settings()
+    settings = load_stack_settings()
     store = MinioStore(make_client(settings), ArtifactCache(settings.cache, 1 << 30))
     store.publish_artifact(run, folder, manifest)
     """

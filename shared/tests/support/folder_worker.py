@@ -19,7 +19,7 @@ from lanekit.plan.graph import Locator
 from lanekit.sources.locks import load_environments
 from lanekit.store.folder import FolderStore
 from lanekit.store.manifest import Manifest
-from lanekit.worker.heartbeat import Timing
+from lanekit.worker.heartbeat import WorkerTiming
 from lanekit.worker.loop import StageWorker
 from lanekit.worker.runner import Workplace
 
@@ -51,7 +51,7 @@ def main() -> None:
         lock_folder=root / "locks" if settings["locks"] else None,
         save_log=lambda name, path: (root / f"{name}.saved").write_bytes(path.read_bytes()) and None,
         alive_file=root / f"alive-{settings['service']}",
-        timing=Timing(**settings["timing"]),
+        timing=WorkerTiming(**settings["timing"]),
     )
     StageWorker(settings["service"], redis.Redis.from_url(settings["redis"]), place).work()
     structlog.get_logger().info("modules", heavy=[name for name in HEAVY if name in sys.modules])

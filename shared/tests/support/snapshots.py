@@ -19,7 +19,7 @@ from lanekit.jobs.signs import LiveWorker
 from lanekit.plan.evaluation import plan_engine
 from lanekit.plan.graph import Plan, StageRun
 from lanekit.plan.planner import plan_lanes
-from lanekit.plan.state import RunStatus
+from lanekit.plan.state import StageStatus
 from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
 
 RUN_ID = "demo-tiny-0123456789ab"
@@ -47,7 +47,7 @@ def give_digests(experiment: Experiment) -> Experiment:
 
 def make_snapshot(
     plan: Plan,
-    status: Mapping[str, RunStatus] | None = None,
+    status: Mapping[str, StageStatus] | None = None,
     queued: Sequence[str] = (),
     reports: Mapping[str, JobReport] | None = None,
     reasons: Mapping[str, str] | None = None,
@@ -84,7 +84,7 @@ def make_busy_snapshot(plan: Plan) -> RunSnapshot:
     by_stage: dict[str, list[str]] = {}
     for key, run in plan.runs.items():
         by_stage.setdefault(run.type.name, []).append(key)
-    status: dict[str, RunStatus] = dict.fromkeys(
+    status: dict[str, StageStatus] = dict.fromkeys(
         (*by_stage["fetch_model"], *by_stage["prepare_corpus"], *by_stage["prepare_benchmarks"],
          *by_stage["sft"], *by_stage["prune"], *by_stage["gptq"][:2], by_stage["evaluate"][0]), "done",
     )  # fmt: skip

@@ -18,7 +18,7 @@ from controller.documents import RunFolders
 from controller.loop import Controller
 from lanekit.errors import LanekitError
 from lanekit.host.logs import configure_logs
-from lanekit.host.stack_settings import load_settings
+from lanekit.host.stack_settings import load_stack_settings
 from lanekit.jobs.connection import connect_redis
 from lanekit.store.minio import MinioStore
 from lanekit.store.minio_client import RetryPolicy, make_client
@@ -76,7 +76,7 @@ def main() -> int:
     stop = threading.Event()
     catch_signals(stop)
     try:
-        settings = load_settings()
+        settings = load_stack_settings()
         client = make_client(settings, RetryPolicy(total_seconds=STORE_PATIENCE_SECONDS))
         controller = Controller(RunFolders(client), MinioStore(client), connect_redis(settings))
     except LanekitError as error:

@@ -9,12 +9,13 @@ from controller.committed import CommittedStore
 from controller.documents import Documents, parse_final_failure
 from controller.queue_view import QueueView
 from controller.reconcile import build_state, describe_lane, describe_runs
-from lanekit.errors import CorruptArtifactError, InputError, LanekitError, PermanentError
+from lanekit.errors import InputError, LanekitError, PermanentError
 from lanekit.jobs import messages
 from lanekit.plan.graph import Plan, StageRun
 from lanekit.plan.run_document import RunSpec, parse_run
 from lanekit.plan.state import RunState
 from lanekit.results.course import Outcome, direct_run
+from lanekit.store.base import is_committed
 from lanekit.store.documents import RunPaths
 
 ASK_AGAIN_TICKS = 10  # a job that waits or runs is not committed as a rule; another driver may be faster
@@ -201,18 +202,6 @@ def check_graph(plan: Plan, run_id: str) -> None:
             raise InputError(
                 f"run {run_id}: lane {name} needs a stage that is not there", remedy="enqueue the run again"
             )
-
-
-def is_committed(store: CommittedStore, run: StageRun) -> bool:
-    """Whether a run's artifact is there; one with an unreadable manifest is not.
-
-    Raises:
-        StoreError, TransientError: the store could not be asked.
-    """
-    try:
-        return store.find_artifact(run) is not None
-    except CorruptArtifactError:
-        return False  # the worker meets it as well, and its failure says so
 
 
 def _order_keys(plan: Plan, lane: str) -> tuple[str, ...]:

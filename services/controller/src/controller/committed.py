@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
 
 from lanekit.plan.graph import Locator, StageRun
+from lanekit.store.base import ArtifactReader
 from lanekit.store.manifest import Manifest
-
-
-class Store(Protocol):
-    """What the controller reads of artifacts; see store.base.ArtifactStore."""
-
-    def find_artifact(self, locator: Locator) -> Manifest | None:
-        """Return the manifest of a committed artifact, None where there is none."""
-
-    def read_file(self, locator: Locator, name: str) -> bytes:
-        """Return one small file of a committed artifact."""
-
-    def load_run(self, path: str) -> StageRun:
-        """Return the run behind a committed artifact named "bucket/name"."""
 
 
 class CommittedStore:
     """Remembers positive answers: an artifact never changes. `forget` is for those that may be deleted."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ArtifactReader) -> None:
         self._store = store
         self._manifests: dict[str, Manifest] = {}
         self._files: dict[tuple[str, str], bytes] = {}
@@ -36,21 +23,21 @@ class CommittedStore:
         return key in self._manifests
 
     def find_artifact(self, locator: Locator) -> Manifest | None:
-        """See Store."""
+        """See ArtifactReader."""
         manifest = self._manifests.get(locator.key) or self._store.find_artifact(locator)
         if manifest is not None:
             self._manifests[locator.key] = manifest
         return manifest
 
     def read_file(self, locator: Locator, name: str) -> bytes:
-        """See Store."""
+        """See ArtifactReader."""
         place = (locator.key, name)
         if place not in self._files:
             self._files[place] = self._store.read_file(locator, name)
         return self._files[place]
 
     def load_run(self, path: str) -> StageRun:
-        """See Store."""
+        """See ArtifactReader."""
         if path not in self._runs:
             self._runs[path] = self._store.load_run(path)
         return self._runs[path]

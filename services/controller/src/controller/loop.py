@@ -14,7 +14,7 @@ import structlog
 from redis.exceptions import LockError, RedisError
 
 from controller.active import ActiveRun, Replay, open_run
-from controller.committed import CommittedStore, Store
+from controller.committed import CommittedStore
 from controller.documents import Documents
 from controller.publish import describe_outcome, publish_outcome
 from controller.queue_view import QueueView
@@ -27,6 +27,7 @@ from lanekit.jobs import messages
 from lanekit.jobs.keys import RedisKeys
 from lanekit.plan.graph import StageRun
 from lanekit.results.outcome import RunOutcome
+from lanekit.store.base import ArtifactReader
 from lanekit.store.documents import RunPaths
 
 LOCK_SECONDS = 15.0
@@ -50,7 +51,7 @@ class Controller:
     def __init__(
         self,
         documents: Documents,
-        store: Store,
+        store: ArtifactReader,
         connection: redis.Redis,
         policy: Policy | None = None,
         clock: Callable[[], float] = time.monotonic,

@@ -41,7 +41,7 @@ from lanekit.results.schema import BenchmarkResult, LaneRecord, SpeedResult
 from lanekit.spec.benchmark import Benchmark
 from lanekit.spec.params import EngineParams, MeasureSpeedParams
 from ranker.scoring.score import rank_lanes
-from ranker.scoring.sittings import find_mismatch
+from ranker.scoring.sittings import find_unlike_conditions
 
 pytestmark = pytest.mark.slow
 
@@ -265,7 +265,7 @@ def test_speed_of_the_baseline_is_one_series(
     base, lane = results
     assert base.s_per_token_all == base.baseline_s_per_token_all
     assert base.sitting != lane.sitting
-    assert find_mismatch(lane, base) == ""  # alone or beside another, the conditions are the same
+    assert find_unlike_conditions(lane, base) == ""  # alone or beside another, the conditions are the same
     record = LaneRecord(
         lane="baseline",
         benchmarks={"kmmlu_pro": BenchmarkResult(metric="accuracy", version=1, value=0.5)},
@@ -281,7 +281,7 @@ def test_a_gpus_sitting_by_hand(spec: MeasureSpeedParams) -> None:
     forms = make_fixed_forms(spec, [1], seed=1)
     slow, fast = ({form.name: [Timing(s, 10)] * 3 for form in forms} for s in (0.04, 0.02))
     described = {"arguments": {"max_model_len": 64}, "kernels": {}, "kv_cache_dtype": "fp8"}
-    sitting = measure_speed.Sitting(
+    sitting = measure_speed.SpeedSitting(
         "s1",
         "NVIDIA L4",
         [fast, slow],

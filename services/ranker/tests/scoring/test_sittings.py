@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lanekit.results.schema import LaneRecord, ModelCost, SpeedResult
-from ranker.scoring.sittings import describe_drift, find_mismatch, list_conditions, measure_drift
+from ranker.scoring.sittings import describe_drift, find_unlike_conditions, list_conditions, measure_drift
 
 
 def make_speed(**fields: Any) -> SpeedResult:
@@ -29,7 +29,7 @@ BASE = make_speed()
 def test_equal_conditions_compare_across_sittings() -> None:
     clocks = {**BASE.gpu, "sm_clock_mhz_after": "1500"}  # clocks move by themselves: no condition
     versions = {**BASE.versions, "trl": "0.2"}  # runs in no measurement
-    assert find_mismatch(make_speed(sitting="s2", gpu=clocks, versions=versions), BASE) == ""
+    assert find_unlike_conditions(make_speed(sitting="s2", gpu=clocks, versions=versions), BASE) == ""
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ def test_equal_conditions_compare_across_sittings() -> None:
     ],
 )  # fmt: skip
 def test_every_condition_refuses_by_name(fields: dict[str, Any], reason: str) -> None:
-    assert find_mismatch(make_speed(sitting="s2", **fields), BASE) == reason
+    assert find_unlike_conditions(make_speed(sitting="s2", **fields), BASE) == reason
 
 
 def test_one_sitting_is_never_two() -> None:
-    assert find_mismatch(make_speed(device="renamed"), BASE) == ""
-    assert find_mismatch(make_speed(device="renamed", sitting=""), make_speed(sitting="")) != ""
+    assert find_unlike_conditions(make_speed(device="renamed"), BASE) == ""
+    assert find_unlike_conditions(make_speed(device="renamed", sitting=""), make_speed(sitting="")) != ""
 
 
 def test_nothing_measured_is_a_condition() -> None:

@@ -15,13 +15,13 @@ from rich.console import Console
 
 from lanekit.commands.session import Session
 from lanekit.errors import InputError, LanekitError
-from lanekit.execute.driver import hold_store, is_committed
+from lanekit.execute.driver import hold_store
 from lanekit.execute.environment import make_child_environment
 from lanekit.execute.pool import ChildPool
 from lanekit.files.strict_yaml import read_yaml
 from lanekit.host.checkout import find_project_root
 from lanekit.host.devices import detect_cuda, list_devices, name_hardware
-from lanekit.host.settings import load_settings
+from lanekit.host.settings import load_host_settings
 from lanekit.plan.evaluation import plan_engine
 from lanekit.plan.graph import Plan
 from lanekit.sources.locks import load_environments
@@ -29,6 +29,7 @@ from lanekit.sources.resolve import resolve_sources
 from lanekit.sources.revisions import REVISIONS_NAME, Revisions, load_revisions
 from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
 from lanekit.spec.lane_file import Lane
+from lanekit.store.base import is_committed
 from lanekit.store.folder import FolderStore
 
 EXIT_FAILED = 1
@@ -40,7 +41,7 @@ PLAIN_WIDTH = 120
 
 def make_parser(doc: str | None, epilog: str = "") -> argparse.ArgumentParser:
     """Return a parser whose help begins with the script's docstring, with the shared options."""
-    settings = load_settings()
+    settings = load_host_settings()
     parser = argparse.ArgumentParser(
         description=doc, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -142,7 +143,7 @@ def load_inputs(
 @contextmanager
 def open_session(args: argparse.Namespace, experiment: Experiment) -> Iterator[Session]:
     """Hold the store and give a session whose stages run in warm child processes."""
-    settings = load_settings(slots=args.slots)
+    settings = load_host_settings(slots=args.slots)
     store = FolderStore(args.store)
     engine = plan_engine(experiment, detect_cuda, args.engine)
     with hold_store(store):

@@ -14,12 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from lanekit.plan.graph import Plan, StageRun
-from lanekit.plan.state import RunStatus
+from lanekit.plan.state import StageStatus
 from lanekit.progress import ProgressEvent
 from lanekit.results.course import Outcome
 from lanekit.results.schema import LaneRecord, RankedLane
 
-MARKS: dict[RunStatus, tuple[str, str]] = {
+MARKS: dict[StageStatus, tuple[str, str]] = {
     "waiting": ("·", "dim"),
     "running": ("▶", "cyan"),
     "done": ("✓", "green"),
@@ -44,7 +44,7 @@ class RunView:
     def __init__(self, plan: Plan, console: Console) -> None:
         self.plan = plan
         self.console = console
-        self.status: dict[str, RunStatus] = dict.fromkeys(plan.runs, "waiting")
+        self.status: dict[str, StageStatus] = dict.fromkeys(plan.runs, "waiting")
         self.started: dict[str, float] = {}
         self.latest: dict[str, ProgressEvent] = {}
         self.first_step: dict[tuple[str, int], tuple[int, float]] = {}
@@ -63,7 +63,7 @@ class RunView:
             with suppress(OSError):  # the terminal has gone
                 self._live.stop()
 
-    def show_status(self, run: StageRun, status: RunStatus, reason: str = "") -> None:
+    def show_status(self, run: StageRun, status: StageStatus, reason: str = "") -> None:
         """See embedded.Watcher."""
         with self._lock:
             self.status[run.key] = status

@@ -14,8 +14,9 @@ from filelock import FileLock, Timeout
 from lanekit.errors import InputError, LanekitError, PermanentError
 from lanekit.execute.stage import StageCaller, execute_stage
 from lanekit.plan.graph import Plan, StageRun
-from lanekit.plan.state import RunState, RunStatus
+from lanekit.plan.state import RunState, StageStatus
 from lanekit.progress import ProgressEvent
+from lanekit.store.base import is_committed
 from lanekit.store.folder import FolderStore
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ MAX_TRANSIENT_RETRIES = 1
 class Watcher(Protocol):
     """Is told what happens; the terminal view is one."""
 
-    def show_status(self, run: StageRun, status: RunStatus, reason: str = "") -> None:
+    def show_status(self, run: StageRun, status: StageStatus, reason: str = "") -> None:
         """A run's status changed."""
 
     def show_progress(self, event: ProgressEvent) -> None:
@@ -122,15 +123,6 @@ def _settle(
         return
     state.mark(run.key, "failed", str(error), error.log_tail)
     watcher.show_status(run, "failed", str(error))
-
-
-def is_committed(store: FolderStore, run: StageRun) -> bool:
-    """Whether a run's artifact is there; an unreadable manifest is told in the log and counts as none."""
-    try:
-        return store.find_artifact(run) is not None
-    except LanekitError as error:
-        log.warning("%s", error)
-        return False
 
 
 def _close(call: StageCaller) -> None:

@@ -18,7 +18,7 @@ MAX_VALUES = 100_000  # aliases of aliases can unfold a few lines into more valu
 
 
 @dataclass(frozen=True)
-class Problem:
+class FileProblem:
     """One thing wrong with an input file; line and column count from 1."""
 
     path: Path
@@ -34,7 +34,7 @@ class Problem:
 class InputProblems(InputError):
     """All problems of the files that were read, reported at once."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[FileProblem]) -> None:
         self.problems = sorted(set(problems), key=lambda p: (str(p.path), p.line, p.column))
         super().__init__("\n".join(str(p) for p in self.problems))
 
@@ -54,10 +54,10 @@ class YamlDocument:
                 return self.locations[key_path[:end]]
         return (1, 1)
 
-    def problem(self, key_path: KeyPath, message: str, kind: ProblemKind = "other") -> Problem:
+    def problem(self, key_path: KeyPath, message: str, kind: ProblemKind = "other") -> FileProblem:
         """Make a problem that points at `key_path`."""
         line, column = self.locate(key_path)
-        return Problem(self.path, line, column, message, kind)
+        return FileProblem(self.path, line, column, message, kind)
 
 
 def read_yaml(path: Path) -> YamlDocument:
@@ -69,7 +69,7 @@ def read_yaml(path: Path) -> YamlDocument:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputProblems([Problem(path, 1, 1, f"cannot be read: {error}")]) from error
+        raise InputProblems([FileProblem(path, 1, 1, f"cannot be read: {error}")]) from error
     return parse_yaml(text, path)
 
 
@@ -82,19 +82,19 @@ def parse_yaml(text: str, path: Path) -> YamlDocument:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         message = f"not valid YAML: {error.problem or error}"
-        raise InputProblems([Problem(path, line, column, message)]) from error
+        raise InputProblems([FileProblem(path, line, column, message)]) from error
     except (yaml.YAMLError, ValueError) as error:  # e.g. a control character: no mark
-        raise InputProblems([Problem(path, 1, 1, f"not valid YAML: {error}")]) from error
+        raise InputProblems([FileProblem(path, 1, 1, f"not valid YAML: {error}")]) from error
     except RecursionError as error:
-        raise InputProblems([Problem(path, 1, 1, "nested too deeply")]) from error
+        raise InputProblems([FileProblem(path, 1, 1, "nested too deeply")]) from error
     if node is None:
-        raise InputProblems([Problem(path, 1, 1, "the file is empty")])
+        raise InputProblems([FileProblem(path, 1, 1, "the file is empty")])
     document = YamlDocument(path, None)
-    problems: list[Problem] = []
+    problems: list[FileProblem] = []
     try:
         document.data = _convert(loader, node, (), document, problems, frozenset())
     except RecursionError as error:
-        raise InputProblems([Problem(path, 1, 1, "nested too deeply")]) from error
+        raise InputProblems([FileProblem(path, 1, 1, "nested too deeply")]) from error
     if problems:
         raise InputProblems(problems)
     return document
@@ -105,18 +105,18 @@ def _convert(
     node: yaml.Node,
     key_path: KeyPath,
     document: YamlDocument,
-    problems: list[Problem],
+    problems: list[FileProblem],
     above: frozenset[int],
 ) -> Any:
     line, column = node.start_mark.line + 1, node.start_mark.column + 1
     document.locations.setdefault(key_path, (line, column))
     if len(document.locations) > MAX_VALUES:
         message = f"more than {MAX_VALUES} values once its aliases are unfolded"
-        raise InputProblems([Problem(document.path, line, column, message)])
+        raise InputProblems([FileProblem(document.path, line, column, message)])
 
     def report(at: yaml.Node, message: str) -> None:
         mark = at.start_mark
-        problems.append(Problem(document.path, mark.line + 1, mark.column + 1, message))
+        problems.append(FileProblem(document.path, mark.line + 1, mark.column + 1, message))
 
     if id(node) in above:
         report(node, "an alias refers to the mapping or list that contains it")

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from lanekit.errors import did_you_mean
-from lanekit.files.strict_yaml import KeyPath, Problem, YamlDocument
+from lanekit.files.strict_yaml import FileProblem, KeyPath, YamlDocument
 
 
 def validate(
@@ -17,7 +17,7 @@ def validate(
     document: YamlDocument,
     place: KeyPath,
     allowed: tuple[str, ...] | None = None,
-) -> tuple[Any | None, list[Problem]]:
+) -> tuple[Any | None, list[FileProblem]]:
     """Build `model` from `data`; turn what pydantic finds into problems that point into the file."""
     try:
         return model.model_validate(data), []

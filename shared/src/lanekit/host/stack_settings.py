@@ -44,7 +44,7 @@ class StackSettings(BaseSettings):
         return int(self.cache_limit_gb * 1e9)
 
 
-def load_settings(**overrides: Any) -> StackSettings:
+def load_stack_settings(**overrides: Any) -> StackSettings:
     """Return the settings of this process's environment.
 
     Raises:
@@ -92,7 +92,7 @@ def load_operator_settings(env_file: Path) -> StackSettings:
     if not redis_url:
         password = quote(require("REDIS_PASSWORD"), safe="")
         redis_url = f"redis://:{password}@{host}:{values.get('REDIS_PORT', '6379')}/0"
-    return load_settings(
+    return load_stack_settings(
         redis_url=redis_url,
         minio_url=read("MINIO_URL") or f"http://{host}:{values.get('MINIO_PORT', '9000')}",
         minio_access_key=OPERATOR,

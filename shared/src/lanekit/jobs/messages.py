@@ -15,7 +15,7 @@ from lanekit.errors import InputError, first_finding
 from lanekit.host.devices import DeviceKind
 from lanekit.plan.graph import ArtifactRef, Plan, StageRun
 from lanekit.plan.run_document import check_stage_run
-from lanekit.plan.state import RunStatus
+from lanekit.plan.state import StageStatus
 from lanekit.spec.params import MeasureSpeedParams
 from lanekit.spec.source import drop_local_paths
 
@@ -120,7 +120,7 @@ class RunInfo(_Message):
     name: str
     stage: str
     service: str
-    status: RunStatus
+    status: StageStatus
     lanes: tuple[str, ...]
     reason: str = ""
     attempt: int = 0

@@ -8,7 +8,7 @@ from typing import Literal
 
 from lanekit.plan.graph import Plan, StageRun
 
-RunStatus = Literal["waiting", "running", "done", "reused", "failed", "blocked"]
+StageStatus = Literal["waiting", "running", "done", "reused", "failed", "blocked"]
 
 
 @dataclass
@@ -16,7 +16,7 @@ class RunState:
     """The state of every stage run of a plan."""
 
     plan: Plan
-    status: dict[str, RunStatus] = field(default_factory=dict)
+    status: dict[str, StageStatus] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     log_tails: dict[str, list[str]] = field(default_factory=dict)
 
@@ -24,7 +24,7 @@ class RunState:
         for key in self.plan.runs:
             self.status.setdefault(key, "waiting")
 
-    def mark(self, key: str, status: RunStatus, reason: str = "", log_tail: Sequence[str] = ()) -> None:
+    def mark(self, key: str, status: StageStatus, reason: str = "", log_tail: Sequence[str] = ()) -> None:
         """Record a run's new status; a failure blocks all that need the run."""
         self.status[key] = status
         if log_tail:

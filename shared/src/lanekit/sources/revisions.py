@@ -21,7 +21,7 @@ import yaml
 
 from lanekit.errors import did_you_mean, explain_os_errors
 from lanekit.files.atomic import write_text_atomically
-from lanekit.files.strict_yaml import InputProblems, KeyPath, Problem, read_yaml
+from lanekit.files.strict_yaml import FileProblem, InputProblems, KeyPath, read_yaml
 from lanekit.sources.hub import HubKind
 
 REVISIONS_NAME = "revisions.yaml"
@@ -86,7 +86,7 @@ def load_revisions(path: Path, *, renew: bool = False) -> Revisions:
     if not path.exists():
         return revisions
     document = read_yaml(path)
-    problems: list[Problem] = []
+    problems: list[FileProblem] = []
 
     def is_mapping(value: Any, place: KeyPath, wanted: str) -> bool:
         if not isinstance(value, dict):

@@ -8,14 +8,14 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt
 
 from lanekit.errors import did_you_mean
-from lanekit.files.strict_yaml import InputProblems, KeyPath, Problem, YamlDocument, read_yaml
+from lanekit.files.strict_yaml import FileProblem, InputProblems, KeyPath, YamlDocument, read_yaml
 from lanekit.files.validation import validate
 from lanekit.spec.benchmark import REQUIRED_COLUMNS, Benchmark
 from lanekit.spec.judge import JudgeSettings
 from lanekit.spec.lane_file import Lane, load_lanes
 from lanekit.spec.params import (
     CorpusSettings,
-    Device,
+    DeviceChoice,
     Dtype,
     Parameters,
     Source,
@@ -37,7 +37,7 @@ class EvaluationSettings(Parameters):
 
     engine: Literal["auto", "vllm", "transformers"] = "auto"
     dtype: Dtype = "auto"
-    device: Device = "auto"
+    device: DeviceChoice = "auto"
     max_model_len: PositiveInt = 4096
     gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
     enforce_eager: bool = False
@@ -152,10 +152,10 @@ def _find_name_faults(data: dict[str, Any]) -> list[tuple[KeyPath, str]]:
     return faults
 
 
-def _check_stage_defaults(document: YamlDocument) -> list[Problem]:
+def _check_stage_defaults(document: YamlDocument) -> list[FileProblem]:
     """Check each stage's shared parameters here, where they stand; what a lane adds is missing yet."""
     defaults = document.data.get("stage_defaults")
-    problems: list[Problem] = []
+    problems: list[FileProblem] = []
     for name, values in defaults.items() if isinstance(defaults, dict) else ():
         if name in LANE_STAGES and isinstance(values, dict):
             found = validate(STAGE_TYPES[name].params, values, document, ("stage_defaults", name))[1]
@@ -174,7 +174,7 @@ def load_benchmark(path: Path) -> Benchmark:
     if benchmark is None:
         raise InputProblems(problems)
     if benchmark.name != path.stem:
-        raise InputProblems([Problem(path, 1, 1, f"the name '{benchmark.name}' is not the file's")])
+        raise InputProblems([FileProblem(path, 1, 1, f"the name '{benchmark.name}' is not the file's")])
     return benchmark  # type: ignore[no-any-return]
 
 

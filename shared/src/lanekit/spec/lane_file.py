@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from lanekit.errors import InputError, did_you_mean
-from lanekit.files.strict_yaml import InputProblems, KeyPath, Problem, YamlDocument, read_yaml
+from lanekit.files.strict_yaml import FileProblem, InputProblems, KeyPath, YamlDocument, read_yaml
 from lanekit.files.validation import validate
 from lanekit.spec.params import Parameters
 from lanekit.spec.stages import LANE_STAGES, STAGE_TYPES, StageType
@@ -60,7 +60,7 @@ def load_lanes(folder: Path, defaults: dict[str, dict[str, Any]]) -> list[Lane]:
     if not paths:
         raise InputError(f"{folder}: no lane*.yaml files", remedy="pass the folder of lane files")
     lanes: list[Lane] = []
-    problems: list[Problem] = []
+    problems: list[FileProblem] = []
     for path in paths:
         try:
             lanes.append(load_lane(path, defaults))
@@ -74,9 +74,11 @@ def load_lanes(folder: Path, defaults: dict[str, dict[str, Any]]) -> list[Lane]:
 def load_lane(path: Path, defaults: dict[str, dict[str, Any]]) -> Lane:
     """Load one lane file; see `load_lanes`."""
     document = read_yaml(path)
-    problems: list[Problem] = []
+    problems: list[FileProblem] = []
     if not LANE_NAME.match(path.stem) or path.stem in RESERVED_NAMES:
-        problems.append(Problem(path, 1, 1, f"'{path.stem}' cannot name a lane: use a-z, 0-9 and _ alone"))
+        problems.append(
+            FileProblem(path, 1, 1, f"'{path.stem}' cannot name a lane: use a-z, 0-9 and _ alone")
+        )
     if not isinstance(document.data, dict):
         raise InputProblems([document.problem((), "a lane file is a mapping with title, group, stages")])
     header = {k: v for k, v in document.data.items() if k != "stages"}
@@ -112,7 +114,7 @@ def select_lanes(lanes: list[Lane], only: list[str], max_lanes: int | None = Non
 
 
 def _read_stages(
-    document: YamlDocument, defaults: dict[str, dict[str, Any]], problems: list[Problem]
+    document: YamlDocument, defaults: dict[str, dict[str, Any]], problems: list[FileProblem]
 ) -> list[LaneStage]:
     items = document.data.get("stages")
     if not isinstance(items, list) or not items:

@@ -14,7 +14,7 @@ from lanekit.spec.benchmark import Benchmark
 
 GptqScheme = Literal["W4A16", "W4A16_ASYM", "W8A16", "W8A8"]
 Fp8Scheme = Literal["FP8", "FP8_DYNAMIC"]
-Device = Literal["auto", "cpu", "cuda"]
+DeviceChoice = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 OnContamination = Literal["refuse", "drop", "label"]
 
@@ -97,7 +97,7 @@ class TrainingParams(Parameters):
     optimizer: Literal["adamw_torch", "adafactor"] = "adamw_torch"
     gradient_checkpointing: bool = False
     log_every_steps: PositiveInt = 10
-    device: Device = "auto"
+    device: DeviceChoice = "auto"
     seed: int = 42
 
 
@@ -134,7 +134,7 @@ class PruneParams(Parameters):
     selection: Literal["block_influence", "deepest"] = "block_influence"
     calibration_rows: PositiveInt = 64
     max_length: PositiveInt = 512
-    device: Device = "auto"
+    device: DeviceChoice = "auto"
     seed: int = 42
 
 
@@ -172,7 +172,7 @@ class EngineParams(Parameters):
     enforce_eager: bool = False
     kv_cache_dtype: Literal["auto", "fp8"] = "auto"
     batch_size: PositiveInt = 64
-    device: Device = "auto"
+    device: DeviceChoice = "auto"
     seed: int = 42
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lanekit.files.safetensors_header import check_model_folder
-from lanekit.files.strict_yaml import InputProblems, Problem
+from lanekit.files.strict_yaml import FileProblem, InputProblems
 from lanekit.spec.experiment_file import Experiment, is_local
 from lanekit.spec.lane_file import Lane, LaneStage
 from lanekit.spec.params import GptqParams, PruneParams
@@ -30,11 +30,11 @@ def check_lanes(experiment: Experiment, lanes: list[Lane]) -> None:
         raise InputProblems(problems)
 
 
-def check_stage(stage: LaneStage, config: dict[str, Any]) -> list[Problem]:
+def check_stage(stage: LaneStage, config: dict[str, Any]) -> list[FileProblem]:
     """Return what cannot work of one stage on a model of this config."""
 
-    def report(message: str) -> list[Problem]:
-        return [Problem(stage.file, stage.line, 1, message)]
+    def report(message: str) -> list[FileProblem]:
+        return [FileProblem(stage.file, stage.line, 1, message)]
 
     params = stage.params
     n_layers = int(config.get("num_hidden_layers", 0))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from lanekit.errors import CorruptArtifactError
 from lanekit.plan.graph import Locator, StageRun
 from lanekit.spec.params import Parameters
 from lanekit.store.manifest import Manifest
 
+log = logging.getLogger(__name__)
 
-class ArtifactStore(Protocol):
-    """Where artifacts live: a folder, or MinIO. Both keep the same promises."""
+
+class ArtifactReader(Protocol):
+    """What is read of artifacts without fetching them."""
 
     def find_artifact(self, locator: Locator) -> Manifest | None:
         """Return the manifest of a committed artifact, None where there is none.
@@ -28,6 +32,10 @@ class ArtifactStore(Protocol):
     def load_run(self, path: str) -> StageRun:
         """Return the run behind a committed artifact named "bucket/name", read from its manifest."""
 
+
+class ArtifactStore(ArtifactReader, Protocol):
+    """Where artifacts live: a folder, or MinIO. Both keep the same promises."""
+
     def open_artifacts(self, locators: Mapping[str, Locator]) -> AbstractContextManager[dict[str, Path]]:
         """Give local, verified, read-only folders of artifacts for as long as they are used."""
 
@@ -39,3 +47,16 @@ class ArtifactStore(Protocol):
 
     def make_scratch(self, name: str) -> Path:
         """Return a new empty folder for a stage's output."""
+
+
+def is_committed(store: ArtifactReader, run: StageRun) -> bool:
+    """Whether a run's artifact is there; one with an unreadable manifest is not.
+
+    Raises:
+        StoreError, TransientError: the store could not be asked.
+    """
+    try:
+        return store.find_artifact(run) is not None
+    except CorruptArtifactError as error:  # who needs it meets it as well, and that failure says so
+        log.warning("%s", error)
+        return False

@@ -17,7 +17,7 @@ from lanekit.execute.pool import ChildPool
 from lanekit.host.checkout import find_project_root
 from lanekit.host.devices import list_devices
 from lanekit.host.logs import configure_logs
-from lanekit.host.stack_settings import StackSettings, load_settings
+from lanekit.host.stack_settings import StackSettings, load_stack_settings
 from lanekit.jobs.connection import connect_redis
 from lanekit.sources.locks import SERVICES, load_environments
 from lanekit.store.cache import ArtifactCache
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     service = parser.parse_args(arguments).service
     configure_logs(service=service, host=socket.gethostname())
     try:
-        settings = load_settings()
+        settings = load_stack_settings()
         worker = StageWorker(service, connect_redis(settings), make_workplace(service, settings))
         worker.work()
     except LanekitError as error:

@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Timing:
+class WorkerTiming:
     """Seconds between a worker's doings; tests shrink them.
 
     Attributes:
@@ -87,7 +87,7 @@ class Heartbeat(threading.Thread):
         describe: Callable[[str], messages.WorkerReport],
         leases: DeviceLeases,
         link: Link,
-        timing: Timing,
+        timing: WorkerTiming,
         alive_file: Path | None,
     ) -> None:
         super().__init__(name="lanekit-heartbeat", daemon=True)

@@ -17,7 +17,7 @@ from lanekit.plan.graph import StageRun
 from lanekit.progress import Progress
 from lanekit.store.base import ArtifactStore
 from lanekit.store.manifest import Manifest
-from lanekit.worker.heartbeat import Timing
+from lanekit.worker.heartbeat import WorkerTiming
 from lanekit.worker.hold import Hold
 from lanekit.worker.lease import DeviceLeases
 
@@ -45,7 +45,7 @@ class Workplace:
     lock_folder: Path | None = None
     save_log: Callable[[str, Path], None] | None = None
     alive_file: Path | None = None
-    timing: Timing = field(default_factory=Timing)
+    timing: WorkerTiming = field(default_factory=WorkerTiming)
 
 
 class AlreadyCommittedError(Exception):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import structlog
 
-from lanekit.worker.heartbeat import Timing
+from lanekit.worker.heartbeat import WorkerTiming
 from lanekit.worker.hold import HandBackError, Hold
 
 TICK_SECONDS = 0.2
@@ -23,7 +23,9 @@ class Watchdog(threading.Thread):
     thread does not come back from the store in time.
     """
 
-    def __init__(self, timing: Timing, interrupt: Callable[[], None], leave: Callable[[Hold], None]) -> None:
+    def __init__(
+        self, timing: WorkerTiming, interrupt: Callable[[], None], leave: Callable[[Hold], None]
+    ) -> None:
         super().__init__(name="lanekit-watchdog", daemon=True)
         self.timing = timing
         self.interrupt = interrupt

@@ -27,7 +27,7 @@ from pydantic import SecretStr
 
 from controller.setup.accounts import make_admin, read_secrets, set_up_accounts
 from lanekit.errors import InputError, LanekitError, StoreError
-from lanekit.host.stack_settings import StackSettings, load_settings
+from lanekit.host.stack_settings import StackSettings, load_stack_settings
 from lanekit.spec.stages import BUCKETS
 from lanekit.store.minio_client import StoreClient, make_client
 
@@ -47,7 +47,7 @@ def load_root_settings(environment: Mapping[str, str]) -> StackSettings:
     missing = [name for name in names if not environment.get(name)]
     if missing:
         raise InputError(f"missing: {', '.join(missing)}", remedy="python scripts/make_env.py")
-    return load_settings(
+    return load_stack_settings(
         redis_url="redis://unused",
         minio_access_key=environment[names[0]],
         minio_secret_key=SecretStr(environment[names[1]]),

@@ -20,7 +20,7 @@ MAX_UNPARSED_SHARE = 0.05
 
 
 @dataclass
-class Sitting:
+class JudgeSession:
     """One run of a judge over the questions."""
 
     spec: JudgeParams

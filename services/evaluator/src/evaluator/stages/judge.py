@@ -12,7 +12,7 @@ import openai
 from evaluator.judge.cache import JudgementCache, find_cache_folder
 from evaluator.judge.client import check_allowed, read_key
 from evaluator.judge.judging import grade_answer, make_row, pair_answers, summarize_verdicts
-from evaluator.judge.sitting import Sitting
+from evaluator.judge.sitting import JudgeSession
 from evaluator.quality.items import load_items
 from evaluator.quality.outputs import read_items, write_items
 from lanekit.files.model_folder import write_json
@@ -43,7 +43,7 @@ def run(spec: JudgeParams, inputs: Mapping[str, Path], out: Path, progress: Prog
     place = inputs["answers"] / ITEMS_NAME
     rows = [row for row in read_items(place) if row["benchmark"] == benchmark.name]
     questions = pair_answers(benchmark.rubric, items, rows, place)
-    sitting = Sitting(spec, benchmark.rubric, questions, JudgementCache(find_cache_folder()), progress)
+    sitting = JudgeSession(spec, benchmark.rubric, questions, JudgementCache(find_cache_folder()), progress)
     replies = asyncio.run(sitting.judge_all(read_key(spec.api_key_env)))
     verdicts = [
         grade_answer(benchmark.rubric, question, reply.text, reply.finish_reason)

@@ -73,7 +73,7 @@ def run(spec: MeasureSpeedParams, inputs: Mapping[str, Path], out: Path, progres
 
 
 @dataclass
-class Sitting:
+class SpeedSitting:
     """What one measurement brought: one entry for each engine, the candidate's first, the baseline's last.
 
     `load_seconds` are each engine's, from its start until it can generate. `facts` and `states` (before and
@@ -92,14 +92,14 @@ class Sitting:
 
 def hold_sitting(
     spec: MeasureSpeedParams, folders: Sequence[Path], forms: Sequence[Form], progress: Progress
-) -> Sitting:
+) -> SpeedSitting:
     """Load the models of `folders`, time them in turn and close them.
 
     Raises:
         InputError: a model cannot be loaded, or is larger than its share of the GPU.
         TransientError: the GPU's memory ran out.
     """
-    sitting = Sitting(name_sitting(datetime.now(timezone.utc)))
+    sitting = SpeedSitting(name_sitting(datetime.now(timezone.utc)))
     params = fit_engine(spec)
     monitor = GpuMonitor() if spec.engine.device != "cpu" else None
     if monitor:
@@ -133,7 +133,7 @@ def find_scored(spec: MeasureSpeedParams, forms: Sequence[Form]) -> Form:
     return next(form for form in forms if form.name == spec.score_form)
 
 
-def summarize_sitting(spec: MeasureSpeedParams, forms: Sequence[Form], sitting: Sitting) -> SpeedResult:
+def summarize_sitting(spec: MeasureSpeedParams, forms: Sequence[Form], sitting: SpeedSitting) -> SpeedResult:
     """Return the result; the score's form stands at its head."""
     candidate, base = sitting.series[0], sitting.series[-1]
     results = {form.name: summarize_form(form, candidate[form.name], base[form.name]) for form in forms}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from lanekit.errors import InputError
 from lanekit.results.schema import LaneRecord, RankedLane, Ranking
 from ranker.scoring.finite import drop_non_finite
-from ranker.scoring.sittings import REMEDY, describe_drift, find_mismatch
+from ranker.scoring.sittings import REMEDY, describe_drift, find_unlike_conditions
 
 TIE_RULE = (
     "Equal scores are ordered by higher Perf, then smaller size, then higher speed gain, "
@@ -168,7 +168,7 @@ def _score_lane(
         record.status, record.reason = "incomplete", f"not measured: {', '.join(missing)}"
         return lane
     assert record.speed is not None
-    mismatch = find_mismatch(record.speed, base.speed) if base.speed else ""
+    mismatch = find_unlike_conditions(record.speed, base.speed) if base.speed else ""
     if mismatch:
         record.status = "incomplete"
         record.reason = f"its speed cannot be compared with the others' ({mismatch}); remedy: {REMEDY}"
@@ -212,6 +212,6 @@ def _note_drift(records: list[LaneRecord], base: LaneRecord) -> list[str]:
     """Return a warning where the baseline itself took another time from sitting to sitting."""
     if base.speed is None:
         return []
-    comparable = [r for r in records if r.speed and not find_mismatch(r.speed, base.speed)]
+    comparable = [r for r in records if r.speed and not find_unlike_conditions(r.speed, base.speed)]
     drift = describe_drift(comparable)
     return [drift] if drift else []

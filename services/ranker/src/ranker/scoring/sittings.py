@@ -55,7 +55,7 @@ def list_conditions(speed: SpeedResult) -> dict[str, str]:
     return conditions | {name: str(value) for name, value in speed.engine_arguments.items()}
 
 
-def find_mismatch(lane: SpeedResult, baseline: SpeedResult) -> str:
+def find_unlike_conditions(lane: SpeedResult, baseline: SpeedResult) -> str:
     """Return why two sittings cannot be compared, e.g. "device: NVIDIA A10, the baseline's NVIDIA L4".
 
     Returns:
@@ -75,8 +75,8 @@ def find_mismatch(lane: SpeedResult, baseline: SpeedResult) -> str:
 def measure_drift(records: Iterable[LaneRecord]) -> Drift | None:
     """Return how the baseline's time moved between the sittings of `records`; None for fewer than two.
 
-    A sitting counts once. Leave out the records whose conditions differ (`find_mismatch`): their baseline is
-    another.
+    A sitting counts once. Leave out the records whose conditions differ (`find_unlike_conditions`): their
+    baseline is another.
     """
     times: dict[str, tuple[float, str]] = {}
     for record in records:

@@ -22,7 +22,7 @@ from ranker.report.plots import draw_summary
 from ranker.report.table_csv import render_csv
 from ranker.scoring.finite import drop_non_finite
 from ranker.scoring.score import rank_lanes
-from ranker.statistics.items import LaneItems, collect_values, find_mismatch, merge_tables, read_table
+from ranker.statistics.items import LaneItems, collect_values, find_unlike_items, merge_tables, read_table
 from ranker.statistics.lanes import Resampling, add_statistics
 
 
@@ -135,7 +135,7 @@ def list_objections(
         if record.lane == spec.baseline or record.lane not in items or spec.baseline not in items:
             continue
         valued = [n for n in weighted if (r := record.benchmarks.get(n)) and r.value is not None]
-        reason = find_mismatch(items[record.lane], items[spec.baseline], valued)
+        reason = find_unlike_items(items[record.lane], items[spec.baseline], valued)
         if reason:
             objections[record.lane] = reason
     return objections

@@ -133,7 +133,7 @@ def _digest(texts: Iterable[str]) -> str:
     return hashlib.blake2b("\n".join(texts).encode(), digest_size=12).hexdigest()
 
 
-def find_mismatch(
+def find_unlike_items(
     lane: Mapping[str, ItemValues], base: Mapping[str, ItemValues], names: Sequence[str]
 ) -> str:
     """Return why a lane cannot be paired with the baseline on the benchmarks `names`; "" where it can.

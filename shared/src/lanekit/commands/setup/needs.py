@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lanekit.commands.setup.finding import Finding, expect
 from lanekit.errors import LanekitError
-from lanekit.files.model_folder import read_config
+from lanekit.files.model_folder import measure_weights, read_config
 from lanekit.host import probe
 from lanekit.spec import estimates
 from lanekit.spec.experiment_file import is_local, load_experiment_lanes
@@ -34,7 +34,8 @@ def check_needs(
         yield Finding("warning", "sources", f"not there: {', '.join(absent)}", remedy)
     model = local.get("base_model")
     shape = _find_shape(model)
-    model_bytes = probe.measure_folder_bytes(model) if model else estimates.BF16 * shape.parameters
+    has_weights = model is not None and any(model.glob("*.safetensors"))
+    model_bytes = measure_weights(model) if model and has_weights else estimates.BF16 * shape.parameters
     top_k = experiment.packaging.top_k
     yield check_disk(store, estimates.estimate_disk_bytes(model_bytes, lanes, top_k, from_hub=not model))
     yield from check_memories([stage for lane in lanes for stage in lane.stages], shape, gpus)

@@ -15,7 +15,7 @@ from lanekit.commands.stack.health import SILENT_SECONDS
 from lanekit.commands.view import MARKS
 from lanekit.jobs.messages import JobReport, RunInfo, RunSnapshot
 from lanekit.jobs.signs import LiveWorker
-from lanekit.plan.state import RunStatus
+from lanekit.plan.state import StageStatus
 from lanekit.sources.locks import SERVICES
 
 QUEUED_MARK = ("◦", "yellow")
@@ -24,7 +24,7 @@ FIXED_LINES = 6  # heading, blank lines, workers, trouble
 MAX_FAILURES_SHOWN = 4
 PREPARATION_STAGES = ("fetch_model", "prepare_corpus", "prepare_benchmarks")  # most lanes share them
 RANKING_STAGES = ("rank", "package", "verify_package")
-FINISHED: tuple[RunStatus, ...] = ("done", "reused", "failed", "blocked")
+FINISHED: tuple[StageStatus, ...] = ("done", "reused", "failed", "blocked")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ SILENT_SECONDS = 12.0  # two reports missed
 
 
 @dataclass(frozen=True)
-class Problem:
+class MissingPart:
     """One thing that is missing, and the command that brings it."""
 
     part: str
@@ -41,7 +41,7 @@ class Problem:
 class StackError(InputError):
     """The stack is not ready; nothing was queued."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[MissingPart]) -> None:
         self.problems = problems
         if len(problems) == 1:
             only = problems[0]
@@ -63,12 +63,12 @@ def require_stack(settings: StackSettings, services: Iterable[str] = ()) -> None
         raise StackError(problems)
 
 
-def check_stack(settings: StackSettings, services: Iterable[str]) -> list[Problem]:
+def check_stack(settings: StackSettings, services: Iterable[str]) -> list[MissingPart]:
     """Return what is missing, at once and with remedies; empty where `services` can take work now."""
     redis_problem, minio_problem = check_redis(settings), check_minio(settings)
     if redis_problem and minio_problem and not is_answered(redis_url(settings)) \
             and not is_answered(settings.minio_url):  # fmt: skip
-        return [Problem("stack", "it is not up: neither Redis nor MinIO answers", UP)]
+        return [MissingPart("stack", "it is not up: neither Redis nor MinIO answers", UP)]
     problems = [problem for problem in (redis_problem, minio_problem) if problem]
     if redis_problem is None:
         with connect_briefly(settings) as client:
@@ -87,32 +87,32 @@ def is_answered(url: str) -> bool:
         return False
 
 
-def check_redis(settings: StackSettings) -> Problem | None:
+def check_redis(settings: StackSettings) -> MissingPart | None:
     """Ask Redis for a reply with the operator's password."""
     where = redis_url(settings).rpartition("@")[2].partition("/")[0]
     try:
         with connect_briefly(settings) as client:
             client.ping()
     except AuthenticationError:
-        return Problem(
+        return MissingPart(
             "redis", f"{where} refuses the password: it was started with another .env",
             f"{UP} (it starts Redis anew with this .env), or pass --env-file",
         )  # fmt: skip
     except BusyLoadingError:
-        return Problem("redis", f"{where} still reads its data", "wait some seconds, then try again")
+        return MissingPart("redis", f"{where} still reads its data", "wait some seconds, then try again")
     except (RedisError, OSError, ValueError) as error:
         if is_answered(redis_url(settings)):
-            return Problem("redis", f"{where} answers, but not as Redis: {error}",
+            return MissingPart("redis", f"{where} answers, but not as Redis: {error}",
                            "docker compose ps, or set another REDIS_PORT in .env")  # fmt: skip
-        return Problem("redis", f"{where} does not answer", _start("redis"))
+        return MissingPart("redis", f"{where} does not answer", _start("redis"))
     return None
 
 
-def check_minio(settings: StackSettings) -> Problem | None:
+def check_minio(settings: StackSettings) -> MissingPart | None:
     """Read a listing of every bucket with the operator's key."""
     where = urlsplit(settings.minio_url).netloc
     if not is_answered(settings.minio_url):
-        return Problem("minio", f"{where} does not answer", _start("minio"))
+        return MissingPart("minio", f"{where} does not answer", _start("minio"))
     client = make_client(settings, AT_ONCE)
     missing = []
     for bucket in BUCKETS:
@@ -124,15 +124,15 @@ def check_minio(settings: StackSettings) -> Problem | None:
             if code == "NoSuchBucket":
                 missing.append(bucket)
             elif code in REFUSED:
-                return Problem(
+                return MissingPart(
                     "minio", f"{where} refuses the account '{client.access_key}' ({code}): it is not set up, "
                     "or .env holds another key",
                     "docker compose up -d setup, or pass --env-file",
                 )  # fmt: skip
             else:
-                return Problem("minio", error.message, error.remedy or "docker compose logs minio")
+                return MissingPart("minio", error.message, error.remedy or "docker compose logs minio")
     if missing:
-        return Problem(
+        return MissingPart(
             "minio", f"{where} lacks the buckets {', '.join(missing)}", "docker compose up -d setup"
         )
     return None
@@ -142,17 +142,17 @@ def _read_first(listing: Callable[[], Iterable[Any]]) -> None:
     next(iter(listing()), None)
 
 
-def check_processes(client: redis.Redis, services: Iterable[str]) -> list[Problem]:
+def check_processes(client: redis.Redis, services: Iterable[str]) -> list[MissingPart]:
     """Return a problem for the controller and for each service that nobody serves."""
     problems = []
     if read_controller_age_s(client) is None:
         problems.append(
-            Problem("controller", f"no sign of life for {REPORT_TTL_SECONDS} s",
+            MissingPart("controller", f"no sign of life for {REPORT_TTL_SECONDS} s",
                     _start("controller"))
         )  # fmt: skip
     live = {worker.report.service for worker in read_workers(client)}
     problems += [
-        Problem(service, "no worker is up, and lanes need one", _start(service))
+        MissingPart(service, "no worker is up, and lanes need one", _start(service))
         for service in services
         if service not in live
     ]

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lanekit.commands.stack.cli import Stack
 from lanekit.commands.stack.drawing import count_finished, is_queued, name_device, name_stage
-from lanekit.commands.stack.health import Problem, check_stack
+from lanekit.commands.stack.health import MissingPart, check_stack
 from lanekit.errors import LanekitError
 from lanekit.jobs.keys import RedisKeys
 from lanekit.jobs.messages import FailureReport, RunSnapshot
@@ -28,7 +28,7 @@ LOG_TAIL_LINES = 12
 
 
 @dataclass
-class RunStatus:
+class RunSummary:
     """One run: its phase, its stage runs by status, and each lane's state with its reason and log tail."""
 
     run_id: str
@@ -44,11 +44,11 @@ class RunStatus:
 class StackStatus:
     """Everything that status.py shows."""
 
-    problems: list[Problem]
+    problems: list[MissingPart]
     controller_age_s: float | None = None
     workers: list[LiveWorker] = field(default_factory=list)
     queues: dict[str, int] = field(default_factory=dict)
-    runs: list[RunStatus] = field(default_factory=list)
+    runs: list[RunSummary] = field(default_factory=list)
 
     def has_problem(self, part: str) -> bool:
         """Whether a part, or the whole stack, is away."""
@@ -77,7 +77,7 @@ def look_at_stack(stack: Stack, wanted_runs: list[str] | None = None) -> StackSt
             names = {queue for worker in status.workers for queue in worker.report.queues} | set(SERVICES)
             status.queues = {name: int(stack.redis.llen(f"rq:queue:{name}")) for name in sorted(names)}  # type: ignore[arg-type]
         except RedisError as error:
-            status.problems.append(Problem("redis", str(error), "docker compose logs redis"))
+            status.problems.append(MissingPart("redis", str(error), "docker compose logs redis"))
     if not status.has_problem("minio"):
         run_ids = stack.documents.list_runs() if wanted_runs is None else wanted_runs
         status.runs = [describe_run_status(stack, run_id) for run_id in run_ids]
@@ -104,12 +104,12 @@ def read_phase(stack: Stack, run_id: str) -> str:
     return f"{snapshot.phase}, {count_finished(snapshot)}" if snapshot else UNSEEN
 
 
-def describe_run_status(stack: Stack, run_id: str) -> RunStatus:
+def describe_run_status(stack: Stack, run_id: str) -> RunSummary:
     """Return a run's status from its outcome, else from the controller's snapshot."""
     outcome, snapshot = stack.read_outcome(run_id), read_snapshot(stack, run_id)
     if outcome is not None:
         return _describe_ended(stack, outcome)
-    status = RunStatus(run_id, read_phase(stack, run_id))
+    status = RunSummary(run_id, read_phase(stack, run_id))
     if snapshot is None:
         return status
     status.reason, status.finished = snapshot.reason, count_finished(snapshot)
@@ -134,8 +134,8 @@ def describe_run_status(stack: Stack, run_id: str) -> RunStatus:
     return status
 
 
-def _describe_ended(stack: Stack, outcome: RunOutcome) -> RunStatus:
-    status = RunStatus(outcome.run_id, outcome.phase, outcome.reason, is_complete=outcome.is_complete)
+def _describe_ended(stack: Stack, outcome: RunOutcome) -> RunSummary:
+    status = RunSummary(outcome.run_id, outcome.phase, outcome.reason, is_complete=outcome.is_complete)
     tails: dict[str, list[str]] = {}
     if outcome.summary is not None and not outcome.is_complete:
         try:
@@ -207,7 +207,7 @@ def _say_age(age_s: float | None) -> str:
     return "" if age_s is None else f"{int(age_s)} s ago"
 
 
-def _show_run(console: Console, run: RunStatus, *, is_whole: bool) -> None:
+def _show_run(console: Console, run: RunSummary, *, is_whole: bool) -> None:
     style = "green" if run.is_complete else ("red" if run.phase in ("failed", "cancelled") else "cyan")
     title = Text(f"{run.run_id}  ", style="bold")
     title.append(run.phase, style=f"{style} not bold")

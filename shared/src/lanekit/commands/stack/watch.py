@@ -27,13 +27,13 @@ from lanekit.errors import LanekitError
 from lanekit.jobs.keys import RedisKeys
 from lanekit.jobs.messages import RunInfo, RunSnapshot
 from lanekit.jobs.signs import has_store, read_controller_age_s, read_workers
-from lanekit.plan.state import RunStatus
+from lanekit.plan.state import StageStatus
 from lanekit.results.outcome import RunOutcome
 
 LOOK_SECONDS = 1.0
 OUTCOME_SECONDS = 5.0
 END_PHASES = ("complete", "failed", "cancelled")
-TOLD: tuple[RunStatus, ...] = ("running", "done", "failed")
+TOLD: tuple[StageStatus, ...] = ("running", "done", "failed")
 
 
 def look_at_run(client: redis.Redis, run_id: str, before: Sight) -> Sight:
