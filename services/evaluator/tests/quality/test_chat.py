@@ -11,6 +11,8 @@ from evaluator.quality.items import load_items
 from evaluator.quality.prompts import render_items
 from lanekit.spec.benchmark import Benchmark
 
+pytestmark = pytest.mark.slow  # imports torch
+
 FIXTURE = Path(__file__).parents[4] / "scripts" / "tiny" / "fixture"
 TURNS = [
     {"role": "user", "content": "마을의 강은?"},

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from evaluator.engines.devices import query_gpu
 from evaluator.engines.kernels import count_kernels
 from evaluator.engines.step_bytes import count_step_bytes
-from evaluator.engines.vllm_engine import DTYPE_BITS as ENGINE_DTYPE_BITS
 from evaluator.speed.gpu_state import (
     FACTS,
     STATE,
@@ -28,8 +26,6 @@ from evaluator.speed.gpu_state import (
 )
 from evaluator.speed.roofline import find_bandwidth, measure_ratio
 from lanekit.files.safetensors_header import ModelFolder, SafetensorsHeader, TensorInfo, check_model_folder
-
-pytestmark = pytest.mark.slow
 
 FIXTURE = Path(__file__).parents[4] / "scripts" / "tiny" / "fixture"
 Tensor = tuple[str, tuple[int, ...], int]
@@ -87,9 +83,17 @@ def test_a_packed_layer_by_hand() -> None:
     )
     assert count_step_bytes(folder) == 65536 + 2048 + 512 + 131072 + 16
     # An engine in float32 widens what is not quantized, and nothing else.
-    assert count_step_bytes(folder, ENGINE_DTYPE_BITS["float32"]) == 65536 + 2048 + 512 + 131072 + 32
+    assert count_step_bytes(folder, 32) == 65536 + 2048 + 512 + 131072 + 32
 
 
+@pytest.mark.slow
+def test_the_engines_float32_is_32_bits() -> None:
+    from evaluator.engines.vllm_engine import DTYPE_BITS
+
+    assert DTYPE_BITS["float32"] == 32
+
+
+@pytest.mark.slow
 def test_a_real_packed_checkpoint_by_hand(quantize: Callable[[str], Path]) -> None:
     """The random model of conftest in W4A16: 2 layers, hidden 128, FFN 256, vocabulary 640."""
     weights = 2 * 128 * 128 + 2 * 64 * 128 + 3 * 256 * 128
@@ -107,8 +111,10 @@ def test_the_ratio_by_hand() -> None:
     assert measure_ratio(1, 3e11, None) is None
 
 
+@pytest.mark.slow
 def test_the_kernel_of_an_fp8_layer_is_named() -> None:
     """vLLM's FP8 W8A8 scheme has no `kernel`: its operator chooses a backend, on CUDA alone."""
+    import torch
 
     class Fp8LinearOp:
         preferred_backend = "cutlass"
