@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import logging
+import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import structlog
 import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay
+from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from tenacity.wait import wait_exponential_jitter
 from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
@@ -38,20 +39,20 @@ FULL = {"XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}
 PASSING = {
     "SlowDown", "SlowDownRead", "SlowDownWrite", "InternalError", "ServiceUnavailable", "RequestTimeout",
     "XMinioServerNotInitialized", "IncompleteBody", "XAmzContentChecksumMismatch",
+    "NoSuchUpload",  # MinIO dropped it meanwhile: the file begins anew
 }  # fmt: skip
 
 
 class MissingObjectError(StoreError):
-    """There is no such object, or no such unfinished upload."""
-
-
-class BadSizeError(StoreError):
-    """The object is not of the size that was expected."""
+    """There is no such object."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long an error that may pass is waited out, in seconds; an outage of half a minute is a delay."""
+    """How long an error that may pass is waited out, in seconds; an outage of half a minute is a delay.
+
+    The time counts from the first failure: a file that was sent for minutes before it is no impatience.
+    """
 
     total_seconds: float = 300.0
     first_seconds: float = 0.2
@@ -63,7 +64,6 @@ class StoreClient:
     """A MinIO client with its account's name and its patience; made in the process that uses it."""
 
     minio: Minio
-    pool: urllib3.PoolManager
     access_key: str
     url: str
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -76,6 +76,15 @@ class StoreClient:
             MissingObjectError, StoreError: as `explain_minio_errors` says.
         """
 
+        failing_since = 0.0
+
+        def is_over(state: RetryCallState) -> bool:
+            nonlocal failing_since
+            now = time.monotonic()
+            if state.attempt_number == 1:
+                failing_since = now
+            return now - failing_since >= self.retry.total_seconds
+
         def report(state: RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
             cause = error.message if isinstance(error, LanekitError) else str(error)
@@ -85,7 +94,7 @@ class StoreClient:
 
         retrying = Retrying(
             retry=retry_if_exception_type(TransientError),
-            stop=stop_after_delay(self.retry.total_seconds),
+            stop=is_over,
             wait=wait_exponential_jitter(
                 multiplier=self.retry.first_seconds,
                 max=self.retry.longest_seconds,
@@ -135,8 +144,7 @@ def make_client(settings: StackSettings, retry: RetryPolicy | None = None) -> St
         InputError: the URL is not one.
     """
     endpoint, secure = parse_endpoint(settings)
-    pool = make_pool(settings)
-    # It would log the signed addresses of parts that it sends again; what fails for good is told by us.
+    # It would log every connection that it opens again; what fails for good is told by us.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     minio = Minio(
         endpoint,
@@ -144,9 +152,9 @@ def make_client(settings: StackSettings, retry: RetryPolicy | None = None) -> St
         secret_key=settings.minio_secret_key.get_secret_value(),
         secure=secure,
         region=REGION,
-        http_client=pool,
+        http_client=make_pool(settings),
     )
-    return StoreClient(minio, pool, settings.minio_access_key, settings.minio_url, retry or RetryPolicy())
+    return StoreClient(minio, settings.minio_access_key, settings.minio_url, retry or RetryPolicy())
 
 
 @contextmanager
@@ -182,7 +190,7 @@ def explain_minio_errors(doing: str, *, access_key: str = "", url: str = "") -> 
 def _explain_answer(error: S3Error, doing: str, access_key: str) -> LanekitError:
     code, status = error.code or "", error.response.status
     bucket = error.bucket_name or "?"
-    if code in {"NoSuchKey", "NoSuchUpload", "NoSuchVersion"}:
+    if code in {"NoSuchKey", "NoSuchVersion"}:
         return MissingObjectError(f"{doing}: no such object: {bucket}/{error.object_name}")
     if code in REFUSED:
         return StoreError(
@@ -198,8 +206,6 @@ def _explain_answer(error: S3Error, doing: str, access_key: str) -> LanekitError
             remedy="free space on the disk of MinIO's volume, or delete artifacts in its console as "
             "MINIO_ROOT_USER; then run again: what is committed is kept",
         )
-    if code == "InvalidRange":
-        return BadSizeError(f"{doing}: {bucket}/{error.object_name} is shorter than it should be")
     if code == "RequestTimeTooSkewed":
         return StoreError(f"{doing}: the clocks of this host and of MinIO's differ", remedy="set both by NTP")
     if code in PASSING or status >= HTTP_SERVER_ERROR:

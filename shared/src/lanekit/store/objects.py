@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import io
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 
-from minio.datatypes import Object, Part
-from minio.error import S3Error, ServerError
+from minio.datatypes import Object
 
 from lanekit.errors import CorruptArtifactError
 from lanekit.store.manifest import FileEntry
-from lanekit.store.minio_client import BadSizeError, MissingObjectError, StoreClient
+from lanekit.store.minio_client import MissingObjectError, StoreClient
 
 SHA256_HEADER = "x-amz-meta-sha256"
-CRC32_HEADER = "x-amz-checksum-crc32"
-PART_LIFE = timedelta(hours=1)
-CHUNK_BYTES = 1 << 20
-HTTP_OK = 200
 
 
 @dataclass(frozen=True)
@@ -94,45 +85,3 @@ def put_object(client: StoreClient, bucket: str, name: str, content: bytes, cont
             bucket, name, io.BytesIO(content), len(content), content_type=content_type
         ),
     )
-
-
-def send_part(
-    client: StoreClient, bucket: str, name: str, upload_id: str, number: int, content: bytes
-) -> Part:
-    """Send one part of an unfinished upload; for use within `StoreClient.call`.
-
-    MinIO compares the content with a CRC-32. `Minio._upload_part` would compute a sha256 here and have it
-    computed there again, beside the file's own, which is what the manifest holds.
-    """
-    url = client.minio.get_presigned_url(
-        "PUT",
-        bucket,
-        name,
-        expires=PART_LIFE,
-        extra_query_params={"uploadId": upload_id, "partNumber": str(number)},
-    )
-    checksum = base64.b64encode(zlib.crc32(content).to_bytes(4, "big")).decode("ascii")
-    response = client.pool.urlopen("PUT", url, body=content, headers={CRC32_HEADER: checksum})
-    if response.status != HTTP_OK:
-        if response.data.lstrip().startswith(b"<?xml"):
-            raise S3Error.fromxml(response)
-        raise ServerError(f"status {response.status}", response.status)
-    return Part(number, response.headers["ETag"].strip('"'))
-
-
-def read_from(client: StoreClient, bucket: str, name: str, offset: int, size_bytes: int) -> Iterator[bytes]:
-    """Yield the bytes of an object from `offset` on, in chunks; for use within `StoreClient.call`.
-
-    Raises:
-        BadSizeError: the object is not of that size.
-    """
-    response = client.minio.get_object(bucket, name, offset=offset, length=size_bytes - offset)
-    try:
-        total_bytes = int(response.headers["Content-Range"].rpartition("/")[2])
-        if total_bytes != size_bytes:
-            raise BadSizeError(f"{bucket}/{name}: {total_bytes} bytes, not {size_bytes}")
-        while chunk := response.read(CHUNK_BYTES):
-            yield chunk
-    finally:
-        response.close()
-        response.release_conn()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import ParamSpec, TypeVar
+from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console
 from rich.progress import (
@@ -32,14 +30,9 @@ from lanekit.results.schema import Ranking
 from lanekit.spec.params import VerifyPackageParams
 from lanekit.store.folder import FolderStore
 from lanekit.store.manifest import Manifest
-from lanekit.store.minio_client import StoreClient
 from lanekit.store.transfer import Place, download_files
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 INCOMING = "incoming"  # beside the artifacts; not `scratch`, which an embedded run clears
-LOOK_SECONDS = 0.2
 RANKING_NAME = "ranking.json"
 
 
@@ -119,10 +112,10 @@ def mirror_artifacts(stack: Stack, wanted: Iterable[Wanted], store: FolderStore,
         for item in missing:
             progress.update(task, description=item.ref.path)
             folder = store.root / INCOMING / item.ref.bucket / item.ref.name
+            place = Place(stack.client, item.ref.bucket, item.ref.name)
             with explain_os_errors(f"fetching {item.ref.path} to {store.root}"):
                 folder.mkdir(parents=True, exist_ok=True)
-                for arrived_bytes in fetch_artifact(stack.client, item, folder):
-                    progress.update(task, completed=done_bytes + arrived_bytes)
+                download_files(place, folder, item.manifest.files, report=partial(progress.advance, task))
             store.publish_artifact(item.ref, folder, item.manifest)
             done_bytes += item.manifest.size_bytes
             progress.update(task, completed=done_bytes)
@@ -138,34 +131,6 @@ def mirror_artifacts(stack: Stack, wanted: Iterable[Wanted], store: FolderStore,
     return total_bytes
 
 
-@dataclass(frozen=True)
-class StoppableClient(StoreClient):
-    """A client whose calls fail once a person has interrupted: a transfer ends with its next part."""
-
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def call(self, doing: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """See StoreClient."""
-        if self.stop.is_set():
-            raise StoreError(f"{doing}: interrupted", remedy="the same command goes on from here")
-        return super().call(doing, function, *args, **kwargs)
-
-
-def fetch_artifact(client: StoreClient, item: Wanted, folder: Path) -> Iterator[int]:
-    """Bring an artifact's files into a folder; yield the bytes that are there, some times a second."""
-    stoppable = StoppableClient(**vars(client))
-    place = Place(stoppable, item.ref.bucket, item.ref.name)
-    with ThreadPoolExecutor(1) as pool:
-        transfer = pool.submit(download_files, place, folder, item.manifest.files)
-        try:
-            while not transfer.done():
-                yield measure_folder_bytes(folder)
-                wait([transfer], LOOK_SECONDS)
-            transfer.result()
-        finally:
-            stoppable.stop.set()
-
-
 def is_mirrored(store: FolderStore, ref: ArtifactRef) -> bool:
     """Whether a folder store holds an artifact, whole by its sha256."""
     try:
@@ -175,17 +140,6 @@ def is_mirrored(store: FolderStore, ref: ArtifactRef) -> bool:
     except LanekitError:
         return False
     return True
-
-
-def measure_folder_bytes(folder: Path) -> int:
-    """Return the bytes in a folder that others write to meanwhile."""
-    total_bytes = 0
-    for path in folder.rglob("*"):
-        try:
-            total_bytes += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:
-            continue
-    return total_bytes
 
 
 @contextmanager
