@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lanekit.commands import adhoc, cli
-from lanekit.commands.view import show_record
+from lanekit.commands.outcome_table import show_record
 from lanekit.errors import InputError, PermanentError
 from lanekit.plan.graph import BASELINE
 from lanekit.plan.planner import Planner

@@ -12,8 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lanekit.commands import cli
+from lanekit.commands.outcome_table import show_outcome
 from lanekit.commands.session import export_outcome
-from lanekit.commands.view import show_outcome
 from lanekit.host.settings import load_host_settings
 from lanekit.plan.run_document import describe_ranking
 from lanekit.results.course import direct_ranking

@@ -15,8 +15,8 @@ import argparse
 from pathlib import Path
 
 from lanekit.commands import cli
+from lanekit.commands.outcome_table import show_outcome
 from lanekit.commands.session import export_outcome
-from lanekit.commands.view import show_outcome
 from lanekit.host.settings import load_host_settings
 from lanekit.plan.planner import plan_lanes
 from lanekit.plan.run_document import describe_run

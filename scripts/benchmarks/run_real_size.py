@@ -28,8 +28,8 @@ from benchmarks.real_size.report import (
     render_markdown,
 )
 from lanekit.commands import cli
+from lanekit.commands.outcome_table import show_outcome
 from lanekit.commands.session import export_outcome
-from lanekit.commands.view import show_outcome
 from lanekit.execute.driver import hold_store
 from lanekit.execute.environment import make_child_environment
 from lanekit.execute.pool import ChildPool

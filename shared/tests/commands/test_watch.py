@@ -12,16 +12,10 @@ from real_services import RedisServer
 from rich.console import Console
 from snapshots import GPU, RUN_ID, make_busy_snapshot, make_snapshot, make_workers, plan_all_lanes
 
-from lanekit.commands.stack.drawing import (
-    RunDrawing,
-    Sight,
-    describe_trouble,
-    estimate_left_s,
-    format_span,
-    name_device,
-    shorten_worker,
-)
-from lanekit.commands.stack.watch import describe_changes, watch_run
+from lanekit.commands.drawing import estimate_left_s, format_span, name_device, shorten_worker
+from lanekit.commands.lines import describe_changes
+from lanekit.commands.stack.drawing import RunDrawing, Sight, describe_trouble
+from lanekit.commands.stack.watch import watch_run
 from lanekit.errors import TransientError
 from lanekit.host.stack_settings import StackSettings
 from lanekit.jobs.connection import connect_briefly

@@ -72,7 +72,7 @@ class ActiveRun:
         self.shown: messages.RunSnapshot | None = None
         self.shown_at_s = float("-inf")
         self._ticks = 0
-        self._keys = {name: _order_keys(plan, name) for name in plan.lanes}
+        self._keys = {name: plan.list_lane_keys(name) for name in plan.lanes}
         self._lanes = {key: plan.list_lanes_of(key) for key in plan.runs}
 
     def read_failures(self, documents: Documents, names: Collection[str]) -> None:
@@ -202,8 +202,3 @@ def check_graph(plan: Plan, run_id: str) -> None:
             raise InputError(
                 f"run {run_id}: lane {name} needs a stage that is not there", remedy="enqueue the run again"
             )
-
-
-def _order_keys(plan: Plan, lane: str) -> tuple[str, ...]:
-    needed = plan.collect_lane_runs(lane)
-    return tuple(key for key in plan.runs if key in needed)

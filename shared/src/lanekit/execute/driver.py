@@ -119,7 +119,7 @@ def _settle(
     if error.transient and attempts[run.key] <= MAX_TRANSIENT_RETRIES:
         log.warning("%s: trying once more: %s", run.name, error.message)
         state.mark(run.key, "waiting")
-        watcher.show_status(run, "waiting", f"trying once more: {error.message}")
+        watcher.show_status(run, "waiting", error.message)
         return
     state.mark(run.key, "failed", str(error), error.log_tail)
     watcher.show_status(run, "failed", str(error))

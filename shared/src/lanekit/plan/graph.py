@@ -128,6 +128,11 @@ class Plan:
         """Return every run that a lane needs up to its evaluation."""
         return set().union(*(self.collect_needed(key) for key in self.lanes[lane].target_keys))
 
+    def list_lane_keys(self, lane: str) -> tuple[str, ...]:
+        """Return the keys of the runs that a lane needs, in the plan's order."""
+        needed = self.collect_lane_runs(lane)
+        return tuple(key for key in self.runs if key in needed)
+
     def count_asked(self) -> int:
         """Return how many stage runs the lanes would make, were nothing shared."""
         return sum(len(self.collect_lane_runs(lane)) for lane in self.lanes)

@@ -7,11 +7,11 @@ from contextlib import suppress
 from rich.console import Console
 
 from lanekit.commands.cli import EXIT_FAILED, tell_exit_code
+from lanekit.commands.outcome_table import show_outcome
 from lanekit.commands.stack.cli import Stack
 from lanekit.commands.stack.fetch import build_outcome
 from lanekit.commands.stack.health import AT_ONCE
 from lanekit.commands.stack.watch import watch_run
-from lanekit.commands.view import show_outcome
 from lanekit.errors import LanekitError
 from lanekit.results.outcome import RunOutcome, parse_outcome
 from lanekit.store.documents import RunDocuments, RunPaths

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lanekit.commands.drawing import count_finished, is_queued, name_device, name_stage
 from lanekit.commands.stack.cli import Stack
-from lanekit.commands.stack.drawing import count_finished, is_queued, name_device, name_stage
 from lanekit.commands.stack.health import MissingPart, check_stack
 from lanekit.errors import LanekitError
 from lanekit.jobs.keys import RedisKeys
