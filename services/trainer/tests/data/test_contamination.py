@@ -13,6 +13,7 @@ from lanekit.errors import InputError
 from lanekit.files.conversations import read_json_lines
 from lanekit.progress import ignore_progress
 from lanekit.spec.params import PrepareCorpusParams
+from lanekit.spec.rows import parse_row
 from trainer.data.benchmark_texts import ItemText, list_texts, read_item_texts, split_words
 from trainer.data.contamination import Guard, Match, count_items
 from trainer.stages import prepare_corpus
@@ -33,12 +34,14 @@ DOCUMENT = {
 CHAT = {
     "question_id": 3,
     "turns": ["제주도에 다녀온 여행기를 블로그 글로 재미있게 써 주세요.", "더 짧게 써 줘."],
+    "category": "writing",
     "reference": [None, "제주도는 바람이 많고 돌이 많고 여자가 많은 섬이라고 한다."],
 }
 
 
 def make_guard(*rows: tuple[str, dict[str, Any]], ngram_words: int = 13) -> Guard:
-    texts = [t for i, (name, row) in enumerate(rows) for t in list_texts(name, str(row.get("id", i)), row)]
+    items = [(name, parse_row(name, row, f"suite:{i}")) for i, (name, row) in enumerate(rows)]
+    texts = [text for name, item in items for text in list_texts(name, item)]
     return Guard(texts, ngram_words)
 
 
@@ -110,7 +113,8 @@ def test_an_item_too_short_to_prove_anything_is_named_and_found_only_whole() -> 
 
 def test_windows_of_bare_marks_are_no_evidence() -> None:
     marks = "ㄱ ㄴ ㄱ ㄷ ㄴ ㄷ ㄱ ㄴ ㄷ ㄹ ㄱ ㄹ ㄴ ㄹ"
-    row = {"question": f"옳은 것만을 모두 고른 것은 {marks}", "options": ["ㄱ", "ㄴ"], "solution": "1"}
+    options = ["ㄱ", "ㄴ", "ㄷ", "ㄹ"]
+    row = {"question": f"옳은 것만을 모두 고른 것은 {marks}", "options": options, "solution": "1"}
     assert not find_in(make_guard(("kmmlu_redux", row)), f"나의 물음 {marks}")
 
 

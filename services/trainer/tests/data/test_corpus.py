@@ -234,13 +234,15 @@ DOCUMENT = {
         ("ko_longrag", {**DOCUMENT, "prompt": "{context}"}, "'prompt': the template lacks {question}"),
         ("ko_longrag", {**DOCUMENT, "answer": None}, "'answer': must be a text"),
         ("ko_longrag", {**DOCUMENT, "context": 3}, "'context': must be a text or a list of texts"),
-        ("komt_bench", {"turns": [], "reference": None}, "'turns': must be a list of texts"),
+        ("komt_bench", {"turns": [], "reference": None}, "'turns': must be a list of 2 texts"),
     ],
 )
 def test_a_row_that_cannot_be_asked_is_refused_with_its_line(
     tmp_path: Path, name: str, row: dict[str, Any], problem: str
 ) -> None:
-    good = {"ko_longrag": DOCUMENT, "komt_bench": {"turns": ["가"], "reference": None}}.get(name, CHOICE)
+    good = {"ko_longrag": DOCUMENT, "komt_bench": {"turns": ["가", "나"], "reference": None}}.get(
+        name, CHOICE
+    )
     path = write_lines(tmp_path / "set.jsonl", [good, row])
     spec = PrepareBenchmarksParams.model_validate({"sets": {name: {"source": str(path)}}})
     with pytest.raises(InputError) as caught:

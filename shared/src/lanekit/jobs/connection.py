@@ -23,39 +23,37 @@ IMPATIENT_CONNECT_SECONDS, IMPATIENT_READ_SECONDS = 2.0, 5.0
 
 def connect_redis(settings: StackSettings) -> redis.Redis:
     """Return a client that waits through a restart of Redis of about half a minute."""
-    url = settings.redis_url.get_secret_value()
-    options: dict[str, Any] = {}
-    if settings.ca is not None and url.startswith("rediss://"):
-        options["ssl_ca_certs"] = str(settings.ca)
-    return redis.Redis.from_url(
-        url,
+    return _open(
+        settings,
         socket_connect_timeout=PATIENT_CONNECT_SECONDS,
         socket_timeout=PATIENT_READ_SECONDS,
         socket_keepalive=True,
         health_check_interval=HEALTH_CHECK_SECONDS,
         retry=Retry(ExponentialBackoff(cap=REDIS_BACKOFF_CAP_SECONDS, base=0.1), REDIS_RETRIES),
         retry_on_error=[RedisConnectionError, RedisTimeoutError, redis.exceptions.BusyLoadingError],
-        **options,
     )
+
+
+def connect_briefly(settings: StackSettings) -> redis.Redis:
+    """Return a client that fails at once where Redis is away; see connect_redis."""
+    return _open(
+        settings,
+        socket_connect_timeout=PROBE_SECONDS,
+        socket_timeout=PROBE_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def _open(settings: StackSettings, **options: Any) -> redis.Redis:
+    url = redis_url(settings)
+    if settings.ca is not None and url.startswith("rediss://"):
+        options["ssl_ca_certs"] = str(settings.ca)
+    return redis.Redis.from_url(url, **options)
 
 
 def redis_url(settings: StackSettings) -> str:
     """Return Redis's address; it holds the password and is not for printing."""
     return settings.redis_url.get_secret_value()
-
-
-def connect_briefly(settings: StackSettings) -> redis.Redis:
-    """Return a client that fails at once where Redis is away; see connect_redis."""
-    options: dict[str, Any] = {}
-    if settings.ca is not None and redis_url(settings).startswith("rediss://"):
-        options["ssl_ca_certs"] = str(settings.ca)
-    return redis.Redis.from_url(
-        redis_url(settings),
-        socket_connect_timeout=PROBE_SECONDS,
-        socket_timeout=PROBE_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-        **options,
-    )
 
 
 def make_impatient(client: redis.Redis) -> redis.Redis:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 
 CHOICE_LETTERS = "ABCDE"
+CHAT_TURNS = 2  # KoMT-Bench asks twice, and its judge rates both replies
 OPTION_COUNTS = (4, 5)  # the published sets have no others
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lanekit.errors import InputError
-from lanekit.spec.benchmark import CHOICE_LETTERS, OPTION_COUNTS, REQUIRED_COLUMNS
+from lanekit.spec.benchmark import CHAT_TURNS, CHOICE_LETTERS, OPTION_COUNTS, REQUIRED_COLUMNS
 
 _PLACES = ("{context}", "{question}")
 
@@ -70,8 +70,9 @@ def parse_row(name: str, row: Mapping[str, Any], where: str) -> Item:
 
 def _parse_chat(row: Mapping[str, Any], identity: str, where: str) -> ChatItem:
     turns, references = row["turns"], row["reference"]
-    if not isinstance(turns, list) or not turns or not all(isinstance(t, str) and t.strip() for t in turns):
-        raise _fault(where, "turns", "must be a list of texts, one a turn", f"found {_show(turns)}")
+    are_texts = isinstance(turns, list) and all(isinstance(t, str) and t.strip() for t in turns)
+    if not are_texts or len(turns) != CHAT_TURNS:
+        raise _fault(where, "turns", f"must be a list of {CHAT_TURNS} texts", f"found {_show(turns)}")
     known = [references] if references is None or isinstance(references, str) else references
     if not isinstance(known, list) or not all(r is None or isinstance(r, str) for r in known):
         wanted = "must be null or a list of texts, one a turn"

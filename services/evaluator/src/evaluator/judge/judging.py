@@ -20,10 +20,9 @@ from evaluator.quality.korean import is_korean
 from evaluator.quality.parse import strip_thinking
 from lanekit.errors import InputError
 from lanekit.results.schema import BenchmarkResult, PartResult
-from lanekit.spec.benchmark import Benchmark, Rubric
+from lanekit.spec.benchmark import CHAT_TURNS, Benchmark, Rubric
 from lanekit.spec.rows import ChatItem
 
-N_TURNS = 2
 NOTE_CHARACTERS = 2000
 NO_ANSWER = "(the assistant gave no answer)"
 NO_REFERENCE = "(none is given)"
@@ -70,7 +69,7 @@ def pair_answers(
         InputError: the answers are not those of these items, or one is missing; `where` names their file.
     """
     found = {(int(row["index"]), int(row["turn"])): row for row in rows}
-    wanted = {(index, turn) for index in range(len(items)) for turn in range(1, N_TURNS + 1)}
+    wanted = {(index, turn) for index in range(len(items)) for turn in range(1, CHAT_TURNS + 1)}
     remedy = "evaluate the model again, with the same benchmark sets and the same limit_items"
     if set(found) != wanted:
         index, turn = min(set(found) ^ wanted)
@@ -82,11 +81,6 @@ def pair_answers(
         raise InputError(f"{where}: it {what} item number {index}, turn {turn}", remedy=remedy)
     questions = []
     for index, item in enumerate(items):
-        if len(item.turns) != N_TURNS:
-            raise InputError(
-                f"item {item.id}: it has {len(item.turns)} turns where {N_TURNS} are judged",
-                remedy="correct the column 'turns' in the data source and prepare the benchmarks again",
-            )
         turns = [found[index, turn] for turn in (1, 2)]
         if any(row["id"] != item.id for row in turns):
             raise InputError(f"{where}: the answer to item {item.id} is another item's", remedy=remedy)
@@ -108,7 +102,7 @@ def render_messages(rubric: Rubric, item: ChatItem, answers: Sequence[str], turn
     names = {1: "first_turn", 2: "second_turn"}
     template = getattr(rubric, names[turn] + ("_with_reference" if has_reference else ""))
     places = {}
-    for number in range(1, N_TURNS + 1):
+    for number in range(1, CHAT_TURNS + 1):
         places[f"question_{number}"] = item.turns[number - 1]
         places[f"answer_{number}"] = answers[number - 1].strip() or NO_ANSWER
         places[f"reference_{number}"] = item.references[number - 1].strip() or NO_REFERENCE
@@ -192,7 +186,7 @@ def summarize_verdicts(benchmark: Benchmark, verdicts: Sequence[Verdict], judge:
     }
     parts = {
         f"turn {turn}": _average([turns[turn - 1] for turns in rated.values()])
-        for turn in range(1, N_TURNS + 1)
+        for turn in range(1, CHAT_TURNS + 1)
     }
     for name in dict.fromkeys(categories[index] for index in rated):
         if name:

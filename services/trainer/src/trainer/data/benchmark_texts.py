@@ -8,11 +8,9 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lanekit.files.conversations import read_json_lines
-from lanekit.spec.benchmark import REQUIRED_COLUMNS
-from lanekit.spec.experiment_file import CORPUS
+from lanekit.spec.rows import ROW_PARSERS, ChoiceItem, DocumentItem, Item, parse_row
 
 # Marks before an option: "A.", "(3)", "②". Taken out of both sides, so that lettering does not matter.
 _OPTION_MARK = re.compile(r"(?:(?<!\S)[(\[]?[A-Ea-e1-5][.):\]](?=\s)|[①-⑤])")
@@ -48,37 +46,30 @@ def read_item_texts(suite: Path) -> Iterator[ItemText]:
     """Yield the texts of every benchmark set that lies in `suite`.
 
     Raises:
-        InputError: a line is not a JSON object; names file and line.
+        InputError: a line is not a JSON object, or not a row of its benchmark; names file and line.
     """
-    for name in REQUIRED_COLUMNS:
+    for name in ROW_PARSERS:
         path = suite / f"{name}.jsonl"
-        if name != CORPUS and path.is_file():
+        if path.is_file():
             for number, row in read_json_lines(path):
-                item = str(row.get("id", row.get("question_id", number)))
-                yield from list_texts(name, item, row)
+                yield from list_texts(name, parse_row(name, row, f"{path}:{number}"))
 
 
-def list_texts(benchmark: str, item: str, row: dict[str, Any]) -> list[ItemText]:
+def list_texts(benchmark: str, item: Item) -> list[ItemText]:
     """Return one item's texts.
 
     A choice question goes with its options, in order: many questions are stock phrases ("which of these is
     right?"). A document question stands after its documents and, apart, alone. A chat item has its turns and
     its references; its first turn is the item, the others lean on it.
     """
-    if "options" in row:
-        options = [str(option) for option in row["options"]]
-        return [ItemText(benchmark, item, "\n".join([str(row["question"]), *options]), is_whole=True)]
-    if "context" in row:
-        parts = row["context"] if isinstance(row["context"], list) else [row["context"]]
-        documents = "\n".join(str(part) for part in parts)
-        question = str(row["question"])
-        return [
-            ItemText(benchmark, item, f"{documents}\n{question}", is_whole=True),
-            ItemText(benchmark, item, question),
-        ]
-    references = row.get("reference") or []
-    others = [*row["turns"][1:], *([references] if isinstance(references, str) else references)]
+    if isinstance(item, ChoiceItem):
+        whole: str = "\n".join([item.question, *item.options])
+        parts: tuple[str, ...] = ()
+    elif isinstance(item, DocumentItem):
+        whole, parts = f"{item.context}\n{item.question}", (item.question,)
+    else:
+        whole, parts = item.turns[0], (*item.turns[1:], *item.references)
     return [
-        ItemText(benchmark, item, str(row["turns"][0]), is_whole=True),
-        *(ItemText(benchmark, item, str(text)) for text in others if text),
+        ItemText(benchmark, item.id, whole, is_whole=True),
+        *(ItemText(benchmark, item.id, part) for part in parts if part),
     ]
