@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -229,7 +230,7 @@ def rich_run(tmp_path: Path) -> Run:
                 for i, v in enumerate(values)
             ]
             benchmarks[name] = BenchmarkResult(
-                metric=metric, version=1, value=sum(values) / n_items, n_items=n_items,
+                metric=metric, version=1, value=math.fsum(values) / n_items, n_items=n_items,
                 n_cut=41 if metric == "f1" else 0, n_gold_lost=7 if metric == "f1" else 0,
                 exact_match=sum(v == 1.0 for v in values) / n_items,
             )  # fmt: skip
@@ -246,7 +247,7 @@ def rich_run(tmp_path: Path) -> Run:
         judged = [row | {"value": rating} for row, rating in zip(questions, ratings, strict=True)]
         write_items(tmp_path / lane / "judge" / "items.parquet", judged)
         benchmarks["komt_bench"] = BenchmarkResult(
-            metric="judge", version=1, value=sum(ratings) / 24, n_items=12
+            metric="judge", version=1, value=math.fsum(ratings) / 24, n_items=12
         )
         inputs |= {f"items.{lane}": tmp_path / lane / "evaluate", f"judged.{lane}": tmp_path / lane / "judge"}
         records.append(

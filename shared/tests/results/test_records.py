@@ -10,7 +10,7 @@ import pytest
 from lanekit.errors import InputError
 from lanekit.plan.graph import BASELINE, LanePlan, Locator, Plan, make_stage_run
 from lanekit.results.collect import count_contamination
-from lanekit.results.folder import UNREADABLE, export_ranking, read_records, write_record
+from lanekit.results.folder import export_ranking, read_records, write_record
 from lanekit.results.schema import LaneRecord
 from lanekit.spec.params import FetchModelParams, GptqParams, PrepareCorpusParams, Source
 from lanekit.store.manifest import Manifest
@@ -79,7 +79,7 @@ def test_a_record_that_cannot_be_read_fails_its_lane_alone(tmp_path: Path) -> No
         (tmp_path / name / "metrics.json").write_text(text, encoding="utf-8")
     records = {record.lane: record for record in read_records(tmp_path)}
     assert {n: r.status for n, r in records.items()} == {
-        BASELINE: "ok", "fine": "ok", "other": "failed", "torn": "failed", "list": "failed",
+        BASELINE: "ok", "fine": "ok", "other": "unreadable", "torn": "unreadable", "list": "unreadable",
     }  # fmt: skip
     assert "other/metrics.json: not a lane record" in records["other"].reason
     assert "speed.s_per_token" in records["other"].reason and str(tmp_path) not in records["other"].reason
@@ -106,10 +106,10 @@ def test_a_new_record_removes_the_items_of_the_old_one(tmp_path: Path, lane: str
 
 def test_an_export_replaces_or_removes_items_and_keeps_what_was_not_readable(tmp_path: Path) -> None:
     ranking, results = tmp_path / "ranking", tmp_path / "results"
-    reasons = {"with": "", "without": "out of memory", "torn": f"{UNREADABLE}: torn/metrics.json"}
-    for lane, reason in reasons.items():
+    statuses = {"with": "ok", "without": "failed", "torn": "unreadable"}
+    for lane, status in statuses.items():
         for folder, text in (
-            (ranking / "lanes" / lane, json.dumps({"reason": reason})),
+            (ranking / "lanes" / lane, json.dumps({"status": status})),
             (results / lane, "{"),
         ):
             folder.mkdir(parents=True)

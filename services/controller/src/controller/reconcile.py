@@ -11,7 +11,6 @@ from lanekit.jobs import messages
 from lanekit.plan.graph import LanePlan, Plan, StageRun
 from lanekit.plan.state import RunState
 
-NOT_FINISHED = "not finished"  # RunState.explain_lane's word for a lane that still goes on
 DEAD_REMEDY = (
     "see the service's log and its host's memory (docker compose logs SERVICE; dmesg), "
     "then python scripts/retry.py RUN"
@@ -146,7 +145,5 @@ def describe_runs(
 
 def describe_lane(state: RunState, lane: LanePlan, keys: tuple[str, ...]) -> messages.LaneInfo:
     """Return a lane as a snapshot shows it, with the first cause of its failure."""
-    reason = state.explain_lane(lane.name)
-    return messages.LaneInfo(
-        name=lane.name, title=lane.title, keys=keys, reason="" if reason == NOT_FINISHED else reason
-    )
+    reason = state.explain_lane(lane.name) if state.find_cause(lane.name) else ""
+    return messages.LaneInfo(name=lane.name, title=lane.title, keys=keys, reason=reason)

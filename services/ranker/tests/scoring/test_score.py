@@ -130,7 +130,7 @@ def test_a_full_tie_goes_by_name_and_no_rank_is_shared() -> None:
     ranking = rank(*records)
     assert order(ranking) == ["baseline", "a", "b", "c", "d"]
     assert [lane.rank for lane in ranking.lanes[1:]] == [1, 2, 3, 4]
-    assert TIE_RULE in ranking.notes
+    assert TIE_RULE in ranking.rules
 
 
 def test_a_missing_metric_makes_a_lane_incomplete() -> None:

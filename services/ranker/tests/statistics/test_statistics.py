@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from lanekit.results.schema import BenchmarkResult, LaneRecord, RankedLane, Ranking
-from ranker.report.notes import split_notes
+from ranker.report.notes import collect_warnings
 from ranker.report.plots import find_tied_runs
 from ranker.scoring.front import find_front
 from ranker.scoring.score import rank_lanes
@@ -269,7 +269,7 @@ def test_lanes_are_tied_where_nothing_between_them_can_be_told_apart(
         "far": [],
     }  # fmt: skip
     assert {x.record.lane for x in ranking.lanes if x.on_front} == {"twin1", "twin2"}  # equal: on it together
-    assert any(note.startswith("Two lanes are not told apart (≈) where the 95 %") for note in ranking.notes)
+    assert any(note.startswith("Two lanes are not told apart (≈) where the 95 %") for note in ranking.rules)
 
 
 def test_ties_are_mutual_runs_even_where_being_alike_is_not_transitive() -> None:
@@ -324,7 +324,7 @@ def test_ratings_that_one_side_lacks_are_left_out_of_both_and_warned_of(
     for interval in (found.recovery_interval, by_name["gaps"].perf_norm_interval):
         assert interval and interval.low == interval.high == pytest.approx(1.0)
     assert by_name["gaps"].perf == pytest.approx(np.nanmean(lane))  # the value on record stays
-    (warning,) = [note for note in split_notes(ranking)[0] if "no rating" in note]
+    (warning,) = [note for note in collect_warnings(ranking) if "no rating" in note]
     assert "Of the 80 items of komt other ones have no rating than the baseline's 0: gaps 4." in warning
     assert "same" not in warning
 

@@ -49,7 +49,7 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
             console.print(f"{lane.record.lane}: {lane.record.status}: {lane.record.reason}", markup=False)
     for name, reason in refused.items():
         console.print(f"{name}: not packaged: {reason}", style="red", markup=False)
-    for note in ranking.notes:
+    for note in (*ranking.notes, *ranking.rules):
         console.print(f"note: {note}", style="dim", markup=False)
 
 

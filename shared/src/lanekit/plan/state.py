@@ -93,16 +93,17 @@ class RunState:
         plan = self.plan.lanes[lane]
         if all(self.status[key] in ("done", "reused") for key in plan.target_keys):
             return ""  # an input that failed now is not missed: what was made from it is committed
-        cause = self._find_cause(lane)
+        cause = self.find_cause(lane)
         if cause is None:
             return "not finished"
         return f"stage {self.plan.runs[cause].type.name}: {self.reasons.get(cause, 'failed')}"
 
     def show_log_tail(self, lane: str) -> list[str]:
         """Return the last lines of the log of the stage that a lane failed at, where there is one."""
-        return self.log_tails.get(self._find_cause(lane) or "", [])
+        return self.log_tails.get(self.find_cause(lane) or "", [])
 
-    def _find_cause(self, lane: str) -> str | None:
+    def find_cause(self, lane: str) -> str | None:
+        """Return the key of the first failed run that a lane needs; None where none failed."""
         needed = self.plan.collect_lane_runs(lane)
         for key in self.plan.runs:  # plan order: the first cause
             if key in needed and self.status[key] == "failed":

@@ -16,7 +16,7 @@ from lanekit.plan.graph import BASELINE, ArtifactRef, LanePlan, Plan, StageRun, 
 from lanekit.plan.run_document import RankingSettings, RunSpec
 from lanekit.plan.state import RunState
 from lanekit.results.collect import ResultReader, collect_record
-from lanekit.results.schema import LaneRecord, RankedLane, Ranking
+from lanekit.results.schema import FAILED, LaneRecord, RankedLane, Ranking
 from lanekit.spec.params import EngineParams, PackageParams, RankParams, VerifyPackageParams
 
 RANKING_TITLE = "ranking"
@@ -41,7 +41,7 @@ class Outcome:
     @property
     def is_complete(self) -> bool:
         """Whether something was ranked, no lane failed and no package was refused."""
-        failed = any(lane.record.status == "failed" for lane in self.ranking.lanes)
+        failed = any(lane.record.status in FAILED for lane in self.ranking.lanes)
         return bool(self.packages) and not failed and not self.refused
 
 

@@ -11,10 +11,7 @@ from pydantic import ValidationError
 from lanekit.errors import InputError, explain_os_errors
 from lanekit.plan.graph import BASELINE
 from lanekit.results.collect import ITEMS_NAME, METRICS_NAME
-from lanekit.results.schema import LaneRecord
-
-UNREADABLE = "its record cannot be read"  # how the reason of such a lane begins
-
+from lanekit.results.schema import FAILED, LaneRecord
 
 LANE_FILES = (METRICS_NAME, ITEMS_NAME)  # of each lane in a ranking's artifact
 
@@ -46,9 +43,9 @@ def read_records(results: Path) -> list[LaneRecord]:
                     f"{path}: not a lane record: {error}", remedy="evaluate the baseline again"
                 ) from error
             where = path.relative_to(results).as_posix()
-            what = f"{UNREADABLE}: {where}: not a lane record: {error}; remedy: evaluate the lane again"
-            record = LaneRecord(lane=lane, status="failed", reason=what)
-        if record.status != "failed":  # what ranking decided last time is decided anew
+            what = f"{where}: not a lane record: {error}; remedy: evaluate the lane again"
+            record = LaneRecord(lane=lane, status="unreadable", reason=what)
+        if record.status not in FAILED:  # what ranking decided last time is decided anew
             record.status, record.reason = "ok", ""
         records.setdefault(record.lane, record)
     if not records:
@@ -100,7 +97,7 @@ def _is_unreadable(metrics: Path) -> bool:
     """Whether a ranking's record of a lane only says that the one in the results folder is not readable."""
     if not metrics.is_file():
         return False
-    return str(json.loads(metrics.read_text(encoding="utf-8")).get("reason", "")).startswith(UNREADABLE)
+    return bool(json.loads(metrics.read_text(encoding="utf-8")).get("status") == "unreadable")
 
 
 def export_package(folder: Path, submissions: Path, position: int) -> None:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lanekit.errors import InputError, first_finding
 from lanekit.plan.graph import ArtifactRef
-from lanekit.results.schema import LaneStatus
+from lanekit.results.schema import FAILED, LaneStatus
 
 EndPhase = Literal["complete", "failed", "cancelled"]
 
@@ -61,7 +61,7 @@ class RunOutcome(_Part):
     @property
     def is_complete(self) -> bool:
         """Whether something was packaged, no lane failed and no package was refused."""
-        failed = any(record.status == "failed" for record in self.records)
+        failed = any(record.status in FAILED for record in self.records)
         return self.phase == "complete" and bool(self.packages) and not failed and not self.refused
 
 

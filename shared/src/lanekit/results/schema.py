@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from lanekit.host.devices import DeviceKind
 
-LaneStatus = Literal["ok", "failed", "incomplete", "unscored"]
+LaneStatus = Literal["ok", "failed", "unreadable", "incomplete", "unscored"]
+FAILED: tuple[LaneStatus, ...] = ("failed", "unreadable")
 
 
 class _Schema(BaseModel):
@@ -194,9 +195,13 @@ class RankedLane(_Schema):
 
 
 class Ranking(_Schema):
-    """The whole table, best first, the baseline at its head, failures at its end."""
+    """The whole table, best first, the baseline at its head, failures at its end.
+
+    `notes` warn of this ranking, `rules` hold for any: how lanes are ordered, what counts as told apart.
+    """
 
     experiment: str
     lanes: list[RankedLane]
     weights_used: dict[str, float]
     notes: list[str]
+    rules: list[str] = []

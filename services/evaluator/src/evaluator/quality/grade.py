@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -168,6 +169,6 @@ def _summarize_part(graded: Sequence[Graded]) -> PartResult:
     n_items = len(graded)
     return PartResult(
         n_items=n_items,
-        value=sum(row.value or 0.0 for row in graded) / n_items,
+        value=math.fsum(row.value or 0.0 for row in graded) / n_items,
         exact_match=sum(bool(row.exact) for row in graded) / n_items,
     )

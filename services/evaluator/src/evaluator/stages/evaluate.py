@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -71,7 +72,7 @@ def run(spec: EvaluateParams, inputs: Mapping[str, Path], out: Path, progress: P
     write_json(out / "metrics.json", metrics)
     write_items(out / ITEMS_NAME, [asdict(row) for row in graded])
     total_seconds = time.perf_counter() - started
-    generate_seconds = sum(timing["seconds"] for timing in timings.values())
+    generate_seconds = math.fsum(timing["seconds"] for timing in timings.values())
     report = {
         "benchmarks": timings,
         "load_seconds": load_seconds,

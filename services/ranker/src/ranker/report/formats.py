@@ -60,7 +60,7 @@ def show_lane(record: LaneRecord) -> str:
 
 def show_shares(ranking: Ranking) -> dict[str, str]:
     """Return the share of Perf of each benchmark that counts, e.g. "25 %"."""
-    total = sum(ranking.weights_used.values())
+    total = math.fsum(ranking.weights_used.values())
     return {name: f"{100 * weight / total:.3g} %" for name, weight in ranking.weights_used.items()}
 
 

@@ -36,7 +36,13 @@ from ranker.report.html_parts import (
     title,
 )
 from ranker.report.html_speed import draw_places, draw_times
-from ranker.report.notes import FRONT_TERM, collect_remarks, explain_formula, explain_statistics, split_notes
+from ranker.report.notes import (
+    FRONT_TERM,
+    collect_remarks,
+    collect_warnings,
+    explain_formula,
+    explain_statistics,
+)
 from ranker.report.plots import choose_colours, describe_place, render_charts
 from ranker.report.plots_quality import render_recovery
 from ranker.report.tables_quality import tabulate_benchmark, tabulate_details
@@ -96,7 +102,7 @@ def _read(file_name: str) -> str:
 
 
 def _draw_warnings(ranking: Ranking) -> str:
-    warnings, _ = split_notes(ranking)
+    warnings = collect_warnings(ranking)
     if not warnings:
         return ""
     return (
@@ -166,8 +172,13 @@ def _draw_quality(ranking: Ranking, benchmarks: Sequence[str]) -> str:
 
 def _draw_notes(ranking: Ranking, quality_weight: float, confidence: float) -> str:
     formula, terms = explain_formula(ranking, quality_weight)
-    _, rules = split_notes(ranking)
     statistics = explain_statistics(ranking, confidence)
-    notes = [terms, *([statistics] if statistics else []), FRONT_TERM, *collect_remarks(ranking), *rules]
+    notes = [
+        terms,
+        *([statistics] if statistics else []),
+        FRONT_TERM,
+        *collect_remarks(ranking),
+        *ranking.rules,
+    ]
     content = f'<code class="formula">{text(formula)}</code>{listing(notes)}'
     return section(content, "How to read it", "읽는 법")

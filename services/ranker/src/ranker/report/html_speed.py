@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from lanekit.results.schema import LaneRecord, Ranking
 from ranker.report.canvas import PALETTE
 from ranker.report.formats import EMPTY, show_lane, show_seconds
@@ -38,7 +40,7 @@ def draw_times(ranking: Ranking) -> str:
         return ""
     hues = {stage: PALETTE[index % len(PALETTE)] for index, stage in enumerate(list_stages(ranking))}
     records = [lane.record for lane in ranking.lanes if lane.record.stage_seconds]
-    longest = max(sum(record.stage_seconds.values()) for record in records) or 1.0
+    longest = max(math.fsum(record.stage_seconds.values()) for record in records) or 1.0
     bars = "".join(_draw_bar(record, hues, longest) for record in records)
     content = (
         f'{draw_note(table.note)}<div class="scroll"><table class="times"><tbody>{bars}</tbody></table></div>'
@@ -55,7 +57,7 @@ def _draw_bar(record: LaneRecord, hues: dict[str, str], longest: float) -> str:
         f'title="{text(stage)} {show_seconds(seconds)} s"></i>'
         for stage, seconds, hue in parts
     )
-    total = show_seconds(sum(record.stage_seconds.values()))
+    total = show_seconds(math.fsum(record.stage_seconds.values()))
     return (
         f'<tr><th scope="row">{mark_code(show_lane(record))}</th><td class="track">'
         f'<div class="bar">{bar}</div></td><td class="num">{total} s</td></tr>'

@@ -11,10 +11,10 @@ from ranker.report.formats import clean_log, join_lines, list_unranked
 from ranker.report.notes import (
     FRONT_TERM,
     collect_remarks,
+    collect_warnings,
     explain_formula,
     explain_statistics,
     list_failures,
-    split_notes,
 )
 from ranker.report.table import Cell, Head, Table
 from ranker.report.tables_quality import tabulate_benchmark, tabulate_details
@@ -31,7 +31,7 @@ def render_markdown(
 
     `confidence` is that of the ranking's intervals.
     """
-    warnings, rules = split_notes(ranking)
+    warnings = collect_warnings(ranking)
     lines = [f"# {ranking.experiment}: ranking" if ranking.experiment else "# Ranking", ""]
     if warnings:
         lines += ["## Read this first", "", *_list(warnings), ""]
@@ -47,7 +47,7 @@ def render_markdown(
         lines += draw_table(tabulate_details(ranking, name))
     for table in (tabulate_forms(ranking), tabulate_costs(ranking), tabulate_times(ranking)):
         lines += draw_table(table)
-    remarks = [*list_failures(ranking), *collect_remarks(ranking), FRONT_TERM, *rules]
+    remarks = [*list_failures(ranking), *collect_remarks(ranking), FRONT_TERM, *ranking.rules]
     lines += ["## Notes", "", *_list(remarks)]
     lines += _draw_log_tails(ranking)
     return "\n".join(lines) + "\n"

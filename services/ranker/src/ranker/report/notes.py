@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 from lanekit.results.schema import LaneRecord, Ranking, SpeedResult
 from ranker.report.formats import NO_REASON, SMALL_P, count_items, list_unranked, show_shares
-from ranker.scoring.score import TIE_RULE
-from ranker.statistics.lanes import SITTING_NOTE, TIED_RULE
 
-RULES = (TIE_RULE, SITTING_NOTE, TIED_RULE.partition("{")[0])  # how they begin
+CPU_WARNING = "Speed on a cpu says nothing about speed on a GPU: do not choose a submission by it."
 INTERVAL_TERMS = (
     "Intervals are {percent} % percentile bootstrap intervals over the items; where all items have the same "
     "value it is a point, and too narrow. A score's interval holds the speed's noise as well. Recovery is "
@@ -23,17 +21,10 @@ FRONT_TERM = (
 )
 
 
-def split_notes(ranking: Ranking) -> tuple[list[str], list[str]]:
-    """Return the ranking's warnings, that on a CPU's speed first, and the rules that hold for any ranking."""
-    rules = [note for note in ranking.notes if note.startswith(RULES)]
-    return [*warn_of_cpu(ranking), *(note for note in ranking.notes if note not in rules)], rules
-
-
-def warn_of_cpu(ranking: Ranking) -> list[str]:
-    """Return the warning that a speed on a CPU calls for, or nothing."""
-    if any(lane.record.speed and lane.record.speed.is_cpu for lane in ranking.lanes):
-        return ["Speed on a cpu says nothing about speed on a GPU: do not choose a submission by it."]
-    return []
+def collect_warnings(ranking: Ranking) -> list[str]:
+    """Return what warns of this ranking, first that a speed was measured on a CPU."""
+    on_cpu = any(lane.record.speed and lane.record.speed.is_cpu for lane in ranking.lanes)
+    return [*([CPU_WARNING] if on_cpu else []), *ranking.notes]
 
 
 def list_failures(ranking: Ranking) -> list[str]:

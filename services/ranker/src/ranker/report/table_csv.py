@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 
 from lanekit.results.schema import BenchmarkStatistics, Interval, LaneRecord, RankedLane, Ranking
@@ -55,7 +56,7 @@ def _collect_cells(
         "speed_spread": compute_spread(speed.s_per_token_all) if speed else None,
         "n_unparsed": count_items(record, "n_unparsed"),
         "n_cut": count_items(record, "n_cut"),
-        "seconds": sum(record.stage_seconds.values()) if record.stage_seconds else None,
+        "seconds": math.fsum(record.stage_seconds.values()) if record.stage_seconds else None,
         "device": speed.device if speed else None,
         "engine": speed.engine if speed else None,
         "title": join_lines(record.title),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from lanekit.results.schema import FormKind, Ranking, SpeedForm
 from lanekit.spec.stages import STAGE_TYPES
 from ranker.report.formats import (
@@ -95,7 +97,7 @@ def tabulate_times(ranking: Ranking) -> Table | None:
     for lane in ranking.lanes:
         seconds = lane.record.stage_seconds
         if seconds:
-            shown = [*map(seconds.get, stages), sum(seconds.values())]
+            shown = [*map(seconds.get, stages), math.fsum(seconds.values())]
             rows.append(make_row(ranking, lane, *(Cell(show_seconds(s)) for s in shown)))
     if not rows:
         return None

@@ -5,10 +5,11 @@ Score = max(q·Perf/Perf_base + (1 − q)·(1 − spt/spt_base), 0), q = 0.5 in 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from lanekit.errors import InputError
-from lanekit.results.schema import LaneRecord, RankedLane, Ranking
+from lanekit.results.schema import FAILED, LaneRecord, RankedLane, Ranking
 from ranker.scoring.finite import drop_non_finite
 from ranker.scoring.sittings import REMEDY, describe_drift, find_unlike_conditions
 
@@ -20,7 +21,7 @@ TIE_RULE = (
 
 def compute_perf(values: Mapping[str, float | None], weights: Mapping[str, float]) -> float | None:
     """Return the weighted mean of the benchmarks that `weights` names; None if one is missing."""
-    total = sum(weights.values())
+    total = math.fsum(weights.values())
     if total <= 0:
         return None
     perf = 0.0
@@ -89,8 +90,8 @@ def rank_lanes(
     notes += note_unknown_contamination([r for r in records if r is not base])
     notes += warn_of_speed(records)
     notes += _note_drift(records, base)
-    notes.append(TIE_RULE)
-    return Ranking(experiment=experiment, lanes=[head, *scored, *rest], weights_used=used, notes=notes)
+    lanes = [head, *scored, *rest]
+    return Ranking(experiment=experiment, lanes=lanes, weights_used=used, notes=notes, rules=[TIE_RULE])
 
 
 def _value(record: LaneRecord, benchmark: str) -> float | None:
@@ -147,7 +148,7 @@ def _score_lane(
 ) -> RankedLane:
     record = record.model_copy(deep=True)
     lane = RankedLane(rank=None, record=record)
-    if record.status == "failed":
+    if record.status in FAILED:
         return lane
     lane.perf = compute_perf(_values(record), used)
     if record.speed is not None and record.speed.baseline_s_per_token > 0:
@@ -191,7 +192,7 @@ def warn_of_contamination(records: Iterable[LaneRecord]) -> list[str]:
 
 def note_unknown_contamination(records: Sequence[LaneRecord]) -> list[str]:
     """Return one note on the lanes that did not fail and of whose training text nothing is known."""
-    unknown = [r.lane for r in records if r.contamination is None and r.status != "failed"]
+    unknown = [r.lane for r in records if r.contamination is None and r.status not in FAILED]
     if not unknown:
         return []
     return [

@@ -208,4 +208,4 @@ def _average(pairs: Sequence[Pair], side: Literal["a", "b"]) -> np.ndarray:
     for pair in pairs:
         value = getattr(pair, side).value
         values.setdefault((pair.id, pair.index), []).append(math.nan if value is None else value)
-    return np.array([sum(turns) / len(turns) for turns in values.values()])
+    return np.array([math.fsum(turns) / len(turns) for turns in values.values()])

@@ -6,6 +6,7 @@ The ranker reads only the columns it needs of what the evaluator writes, one row
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,9 @@ def collect_values(table: pa.Table, judged: Collection[str] = ()) -> LaneItems:
     return {
         benchmark: ItemValues(
             tuple(items),
-            np.array([sum(value for value, _ in turns.values()) / len(turns) for turns in items.values()]),
+            np.array(
+                [math.fsum(value for value, _ in turns.values()) / len(turns) for turns in items.values()]
+            ),
             tuple(_digest(text for _, (_, text) in sorted(turns.items())) for turns in items.values()),
         )
         for benchmark, items in found.items()

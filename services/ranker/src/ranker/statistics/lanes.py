@@ -107,7 +107,7 @@ def add_statistics(
         notes.append(f"Timed once, so no interval of speed and score, and no tie: {_shorten(timed_once)}.")
     find_ties(ranking, scores, method.confidence)
     if scores:
-        notes += [SITTING_NOTE, TIED_RULE.format(percent=f"{100 * method.confidence:g}")]
+        ranking.rules[:0] = [SITTING_NOTE, TIED_RULE.format(percent=f"{100 * method.confidence:g}")]
     ranking.notes[:0] = notes
 
 
