@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-from itertools import dropwhile, takewhile
 
 from controller.committed import CommittedStore
 from controller.documents import JSON_TYPE, Documents
@@ -13,7 +12,7 @@ from lanekit.results.collect import METRICS_NAME
 from lanekit.results.course import Outcome
 from lanekit.results.folder import LANE_FILES
 from lanekit.results.outcome import ArtifactPlace, EndPhase, LaneOutcome, PackagePlace, RunOutcome
-from lanekit.results.schema import RankedLane
+from lanekit.results.schema import FAILED, RankedLane
 from lanekit.store.documents import RunPaths
 
 CONTENT_TYPES = {
@@ -25,7 +24,6 @@ CONTENT_TYPES = {
 }
 SUMMARIES = ("summary.md", "summary.csv", "summary.html", "summary.png")
 README = "README.md"
-TABLE_LINES = 10
 
 
 def describe_outcome(run_id: str, outcome: Outcome) -> RunOutcome:
@@ -34,7 +32,7 @@ def describe_outcome(run_id: str, outcome: Outcome) -> RunOutcome:
     others = [lane for lane in lanes if lane.record.lane != BASELINE]
     phase: EndPhase = "complete"
     reason = ""
-    failed = [lane for lane in lanes if lane.record.status == "failed"]
+    failed = [lane for lane in lanes if lane.record.status in FAILED]
     if others and not any(lane.rank is not None for lane in others):
         phase = "failed"
         reason = f"no lane could be ranked: {_find_reason(lanes)}"
@@ -78,7 +76,6 @@ def publish_outcome(
     Raises:
         TransientError: the store could not be reached; to be called again.
     """
-    table = b""
     copied: list[str] = []
     if ended.summary is not None:
         ref = ended.summary.ref
@@ -93,9 +90,7 @@ def publish_outcome(
             documents.write(ended.run_id, name, content, choose_type(name))
             if name in SUMMARIES:
                 copied.append(name)
-            if name == "summary.md":
-                table = content
-    readme = render_readme(ended, table.decode(errors="replace"), models or {})
+    readme = render_readme(ended, models or {})
     documents.write(ended.run_id, README, readme.encode(), choose_type(README))
     if copied:
         documents.copy_to_top(ended.run_id, copied)
@@ -108,29 +103,29 @@ def choose_type(name: str) -> str:
     return CONTENT_TYPES.get(posixpath.splitext(name)[1], "application/octet-stream")
 
 
-def render_readme(ended: RunOutcome, table: str, models: dict[str, str]) -> str:
-    """Return the index of a run: how it ended, the table's first lines, and where everything is."""
+def render_readme(ended: RunOutcome, models: dict[str, str]) -> str:
+    """Return the index of a run: how it ended, the lanes by rank, and where everything is."""
     lines = [f"# Run `{ended.run_id}`", "", f"It ended: **{ended.phase}**."]
     if ended.reason:
         lines += ["", *(f"> {line}" for line in ended.reason.splitlines())]
-    lines_of_tables = dropwhile(lambda line: not line.startswith("|"), table.splitlines())
-    rows = list(takewhile(lambda line: line.startswith("|"), lines_of_tables))  # the first table
-    if rows:
-        lines += ["", "## Table", "", *rows[: TABLE_LINES + 2]]
-        lines += ["", "The whole of it: `summary.md`, `summary.csv`, `summary.html`, `summary.png` here."]
     if ended.packages:
         lines += ["", "## Packages", "", "| # | lane | zip |", "| ---: | :--- | :--- |"]
         lines += [f"| {p.position} | `{p.lane}` | `{p.path}/submit.zip` |" for p in ended.packages]
     for lane, reason in ended.refused.items():
         lines += ["", f"The package of `{lane}` was refused: {' '.join(reason.split())}"]
     if ended.records:
-        lines += ["", "## Lanes", "", "| lane | status | metrics | model |", "| :--- | :--- | :--- | :--- |"]
+        lines += ["", "## Lanes", "", "| rank | lane | score | status | metrics | model |"]
+        lines += ["| ---: | :--- | ---: | :--- | :--- | :--- |"]
         for record in ended.records:
             model = f"`{models[record.lane]}`" if models.get(record.lane) else ""
+            score = "" if record.score is None else f"{record.score:.4f}"
             lines.append(
-                f"| `{record.lane}` | {record.status} | `lanes/{record.lane}/{METRICS_NAME}` | {model} |"
+                f"| {record.rank or '–'} | `{record.lane}` | {score} | {record.status} | "
+                f"`lanes/{record.lane}/{METRICS_NAME}` | {model} |"
             )
     if ended.summary is not None:
+        tables = ", ".join(f"`{name}`" for name in SUMMARIES)
+        lines += ["", f"The whole tables, with intervals and benchmarks: {tables} here."]
         lines += ["", f"The ranking with its manifest: `{ended.summary.path}`."]
     lines += ["", "Places are `bucket/name`; `outcome.json` says the same for programs.", ""]
     return "\n".join(lines)
