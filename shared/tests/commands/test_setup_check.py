@@ -325,6 +325,7 @@ def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProc
     )
 
 
+@pytest.mark.slow
 def test_the_command_exits_by_faults(tmp_path: Path, lanes_folder: Path) -> None:
     demo = str(lanes_folder / "experiment.demo.yaml")
     good = run_command("--experiment", demo, "--store", str(tmp_path))
@@ -336,6 +337,7 @@ def test_the_command_exits_by_faults(tmp_path: Path, lanes_folder: Path) -> None
     assert "✗ store" in bad.stdout and "pass another --store" in bad.stdout
 
 
+@pytest.mark.slow
 def test_the_command_explains_a_bad_experiment_and_itself(tmp_path: Path, lanes_folder: Path) -> None:
     shutil.copytree(lanes_folder, tmp_path / "lanes")
     path = tmp_path / "lanes" / "lane01_gptq_w4a16.yaml"

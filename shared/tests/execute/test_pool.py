@@ -21,6 +21,8 @@ from lanekit.execute.stage import Measured
 from lanekit.plan.graph import StageRun
 from lanekit.progress import ignore_progress
 
+pytestmark = pytest.mark.slow  # starts children
+
 MakeFetch = Callable[..., StageRun]
 
 
@@ -185,7 +187,6 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="orphans are adopted 
 
 
 @LINUX
-@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 @pytest.mark.parametrize(
     ("behaviour", "whose_pid"),

@@ -49,6 +49,7 @@ def test_unescaped_text_reads_back_equal(value: Any) -> None:
 @example("a: \ud800")
 @example("a: \x00")
 @example("")
+@pytest.mark.slow
 def test_any_text_gives_data_or_located_problems(text: str) -> None:
     try:
         document = parse_yaml(text, FILE)

@@ -18,6 +18,8 @@ from worker_bench import Bench, make_fetch, make_timed, open_bench, wait_for
 from lanekit.errors import InputError
 from lanekit.jobs.safe_job import FUNCTION, MAX_DATA_BYTES, SafeJob, find_job, unpack_data
 
+pytestmark = pytest.mark.slow  # starts workers
+
 
 class Bomb:
     """Makes a file when it is unpickled."""

@@ -231,6 +231,7 @@ def start_worker(tmp_path: Path) -> Callable[[float], subprocess.Popen[str]]:
     return start
 
 
+@pytest.mark.slow
 def test_several_processes_fetch_once_and_use_it_together(
     tmp_path: Path, start_worker: Callable[[float], subprocess.Popen[str]]
 ) -> None:
@@ -239,6 +240,7 @@ def test_several_processes_fetch_once_and_use_it_together(
     assert (tmp_path / "log").read_text() == "fetch\n"
 
 
+@pytest.mark.slow
 def test_who_waits_gets_it_while_the_first_still_uses_it(
     tmp_path: Path, start_worker: Callable[[float], subprocess.Popen[str]]
 ) -> None:
@@ -251,6 +253,7 @@ def test_who_waits_gets_it_while_the_first_still_uses_it(
     first.wait()
 
 
+@pytest.mark.slow
 def test_a_killed_fetch_blocks_nobody(
     tmp_path: Path, start_worker: Callable[[float], subprocess.Popen[str]]
 ) -> None:

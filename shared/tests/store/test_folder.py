@@ -168,6 +168,7 @@ publish(FolderStore(Path({root!r})), run, {{"model.safetensors": b"whole"}})
 
 
 @pytest.mark.parametrize("victim", ["MANIFEST_NAME", "run.name"])
+@pytest.mark.slow
 def test_a_publisher_killed_before_the_manifest_leaves_no_artifact(
     tmp_path: Path, make_fetch: MakeFetch, victim: str
 ) -> None:

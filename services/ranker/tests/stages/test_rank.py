@@ -20,6 +20,8 @@ from lanekit.spec.params import RankParams
 from ranker.report.formats import compute_spread, show_mb
 from ranker.stages.rank import run
 
+pytestmark = pytest.mark.slow  # draws all charts each time
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 WEIGHTS = {"kmmlu_pro": 0.25, "kmmlu_redux": 0.25, "komt_bench": 0.5}
 HEADER = "rank,lane,group,status,perf,perf_norm,s_per_token,speed_norm,score,size_bytes,reason"
