@@ -55,7 +55,7 @@ class QueueWork:
         )
         pipe.incr(RedisKeys.attempts(run.key))
         pipe.expire(RedisKeys.attempts(run.key), DAY_SECONDS)
-        return int(pipe.execute()[-2])
+        return int(pipe.execute()[-2])  # what incr answered; expire is the last
 
     def remove(self, run: StageRun) -> None:
         """Take a job out of its queue and of RQ's registries."""

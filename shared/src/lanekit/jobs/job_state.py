@@ -37,6 +37,7 @@ def take_job_id(client: Redis, queue_names: list[str]) -> tuple[bytes, str] | No
     """Move the next job's id to its queue's intermediate list; return it with the queue's name."""
     for name in queue_names:
         queue = make_queue(name, client)
+        # Not RQ's dequeue: the id stands in one list at any moment, so a worker that dies here loses nothing.
         job_id = client.lmove(queue.key, queue.intermediate_queue_key, "LEFT", "RIGHT")
         if job_id is not None:
             return job_id if isinstance(job_id, bytes) else str(job_id).encode(), name
@@ -57,7 +58,7 @@ def start_job(
 
     def transact(pipe: Pipeline) -> None:
         nonlocal execution
-        execution = None
+        execution = None  # redis-py calls this again where the watched job changed meanwhile
         exists = pipe.exists(job.key)
         pipe.multi()
         if exists:
@@ -65,7 +66,7 @@ def start_job(
             execution = Execution.create(job, ttl_seconds, pipe, worker_name=worker)
             job.prepare_for_execution(worker, pipe)
             pipe.hset(job.key, "origin", queue_name)
-            pipe.persist(job.key)
+            pipe.persist(job.key)  # an earlier attempt's end gave the hash a time to live
         pipe.lrem(queue.intermediate_queue_key, 0, job.id)
 
     client.transaction(transact, job.key)
@@ -138,6 +139,7 @@ def beat(worker: BaseWorker, job: SafeJob | None, execution: Execution | None, t
         if is_known:
             pipe.hset(worker.key, "last_heartbeat", utcformat(worker.last_heartbeat))
         else:
+            # Flushed: heartbeats alone would leave a worker that RQ's own commands do not see.
             pipe.hset(worker.key, mapping=worker.serialize())
             worker_registration.register(worker, pipe)
         pipe.hset(worker.key, "state", "busy" if job is not None else "idle")

@@ -35,7 +35,8 @@ POLL_SECONDS = 0.3
 MAX_INTERVALS = 10_000
 LINE_TTL_SECONDS = 60
 
-# Stand in line; drop who has stopped asking; 1 if this waiter is first and the device is free.
+# Stand in line; drop who has stopped asking; 1 if this waiter is first and the device is free. The time is
+# Redis's own: hosts' clocks differ, and a waiter that seemed late would lose its place.
 ASK = """
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
