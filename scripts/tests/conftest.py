@@ -7,42 +7,58 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from commands import ROOT, Runner, make_environment
 from composed import WORKERS, FinishedRun, Stack, run_stack
+from xdist.scheduler import LoadScopeScheduling
 
 from tiny.datasets import build_datasets, write_datasets
 
 WITHOUT_EXPERIMENT = ("compare_lanes.py",)
-STACK_GROUP = "stack"
-FIRST_GROUPS = (
-    STACK_GROUP,
+STACK_TESTS = "scripts/tests/test_stack_"
+LONG_FILES = (
     "scripts/tests/test_main_job.py",
     "scripts/tests/test_stepwise_commands.py",
     "scripts/tests/test_nothing_outlives.py",
     "scripts/tests/test_main_job_vllm.py",
     "scripts/tests/test_damage_shows.py",
-    "evaluator",
 )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests run in one process, one after the other, and let the longest groups begin first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(name_group(item)))
-    ranks = {name: rank for rank, name in enumerate(FIRST_GROUPS)}
-    items.sort(key=lambda item: ranks.get(name_group(item), len(ranks)))
+class GroupScheduling(LoadScopeScheduling):
+    """Gives whole groups of tests to a process, in the order in which they were collected."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return name_group(nodeid)
 
 
-def name_group(item: pytest.Item) -> str:
+def name_group(nodeid: str) -> str:
     """Return a test's group: the composed stack's tests share ports, a service's its tiny models."""
-    if {"stack", "engine"} & set(getattr(item, "fixturenames", ())):
-        return STACK_GROUP
-    path = item.path.relative_to(ROOT)
-    return path.parts[1] if path.parts[0] == "services" else path.as_posix()
+    file = nodeid.partition("::")[0]
+    if file.startswith(STACK_TESTS):
+        return "stack"
+    return "/".join(file.split("/")[:2]) if file.startswith("services/") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    """Let `-n` keep groups together; marks cannot, as pytest 9 forms a test's id before they are read."""
+    return GroupScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest groups begin first."""
+
+    def rank(item: pytest.Item) -> int:
+        file = item.nodeid.partition("::")[0]
+        if file.startswith(STACK_TESTS):
+            return 0
+        return 1 + LONG_FILES.index(file) if file in LONG_FILES else 1 + len(LONG_FILES)
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")
