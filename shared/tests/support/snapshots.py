@@ -125,6 +125,6 @@ def make_worker(
     return WorkerReport(
         name=name or f"{service}-1", service=service, host="host-1", queues=(service,),
         devices={"GPU-1": device} if device != CPU else {"cpu-1": device},
-        device_kind="cuda" if device != CPU else "cpu",
+        device_kind="cpu" if device.startswith("cpu") else "cuda",
         environment=environment, job_id=job_id, started_at=time.time() - 60,
     )  # fmt: skip
