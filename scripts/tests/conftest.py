@@ -49,8 +49,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupSchedul
     return GroupScheduling(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the longest groups begin first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let the longest groups begin first where processes share the tests."""
+    if not hasattr(config, "workerinput"):
+        return
 
     def rank(item: pytest.Item) -> int:
         file = item.nodeid.partition("::")[0]

@@ -94,3 +94,27 @@ def test_a_terminal_that_goes_away_ends_a_command_quietly(tmp_path: Path) -> Non
     os.close(main)
     process.send_signal(signal.SIGHUP)
     assert process.wait(PATIENCE_SECONDS) == 129
+
+
+def test_a_signal_that_comes_in_a_finalizer_is_not_lost() -> None:
+    code = """
+import os, signal, time, weakref
+from lanekit.commands.cli import run_main
+
+class Pool: pass
+
+def main():
+    pool = Pool()
+    weakref.finalize(pool, os.kill, os.getpid(), signal.SIGINT)
+    del pool  # the signal comes in its finalizer, where Python drops whatever is raised
+    time.sleep(20)
+    return 0
+
+run_main(main)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=15, preexec_fn=heed_signals,
+        env=make_environment(), check=False,
+    )  # fmt: skip
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr

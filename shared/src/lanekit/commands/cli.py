@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -88,6 +90,17 @@ def heed_signals() -> None:
             signal.signal(other, signal.SIG_IGN)
         raise Stopped(number)
 
+    def rescue(caught: sys.UnraisableHookArgs) -> None:
+        """Send a signal again whose exception rose in a finalizer: Python drops it there."""
+        if not isinstance(caught.exc_value, Stopped):
+            sys.__unraisablehook__(caught)
+            return
+        again = caught.exc_value.number
+        for number in heeded:
+            signal.signal(number, stop)
+        threading.Timer(0.05, os.kill, (os.getpid(), again)).start()  # not from here: it would be dropped too
+
+    sys.unraisablehook = rescue
     for number in heeded:
         signal.signal(number, stop)
 
