@@ -97,14 +97,14 @@ def measure(check: Callable[[], Any], what: str, since: float) -> float:
 
 
 def kill_worker(scene: Scene, service: str) -> FaultRow:
-    """Kill -9 a worker in the middle of a stage: the stage must be begun again."""
+    """Kill -9 a worker in the middle of a stage: its job must be queued again, behind those that wait."""
     job_id = scene.await_stage(service)
     since = time.time()
     scene.stack.kill(service)
-    key = job_id.rsplit("-", 1)[1]
     seconds = measure(
-        lambda: scene.has_event(service, "stage_started", since, key=key), f"{job_id} begun again", since
-    )
+        lambda: scene.has_event("controller", "job_enqueued", since, job_id=job_id),
+        f"{job_id} queued again", since,
+    )  # fmt: skip
     return FaultRow(f"kill -9 {service}", job_id.rsplit("-", 1)[0], since, seconds)
 
 
