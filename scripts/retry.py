@@ -30,7 +30,7 @@ def main() -> int:
     if args.lanes:
         spec = stack.read_run(run_id)
         lanes = choose_lane_names([lane.name for lane in spec.lanes], args.lanes)
-        failed = [Path(name).stem for name in stack.documents.list(run_id, RunPaths.FAILURES)]
+        failed = [Path(name).stem for name in stack.documents.list_names(run_id, RunPaths.FAILURES)]
         only = find_lane_failures(spec.make_plan(), failed, lanes)
     has_ended = stack.read_outcome(run_id) is not None
     was_cancelled = stack.documents.read(run_id, RunPaths.CANCELLED) is not None

@@ -82,7 +82,7 @@ class Hosted:
         for item in self.client.minio.list_objects("data", prefix="source-", recursive=True):
             self.client.minio.remove_object("data", str(item.object_name))
         for run_id in self.documents.list_runs():
-            for name in self.documents.list(run_id):
+            for name in self.documents.list_names(run_id):
                 self.documents.delete(run_id, name)
 
     def report(self, **changes: dict[str, Any]) -> None:

@@ -29,13 +29,13 @@ from lanekit.execute.stage import execute_stage
 from lanekit.host.devices import list_devices
 from lanekit.host.gpu_holders import list_holders
 from lanekit.host.gpu_query import run_query
+from lanekit.jobs.keys import RedisKeys
 from lanekit.plan.graph import StageRun, make_stage_run
 from lanekit.plan.planner import Planner
 from lanekit.progress import ignore_progress
 from lanekit.sources.resolve import resolve_sources
 from lanekit.spec.experiment_file import load_experiment
 from lanekit.spec.params import EngineParams, GptqParams, PruneParams
-from lanekit.worker.lease import name_intervals
 
 pytestmark = GPU_TESTS
 
@@ -147,7 +147,7 @@ def test_real_stages_of_two_workers_never_share_the_gpu(bench: Bench, prepared: 
         bench.await_status(job_id, "finished", 120)
     device = list_devices()[0].id
     assert device.startswith("GPU-")
-    held = [json.loads(entry) for entry in bench.client.lrange(name_intervals(device), 0, -1)]
+    held = [json.loads(entry) for entry in bench.client.lrange(RedisKeys.intervals(device), 0, -1)]
     assert {entry["stage"] for entry in held} == {"prune", "gptq"}
     spans = sorted((entry["acquired_at"], entry["released_at"]) for entry in held)
     assert all(end <= start for (_, end), (start, _) in pairwise(spans))

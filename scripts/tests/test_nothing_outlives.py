@@ -29,6 +29,7 @@ from lanekit.execute.environment import make_child_environment
 from lanekit.execute.pool import ChildPool
 from lanekit.execute.stage import execute_stage
 from lanekit.host.devices import list_devices
+from lanekit.jobs.keys import RedisKeys
 from lanekit.plan.graph import StageRun
 from lanekit.plan.planner import Planner
 from lanekit.progress import ignore_progress
@@ -36,7 +37,6 @@ from lanekit.sources.resolve import resolve_sources
 from lanekit.spec.experiment_file import load_experiment
 from lanekit.spec.params import EngineParams
 from lanekit.store.folder import FolderStore
-from lanekit.worker.lease import name_lease
 
 FIXTURE = Path(__file__).parents[1] / "tiny" / "fixture"
 ENGINE = EngineParams(engine="vllm", max_model_len=1024, batch_size=8)
@@ -144,7 +144,7 @@ def test_a_worker_leaves_no_process(bench: Bench, prepared: Prepared, starts: li
     engine = await_engine(worker.process.pid)
     starts.append(time.monotonic() - started)
     below = list_below(worker.process.pid)
-    lease = name_lease(list_devices()[0].id)
+    lease = RedisKeys.lease(list_devices()[0].id)
     if how == "time limit":
         engine.suspend()  # as one that hangs: only the limit ends it
         while count_alive(below):

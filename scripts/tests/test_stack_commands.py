@@ -201,7 +201,7 @@ def test_retry_forgets_the_failures_of_a_lane_alone(hosted: Hosted, run_id: str,
     check_text(done.stderr, f"did you mean '{BROKEN}'", "baseline, lane01")
     done = hosted.run("retry.py", run_id, "lane04", cwd=tmp_path)
     check_text(done.stdout, "1 failed stage is tried again")
-    assert hosted.documents.list(run_id, "failures/") == [f"failures/{keys['gptq']}.json"]
+    assert hosted.documents.list_names(run_id, "failures/") == [f"failures/{keys['gptq']}.json"]
     assert hosted.documents.read(run_id, "outcome.json") is None
     assert not hosted.redis.exists(RedisKeys.failure(f"fp8-{keys['fp8']}"))
     assert hosted.redis.exists(RedisKeys.failure(f"gptq-{keys['gptq']}"))
@@ -306,7 +306,7 @@ def test_leaving_a_watched_run_cancels_nothing(hosted: Hosted, run_id: str, tmp_
     assert watcher.returncode == 130
     check_text(stdout, f"the run goes on; watch again with: python scripts/status.py {run_id} --watch")
     assert "Traceback" not in stderr
-    assert hosted.documents.list(run_id) == ["run.json"]
+    assert hosted.documents.list_names(run_id) == ["run.json"]
 
 
 def test_a_complete_run_is_not_run_again(

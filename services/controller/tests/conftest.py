@@ -65,7 +65,7 @@ class FolderDocuments:
     def list_runs(self) -> list[str]:
         return sorted(path.name for path in (self.root / "runs").glob("*"))
 
-    def list(self, run_id: str, prefix: str) -> list[str]:
+    def list_names(self, run_id: str, prefix: str) -> list[str]:
         folder = self.root / "runs" / run_id
         names = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
         return sorted(name for name in names if name.startswith(prefix))

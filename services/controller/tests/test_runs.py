@@ -42,7 +42,7 @@ def test_two_lanes_reach_packages_as_embedded(stack: Any, embedded: Any, tmp_pat
 def test_what_is_published(stack: Any) -> None:
     spec = stack.enqueue(*LANES)
     ended = stack.settle(stack.make_controller(), spec)
-    names = set(stack.documents.list(spec.run_id, ""))
+    names = set(stack.documents.list_names(spec.run_id, ""))
     lanes = [lane.name for lane in spec.lanes]
     assert names == {
         "run.json", "outcome.json", "README.md", "summary.md", "summary.csv", "summary.html", "summary.png",

@@ -181,8 +181,8 @@ def make_speed(gain: float, *, is_base: bool, sitting: str, **fields: Any) -> Sp
             seconds=seconds * tokens, baseline_seconds=base * 2048,
         )  # fmt: skip
     if is_base:
-        for form in forms.values():
-            form.s_per_token_all = form.baseline_s_per_token_all
+        for measured in forms.values():
+            measured.s_per_token_all = measured.baseline_s_per_token_all
     scored = forms["decode_b8"]
     kernel = "BF16" if is_base else "Marlin"
     cost = ModelCost(

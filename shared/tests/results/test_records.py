@@ -29,7 +29,7 @@ class Reports:
 
     def read_file(self, locator: Locator, name: str) -> bytes:
         if self.text is None:
-            raise InputError(f"{locator.path}/{name}: there is no such file")
+            raise InputError(f"{locator.bucket}/{locator.name}/{name}: there is no such file")
         return self.text.encode()
 
 

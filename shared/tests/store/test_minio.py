@@ -486,12 +486,12 @@ def test_documents_of_runs(client: StoreClient, tmp_path: Path) -> None:
     assert documents.list_runs() == ["demo-1"]
     assert documents.read("demo-1", "run.json") == '{\n  "a": "가"\n}\n'.encode()
     assert documents.read("demo-1", "nothing") is None
-    assert documents.list("demo-1", "failures/") == ["failures/k.json"]
+    assert documents.list_names("demo-1", "failures/") == ["failures/k.json"]
     documents.copy_to_top("demo-1", ["summary.md"])
     assert client.minio.stat_object("results", "summary.md").content_type == "text/markdown"
     documents.delete("demo-1", "failures/k.json")
     documents.delete("demo-1", "failures/k.json")
-    assert documents.list("demo-1") == ["run.json", "summary.md"]
+    assert documents.list_names("demo-1") == ["run.json", "summary.md"]
     (tmp_path / "log").write_text("line\n")
     upload_log(client, "sft-abc", tmp_path / "log")
     assert list_objects(client, "results", "logs/") == {"logs/sft-abc.log"}

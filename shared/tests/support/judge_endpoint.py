@@ -41,7 +41,7 @@ class Endpoint:
 @contextmanager
 def serve(answer: Callable[[int, dict[str, Any]], Answer] | None = None) -> Iterator[Endpoint]:
     """Serve chat completions and the list of models on a free port; `answer` gets the request's number."""
-    endpoint = Endpoint(**({"answer": answer} if answer else {}))
+    endpoint = Endpoint(answer=answer) if answer else Endpoint()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

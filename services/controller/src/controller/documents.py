@@ -11,8 +11,6 @@ from lanekit.store.documents import BUCKET, RunDocuments, RunPaths
 
 JSON_TYPE = "application/json"
 
-Names = list[str]
-
 
 class Documents(Protocol):
     """Documents under `runs/<run_id>/` of the bucket `results`; names are relative to that."""
@@ -23,23 +21,23 @@ class Documents(Protocol):
     def read(self, run_id: str, name: str) -> bytes | None:
         """Return one; None where there is none."""
 
-    def list_runs(self) -> Names:
+    def list_runs(self) -> list[str]:
         """Return the ids of all runs, sorted."""
 
-    def list(self, run_id: str, prefix: str) -> Names:
+    def list_names(self, run_id: str, prefix: str) -> list[str]:
         """Return the names that begin with `prefix`."""
 
-    def copy_to_top(self, run_id: str, names: Names) -> None:
+    def copy_to_top(self, run_id: str, names: list[str]) -> None:
         """Copy documents of a run to the bucket's top."""
 
 
 class RunFolders(RunDocuments):
     """The documents, with a listing of runs that costs one entry a run: it is made every second."""
 
-    def list_runs(self) -> Names:
+    def list_runs(self) -> list[str]:
         """Return the ids of all runs; one may lack its run.json yet."""
 
-        def read() -> Names:
+        def read() -> list[str]:
             found = self.client.minio.list_objects(BUCKET, prefix=RunPaths.ROOT, recursive=False)
             return [str(item.object_name) for item in found]
 

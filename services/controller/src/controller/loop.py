@@ -149,10 +149,10 @@ class Controller:
         self._ended = deque(run_id for run_id in self._ended if run_id in set(known))
         for _ in range(min(ENDED_LOOKS_PER_TICK, len(self._ended))):
             run_id = self._ended.popleft()
-            if RunPaths.OUTCOME in self.documents.list(run_id, RunPaths.OUTCOME):
+            if RunPaths.OUTCOME in self.documents.list_names(run_id, RunPaths.OUTCOME):
                 self._ended.append(run_id)
         for run_id in sorted(set(known) - set(self._ended)):
-            names = self.documents.list(run_id, "")
+            names = self.documents.list_names(run_id, "")
             if RunPaths.OUTCOME in names:
                 self._drop(run_id)
                 self._ended.append(run_id)

@@ -16,8 +16,6 @@ BUCKET = "results"
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 
-Names = list[str]  # the class below has a method of that name
-
 
 class RunPaths:
     """The names of a run's documents; in the bucket they stand below `runs/<run_id>/`."""
@@ -69,12 +67,12 @@ class RunDocuments:
         except MissingObjectError:
             return None
 
-    def list_runs(self) -> Names:
+    def list_runs(self) -> list[str]:
         """Return the ids of the runs that have a run.json, sorted."""
         parts = (name.split("/") for name in self._list(RunPaths.ROOT))
         return sorted(run_id for _, run_id, *rest in parts if rest == [RunPaths.RUN])
 
-    def list(self, run_id: str, prefix: str = "") -> Names:
+    def list_names(self, run_id: str, prefix: str = "") -> list[str]:
         """Return the names of a run's documents that begin with `prefix`, sorted."""
         start = RunPaths.place(run_id)
         return sorted(name.removeprefix(start) for name in self._list(start + prefix))
@@ -91,8 +89,8 @@ class RunDocuments:
             doing = f"copying {name} of {run_id} to the top of {BUCKET}"
             self.client.call(doing, self.client.minio.copy_object, BUCKET, name, source)
 
-    def _list(self, prefix: str) -> Names:
-        def read() -> Names:
+    def _list(self, prefix: str) -> list[str]:
+        def read() -> list[str]:
             found = self.client.minio.list_objects(BUCKET, prefix=prefix, recursive=True)
             return [str(item.object_name) for item in found]
 

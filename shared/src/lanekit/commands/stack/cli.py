@@ -59,7 +59,7 @@ class Stack:
     def read_failures(self, run_id: str) -> dict[str, FailureReport]:
         """Return the failures of a run by stage key."""
         failures = {}
-        for name in self.documents.list(run_id, RunPaths.FAILURES):
+        for name in self.documents.list_names(run_id, RunPaths.FAILURES):
             content = self.documents.read(run_id, name)
             with suppress(ValidationError):  # the controller counts an unreadable one as a failure as well
                 failures[Path(name).stem] = FailureReport.model_validate_json(content or b"{}")

@@ -108,7 +108,7 @@ def hand_over(stack: Stack, spec: RunSpec) -> Enqueued:
         if outcome is not None and outcome.is_complete:
             return "complete"
         is_cancelled = stack.documents.read(run_id, RunPaths.CANCELLED) is not None
-        if outcome is None and not is_cancelled and not stack.documents.list(run_id, RunPaths.FAILURES):
+        if outcome is None and not is_cancelled and not stack.documents.list_names(run_id, RunPaths.FAILURES):
             return "under way"
     clear_run(stack, run_id)
     if stored != content:
@@ -125,7 +125,7 @@ def clear_run(stack: Stack, run_id: str, only: frozenset[str] | None = None) -> 
         How many failures were dropped.
     """
     dropped = 0
-    for name in stack.documents.list(run_id, RunPaths.FAILURES):
+    for name in stack.documents.list_names(run_id, RunPaths.FAILURES):
         key = Path(name).stem
         if only is not None and key not in only:
             continue
