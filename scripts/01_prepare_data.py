@@ -62,7 +62,7 @@ def main() -> int:
     revisions = load_revisions(args.experiment.parent / REVISIONS_NAME, renew=args.update_revisions)
     experiment, _ = cli.load_inputs(args, override, ("base_model", "data"), revisions)
     with cli.open_session(args, experiment) as session:
-        planner = Planner(experiment, session.engine, session.environments)
+        planner = Planner(experiment, session.engine, session.lock_digests)
         keys = {"corpus": planner.add_corpus(), "benchmarks": planner.add_suite()}
         for name, key in keys.items():
             planner.plan.lanes[name] = LanePlan(name, name, "Data", (), key)

@@ -48,7 +48,7 @@ def main() -> int:
     stage = STAGES[args.mode]
     stages.append((stage, adhoc.make_params(stage, cli.read_stage_defaults(args, stage), args.overrides)))
     with cli.open_session(args, experiment) as session:
-        planner = Planner(experiment, session.engine, session.environments)
+        planner = Planner(experiment, session.engine, session.lock_digests)
         start = adhoc.add_input_model(planner, args.input_model)
         teacher = adhoc.add_input_model(planner, args.teacher) if args.teacher else None
         chain = planner.add_chain(start, stages, teacher)

@@ -51,7 +51,7 @@ def main() -> int:
         defaults = cli.read_stage_defaults(args, stage)
         stages = [(stage, adhoc.make_params(stage, defaults, args.overrides, **fixed))]
     with cli.open_session(args, experiment) as session:
-        planner = Planner(experiment, session.engine, session.environments)
+        planner = Planner(experiment, session.engine, session.lock_digests)
         start = adhoc.add_input_model(planner, args.input_model)
         chain = planner.add_chain(start, stages)
         planner.add_lane(name, name, "", start, chain, baseline=None)

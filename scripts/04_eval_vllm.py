@@ -48,7 +48,7 @@ def main() -> int:
         args, lambda e: adhoc.replace_sources(e, args.sources), parts=("benchmarks", *base)
     )
     with cli.open_session(args, experiment) as session:
-        planner = Planner(experiment, session.engine, session.environments, session.hardware)
+        planner = Planner(experiment, session.engine, session.lock_digests, session.hardware)
         model = adhoc.add_input_model(planner, args.model)
         if args.baseline:
             baseline = model

@@ -33,7 +33,7 @@ def main() -> int:
     records = read_records(args.results)
     with cli.open_session(args, experiment) as session:
         director = direct_ranking(
-            records, describe_ranking(experiment), session.engine, session.environments, session.store
+            records, describe_ranking(experiment), session.engine, session.lock_digests, session.store
         )
         outcome = session.follow(director)
         export_outcome(session.store, outcome, args.results, args.submissions)

@@ -23,7 +23,7 @@ from lanekit.commands import cli
 from lanekit.commands.stack.cli import make_stack_parser, open_stack
 from lanekit.commands.stack.follow import follow_run
 from lanekit.commands.stack.submit import (
-    check_environments,
+    check_lock_digests,
     choose_hardware,
     count_committed,
     describe_next,
@@ -40,7 +40,7 @@ from lanekit.jobs.signs import read_workers
 from lanekit.plan.evaluation import plan_engine
 from lanekit.plan.planner import plan_lanes
 from lanekit.plan.run_document import describe_run
-from lanekit.sources.locks import load_environments
+from lanekit.sources.locks import load_lock_digests
 from lanekit.sources.resolve import resolve_sources
 from lanekit.sources.revisions import REVISIONS_NAME, load_revisions
 from lanekit.spec.experiment_file import load_experiment_lanes
@@ -102,15 +102,15 @@ def main() -> int:
     console = cli.make_console()
 
     workers = [worker.report for worker in read_workers(stack.redis)]
-    environments = load_environments(find_project_root())
-    check_environments(workers, services, environments)
+    lock_digests = load_lock_digests(find_project_root())
+    check_lock_digests(workers, services, lock_digests)
     hardware = choose_hardware(workers, args.hardware)
     revisions = load_revisions(args.experiment.parent / REVISIONS_NAME)
     experiment = resolve_sources(experiment, revisions=revisions)
     check_lanes(experiment, lanes)
     engine = plan_engine(experiment, lambda: is_cuda(workers, hardware), args.engine)
-    plan = plan_lanes(experiment, lanes, engine, environments, hardware)
-    spec = describe_run(experiment, plan, engine, environments, hardware)
+    plan = plan_lanes(experiment, lanes, engine, lock_digests, hardware)
+    spec = describe_run(experiment, plan, engine, lock_digests, hardware)
 
     console.print(
         f"run {spec.run_id}: {count_lanes(len(lanes))} and the baseline ask for {plan.count_asked()} "

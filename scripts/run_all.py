@@ -47,8 +47,8 @@ def main() -> int:
     )
     check_lanes(experiment, lanes)
     with cli.open_session(args, experiment) as session:
-        plan = plan_lanes(experiment, lanes, session.engine, session.environments, session.hardware)
-        spec = describe_run(experiment, plan, session.engine, session.environments, session.hardware)
+        plan = plan_lanes(experiment, lanes, session.engine, session.lock_digests, session.hardware)
+        spec = describe_run(experiment, plan, session.engine, session.lock_digests, session.hardware)
         session.console.print(
             f"run {spec.run_id}: {cli.describe_plan(plan, session)}", soft_wrap=True, highlight=False
         )

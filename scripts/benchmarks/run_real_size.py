@@ -40,7 +40,7 @@ from lanekit.plan.evaluation import plan_engine
 from lanekit.plan.planner import plan_lanes
 from lanekit.plan.run_document import describe_run
 from lanekit.results.course import Outcome, direct_run
-from lanekit.sources.locks import load_environments
+from lanekit.sources.locks import load_lock_digests
 from lanekit.spec.estimates import read_shape
 from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.lane_file import select_lanes
@@ -90,7 +90,7 @@ def open_session(args: argparse.Namespace, experiment: Experiment) -> Iterator[C
                 store=store,
                 call=caller,
                 engine=plan_engine(experiment, detect_cuda, args.engine),
-                environments=load_environments(find_project_root()),
+                lock_digests=load_lock_digests(find_project_root()),
                 console=cli.make_console(),
                 slots=MANY if len(gpus) > 1 or args.share_gb else 1,
                 hardware=name_hardware(list_devices()),
@@ -111,8 +111,8 @@ def main() -> int:
     lanes = select_lanes(lanes, [name for name in args.only.split(",") if name], None)
     outcome: Outcome | None = None
     with open_session(args, experiment) as session:
-        plan = plan_lanes(experiment, lanes, session.engine, session.environments, session.hardware)
-        spec = describe_run(experiment, plan, session.engine, session.environments, session.hardware)
+        plan = plan_lanes(experiment, lanes, session.engine, session.lock_digests, session.hardware)
+        spec = describe_run(experiment, plan, session.engine, session.lock_digests, session.hardware)
         try:
             outcome = session.follow(direct_run(spec, plan, session.store))
             export_outcome(session.store, outcome, args.folder / "results", args.folder / "submissions")

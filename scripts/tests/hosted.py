@@ -24,9 +24,9 @@ from lanekit.jobs.keys import RedisKeys
 from lanekit.jobs.messages import REPORT_TTL_SECONDS, ControllerReport
 from lanekit.plan.graph import StageRun, make_stage_run
 from lanekit.plan.run_document import RunSpec, parse_run
-from lanekit.results.outcome import ArtifactPlace, LaneOutcome, PackagePlace, RunOutcome
+from lanekit.results.outcome import LaneOutcome, RankedPackage, RunOutcome
 from lanekit.results.schema import LaneRecord, RankedLane, Ranking
-from lanekit.sources.locks import SERVICES, load_environments
+from lanekit.sources.locks import SERVICES, load_lock_digests
 from lanekit.spec.params import PackageParams, RankParams
 from lanekit.store.cache import ArtifactCache
 from lanekit.store.documents import RunDocuments
@@ -88,13 +88,13 @@ class Hosted:
     def report(self, **changes: dict[str, Any]) -> None:
         """Let the controller and one worker of each service report; `changes` by service, None for none."""
         self.redis.set(RedisKeys.CONTROLLER, ControllerReport(host="h", at=0.0).model_dump_json(), ex=600)
-        environments = load_environments(find_project_root())
+        lock_digests = load_lock_digests(find_project_root())
         hardware = name_hardware(list_devices())
         for service in SERVICES:
             given = changes.get(service, {})
             if given is None:
                 continue
-            worker = make_worker(service, device=hardware, environment=environments[service])
+            worker = make_worker(service, device=hardware, lock_digest=lock_digests[service])
             worker = worker.model_copy(update=given)
             self.redis.set(
                 RedisKeys.worker(worker.name), worker.model_dump_json(), ex=REPORT_TTL_SECONDS * 30
@@ -120,7 +120,7 @@ class Hosted:
         params = RankParams(
             records=(), weights={"kmmlu_pro": 1.0}, quality_weight=0.5, experiment="demo-tiny"
         )
-        rank = make_stage_run("rank", params, {}, spec.environments)
+        rank = make_stage_run("rank", params, {}, spec.lock_digests)
         files = {"ranking.json": ranking.model_dump_json(), "summary.md": "| lane |\n", "summary.csv": "x\n",
                  "baseline.json": "{}", f"lanes/{BEST}/metrics.json": '{"lane": "x"}'}  # fmt: skip
         self.commit(rank, tmp_path / "rank", files)
@@ -128,14 +128,14 @@ class Hosted:
             "package",
             PackageParams(package_name="p", lane=BEST, base_model_name="b", base_model_source="s",
                           max_zip_bytes=10, max_unpacked_bytes=10),
-            {"model": "0" * 64}, spec.environments,
+            {"model": "0" * 64}, spec.lock_digests,
         )  # fmt: skip
         self.commit(package, tmp_path / "package", {"submit.zip": "z" * 500_000, "package/config.json": "{}"})
         ended = RunOutcome(
             run_id=spec.run_id, phase="complete",
             reason="" if is_complete else "1 lane(s) failed",
-            summary=ArtifactPlace(key=rank.key, path=rank.path),
-            packages=(PackagePlace(key=package.key, path=package.path, lane=BEST, position=1),),
+            summary=rank.ref,
+            packages=(RankedPackage(key=package.key, path=package.path, lane=BEST, position=1),),
             records=tuple(LaneOutcome(lane=lane.record.lane, status=lane.record.status, rank=lane.rank,
                                       reason=lane.record.reason, score=lane.score) for lane in ranking.lanes),
         )  # fmt: skip

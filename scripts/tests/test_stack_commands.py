@@ -149,7 +149,7 @@ def test_the_run_is_that_of_the_embedded_default(
 
 
 def test_images_of_another_version_are_refused(hosted: Hosted, experiment: Path, tmp_path: Path) -> None:
-    hosted.report(trainer={"environment": "another"})
+    hosted.report(trainer={"lock_digest": "another"})
     options = ("--all", "--experiment", str(experiment))
     done = hosted.run("enqueue_lane.py", *options, cwd=tmp_path, expect=BAD_INPUT)
     check_text(done.stderr, "images are of another version than this checkout: trainer-1",
@@ -224,14 +224,14 @@ def test_fetch_brings_what_the_embedded_default_leaves(hosted: Hosted, run_id: s
     hosted.commit(base, tmp_path / "base", {"config.json": "{}"})
     hosted.run("fetch.py", "--store", "store", cwd=tmp_path)
     store = FolderStore(tmp_path / "store")
-    for locator in (base, ended.summary.ref if ended.summary else base, ended.packages[0].ref):
+    for locator in (base, ended.summary if ended.summary else base, ended.packages[0]):
         assert store.find_artifact(locator) is not None
         store.fetch_artifact(locator)
 
 
 def test_fetch_refuses_what_is_not_its_manifests(hosted: Hosted, run_id: str, tmp_path: Path) -> None:
     ended = hosted.end_run(hosted.read_run(run_id), tmp_path / "made")
-    minio, place = hosted.client.minio, ended.packages[0].ref
+    minio, place = hosted.client.minio, ended.packages[0]
     bad = tmp_path / "bad"
     bad.write_text("y" * 500_000)
     minio.fput_object(place.bucket, f"{place.name}/submit.zip", str(bad))
@@ -246,7 +246,7 @@ def test_an_interrupted_fetch_goes_on_with_what_is_missing(
     hosted: Hosted, run_id: str, tmp_path: Path
 ) -> None:
     ended = hosted.end_run(hosted.read_run(run_id), tmp_path / "made")
-    place = ended.packages[0].ref
+    place = ended.packages[0]
     arrived = tmp_path / ".lanekit" / "stack-cache" / "incoming" / place.bucket / place.name
     arrived.mkdir(parents=True)
     (arrived / "submit.zip").write_text("z" * 500_000)

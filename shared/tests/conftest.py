@@ -31,7 +31,7 @@ def lanes_folder() -> Path:
 
 
 @pytest.fixture
-def environments() -> Mapping[str, str]:
+def lock_digests() -> Mapping[str, str]:
     """One lock digest a service."""
     return ENVIRONMENTS
 

@@ -154,7 +154,7 @@ class DoubleWorker:
 
     def finish(self, held: Held) -> None:
         """Commit a double artifact and close the job."""
-        execute_stage(held.run, held.stage_job.list_inputs(), self.store, make_double, lambda *_: None)
+        execute_stage(held.run, held.stage_job.inputs, self.store, make_double, lambda *_: None)
         self.done.append(held.job.id)
         job_state.finish_job(self.client, held.job, held.execution, {})
 

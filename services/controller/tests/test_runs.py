@@ -50,7 +50,7 @@ def test_what_is_published(stack: Any) -> None:
     }  # fmt: skip
     assert ended.summary is not None
     assert (stack.root / "results" / "summary.md").read_bytes() == stack.store.read_file(
-        ended.summary.ref, "summary.md"
+        ended.summary, "summary.md"
     )
     readme = stack.documents.read(spec.run_id, "README.md").decode()
     assert all(f"`{lane}`" in readme for lane in lanes) and "submit.zip" in readme

@@ -76,7 +76,7 @@ def test_a_stage_runs_in_a_child_and_reports(pool: ChildPool, make_fetch: MakeFe
     assert seen[-1] == (2, 2, "done")
     assert measured.seconds > 0
     assert measured.peak_rss_bytes > 10_000_000
-    assert measured.environment["python"] == sys.version.split()[0]
+    assert measured.versions["python"] == sys.version.split()[0]
 
 
 def test_a_child_stays_warm_from_job_to_job_and_outlives_the_calling_thread(

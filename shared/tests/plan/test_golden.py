@@ -69,8 +69,8 @@ def load(folder: Path, name: str) -> tuple[Experiment, list[Lane]]:
 
 
 @pytest.fixture
-def plan(lanes_folder: Path, environments: Mapping[str, str]) -> Plan:
-    return plan_lanes(*load(lanes_folder, "experiment.yaml"), ENGINE, environments)
+def plan(lanes_folder: Path, lock_digests: Mapping[str, str]) -> Plan:
+    return plan_lanes(*load(lanes_folder, "experiment.yaml"), ENGINE, lock_digests)
 
 
 def find_lane(plan: Plan, number: str) -> Any:
@@ -100,8 +100,8 @@ def test_lanes_are_those_of_the_mission(lanes_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_asked_for_and_distinct_runs(lanes_folder: Path, environments: Mapping[str, str], name: str) -> None:
-    plan = plan_lanes(*load(lanes_folder, name), ENGINE, environments)
+def test_asked_for_and_distinct_runs(lanes_folder: Path, lock_digests: Mapping[str, str], name: str) -> None:
+    plan = plan_lanes(*load(lanes_folder, name), ENGINE, lock_digests)
     asked = {lane.split("_")[0]: len(plan.collect_lane_runs(lane)) for lane in plan.lanes}
     assert asked == ASKED_RUNS
     assert plan.count_asked() == 83
@@ -136,24 +136,24 @@ def test_every_speed_is_measured_against_the_base_and_kd_learns_from_it(plan: Pl
 
 
 def test_a_local_path_does_not_enter_the_key_but_its_content_does(
-    tmp_path: Path, environments: Mapping[str, str]
+    tmp_path: Path, lock_digests: Mapping[str, str]
 ) -> None:
     keys = []
     for folder, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "model.safetensors").write_bytes(content)
         source = resolve_source(Source(source=str(tmp_path / folder)), "model")
-        keys.append(make_stage_run("fetch_model", FetchModelParams(name="m", model=source), {}, environments))
+        keys.append(make_stage_run("fetch_model", FetchModelParams(name="m", model=source), {}, lock_digests))
     assert keys[0].key == keys[1].key != keys[2].key
     hub = [Source(source=name, digest="d" * 40) for name in ("org/a", "org/b")]
-    runs = [make_stage_run("fetch_model", FetchModelParams(name="m", model=s), {}, environments) for s in hub]
+    runs = [make_stage_run("fetch_model", FetchModelParams(name="m", model=s), {}, lock_digests) for s in hub]
     assert runs[0].key != runs[1].key
 
 
-def test_a_local_source_without_its_digest_cannot_be_planned(environments: Mapping[str, str]) -> None:
+def test_a_local_source_without_its_digest_cannot_be_planned(lock_digests: Mapping[str, str]) -> None:
     params = FetchModelParams(name="m", model=Source(source="/some/model"))
     with pytest.raises(ValueError, match="no digest yet"):
-        make_stage_run("fetch_model", params, {}, environments)
+        make_stage_run("fetch_model", params, {}, lock_digests)
 
 
 def list_changes(params: Parameters) -> list[Parameters]:
@@ -163,11 +163,11 @@ def list_changes(params: Parameters) -> list[Parameters]:
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 def test_every_parameter_of_every_planned_stage_changes_its_key(
-    plan: Plan, environments: Mapping[str, str]
+    plan: Plan, lock_digests: Mapping[str, str]
 ) -> None:
     by_stage = {run.type.name: run for run in plan.runs.values()}
     for name, run in by_stage.items():
-        changed = {make_stage_run(name, p, run.inputs, environments).key for p in list_changes(run.params)}
+        changed = {make_stage_run(name, p, run.inputs, lock_digests).key for p in list_changes(run.params)}
         assert len(changed) == len(type(run.params).model_fields)
         assert run.key not in changed
 
@@ -176,11 +176,11 @@ JUDGE = {"url": "http://judge:8000/v1", "model": "a-judge"}
 
 
 def test_a_judge_scores_each_lane_apart_from_its_generation(
-    lanes_folder: Path, environments: Mapping[str, str]
+    lanes_folder: Path, lock_digests: Mapping[str, str]
 ) -> None:
     experiment, lanes = load(lanes_folder, "experiment.yaml")
-    without = plan_lanes(experiment, lanes, ENGINE, environments)
-    plan = plan_lanes(with_judge(experiment, **JUDGE), lanes, ENGINE, environments)
+    without = plan_lanes(experiment, lanes, ENGINE, lock_digests)
+    plan = plan_lanes(with_judge(experiment, **JUDGE), lanes, ENGINE, lock_digests)
     added = [plan.runs[key] for key in plan.runs if key not in without.runs]
     assert {run.type.name for run in added} == {"judge"} and len(added) == N_LANES + 1
     assert set(without.runs) < set(plan.runs)
@@ -200,11 +200,11 @@ def test_a_judge_scores_each_lane_apart_from_its_generation(
     ],
 )  # fmt: skip
 def test_how_a_judge_is_reached_does_not_enter_its_key(
-    lanes_folder: Path, environments: Mapping[str, str], change: dict[str, Any], same: bool
+    lanes_folder: Path, lock_digests: Mapping[str, str], change: dict[str, Any], same: bool
 ) -> None:
     experiment, lanes = load(lanes_folder, "experiment.yaml")
-    before = plan_lanes(with_judge(experiment, **JUDGE), lanes, ENGINE, environments)
-    after = plan_lanes(with_judge(experiment, **{**JUDGE, **change}), lanes, ENGINE, environments)
+    before = plan_lanes(with_judge(experiment, **JUDGE), lanes, ENGINE, lock_digests)
+    after = plan_lanes(with_judge(experiment, **{**JUDGE, **change}), lanes, ENGINE, lock_digests)
     assert (set(before.runs) == set(after.runs)) is same
 
 
@@ -215,17 +215,17 @@ def test_a_judges_key_can_come_from_no_other_secret(lanes_folder: Path) -> None:
 
 
 def test_another_service_environment_changes_only_its_own_stages(
-    lanes_folder: Path, environments: Mapping[str, str]
+    lanes_folder: Path, lock_digests: Mapping[str, str]
 ) -> None:
     experiment, lanes = load(lanes_folder, "experiment.yaml")
-    before = plan_lanes(experiment, lanes, ENGINE, environments)
-    after = plan_lanes(experiment, lanes, ENGINE, {**environments, "evaluator": "newer"})
+    before = plan_lanes(experiment, lanes, ENGINE, lock_digests)
+    after = plan_lanes(experiment, lanes, ENGINE, {**lock_digests, "evaluator": "newer"})
     lost = {before.runs[key].type.name for key in set(before.runs) - set(after.runs)}
     assert lost == {"evaluate", "measure_speed"}
 
 
 def test_another_seed_changes_what_is_random_and_no_download(
-    lanes_folder: Path, tmp_path: Path, environments: Mapping[str, str]
+    lanes_folder: Path, tmp_path: Path, lock_digests: Mapping[str, str]
 ) -> None:
     text = (lanes_folder / "experiment.yaml").read_text(encoding="utf-8")
     assert "seed: 42" in text
@@ -233,8 +233,8 @@ def test_another_seed_changes_what_is_random_and_no_download(
     (tmp_path / "benchmarks").symlink_to(lanes_folder / "benchmarks")
     for path in lanes_folder.glob("lane*.yaml"):
         (tmp_path / path.name).symlink_to(path)
-    before = plan_lanes(*load(lanes_folder, "experiment.yaml"), ENGINE, environments)
-    after = plan_lanes(*load(tmp_path, "experiment.yaml"), ENGINE, environments)
+    before = plan_lanes(*load(lanes_folder, "experiment.yaml"), ENGINE, lock_digests)
+    after = plan_lanes(*load(tmp_path, "experiment.yaml"), ENGINE, lock_digests)
     kept = {before.runs[key].type.name for key in set(before.runs) & set(after.runs)}
     assert "fetch_model" in kept and "prepare_benchmarks" in kept
     assert not kept & {"sft", "gptq", "distill", "prepare_corpus"}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lanekit.errors import InputError
 from lanekit.files.hashing import hash_source, write_canonical_json
 from lanekit.plan.keys import compute_stage_key
-from lanekit.sources.locks import hash_environment
+from lanekit.sources.locks import hash_lock
 
 GOLDEN_TEXT = (
     '{"environment":"e","inputs":{"corpus":"c","model":"m"},"parameters":{"dampening":0.01,"ignore":'
@@ -42,7 +42,7 @@ def test_order_does_not_change_the_key() -> None:
         {"version": 4},
         {"inputs": {"model": "m2", "corpus": "c"}},
         {"inputs": {"teacher": "m", "corpus": "c"}},
-        {"environment": "e2"},
+        {"lock_digest": "e2"},
         *({"parameters": {**PARAMETERS, name: "changed"}} for name in PARAMETERS),
         {"parameters": {**PARAMETERS, "new": None}},
     ],
@@ -50,7 +50,7 @@ def test_order_does_not_change_the_key() -> None:
 def test_every_change_changes_the_key(change: dict[str, Any]) -> None:
     call: dict[str, Any] = {
         "stage": "gptq", "version": 3, "parameters": PARAMETERS,
-        "inputs": {"model": "m", "corpus": "c"}, "environment": "e",
+        "inputs": {"model": "m", "corpus": "c"}, "lock_digest": "e",
     }  # fmt: skip
     assert compute_stage_key(**{**call, **change}) != GOLDEN_KEY
 
@@ -101,7 +101,7 @@ def test_environment_digest_ignores_comments_alone(tmp_path: Path) -> None:
     for number, text in enumerate(texts):
         path = tmp_path / f"{number}.lock"
         path.write_text(text, encoding="utf-8")
-        digests.append(hash_environment(path))
+        digests.append(hash_lock(path))
     assert digests[0] == digests[1] != digests[2]
     with pytest.raises(InputError, match=r"lock is missing(.|\n)*dev lock"):
-        hash_environment(tmp_path / "none.lock")
+        hash_lock(tmp_path / "none.lock")

@@ -31,20 +31,20 @@ def load(lanes_folder: Path, home: str) -> Experiment:
 
 
 def make_spec(
-    lanes_folder: Path, environments: Mapping[str, str], home: str = "/home/one", hardware: str = HARDWARE
+    lanes_folder: Path, lock_digests: Mapping[str, str], home: str = "/home/one", hardware: str = HARDWARE
 ) -> tuple[RunSpec, Plan]:
     experiment = load(lanes_folder, home)
     _, lanes = load_experiment_lanes(lanes_folder / "experiment.demo.yaml")
     engine = plan_engine(experiment, lambda: True)
-    plan = plan_lanes(experiment, lanes, engine, environments, hardware)
-    return describe_run(experiment, plan, engine, environments, hardware), plan
+    plan = plan_lanes(experiment, lanes, engine, lock_digests, hardware)
+    return describe_run(experiment, plan, engine, lock_digests, hardware), plan
 
 
 def test_the_same_request_is_the_same_run_on_every_host(
-    lanes_folder: Path, environments: Mapping[str, str]
+    lanes_folder: Path, lock_digests: Mapping[str, str]
 ) -> None:
-    spec, plan = make_spec(lanes_folder, environments)
-    other, other_plan = make_spec(lanes_folder, environments, home="/srv/elsewhere")
+    spec, plan = make_spec(lanes_folder, lock_digests)
+    other, other_plan = make_spec(lanes_folder, lock_digests, home="/srv/elsewhere")
     assert RUN_ID.match(spec.run_id)
     assert spec == other
     assert list(plan.runs) == list(other_plan.runs)
@@ -52,18 +52,18 @@ def test_the_same_request_is_the_same_run_on_every_host(
 
 
 def test_another_device_is_another_run_but_shares_all_but_the_speeds(
-    lanes_folder: Path, environments: Mapping[str, str]
+    lanes_folder: Path, lock_digests: Mapping[str, str]
 ) -> None:
-    spec, plan = make_spec(lanes_folder, environments)
-    other, other_plan = make_spec(lanes_folder, environments, hardware="NVIDIA H100")
+    spec, plan = make_spec(lanes_folder, lock_digests)
+    other, other_plan = make_spec(lanes_folder, lock_digests, hardware="NVIDIA H100")
     assert spec.run_id != other.run_id
     own = set(plan.runs) - set(other_plan.runs)
     assert {plan.runs[key].type.name for key in own} == {"measure_speed"}
     assert len(own) == len(plan.lanes)
 
 
-def test_a_stored_run_gives_the_plan_back(lanes_folder: Path, environments: Mapping[str, str]) -> None:
-    spec, plan = make_spec(lanes_folder, environments)
+def test_a_stored_run_gives_the_plan_back(lanes_folder: Path, lock_digests: Mapping[str, str]) -> None:
+    spec, plan = make_spec(lanes_folder, lock_digests)
     again = parse_run(spec.model_dump_json().encode(), "run.json").make_plan()
     assert list(again.runs) == list(plan.runs)
     assert {key: run.name for key, run in again.runs.items()} == {k: r.name for k, r in plan.runs.items()}
@@ -80,9 +80,9 @@ def test_a_stored_run_gives_the_plan_back(lanes_folder: Path, environments: Mapp
     ],
 )
 def test_a_run_that_was_changed_is_refused(
-    lanes_folder: Path, environments: Mapping[str, str], change: Any, message: str
+    lanes_folder: Path, lock_digests: Mapping[str, str], change: Any, message: str
 ) -> None:
-    spec, _ = make_spec(lanes_folder, environments)
+    spec, _ = make_spec(lanes_folder, lock_digests)
     data = json.loads(spec.model_dump_json())
     change(data)
     with pytest.raises(InputError, match=message):
@@ -95,20 +95,20 @@ def test_what_is_no_run_is_refused_by_name(content: bytes) -> None:
         parse_run(content, "runs/x/run.json")
 
 
-def test_a_job_carries_its_run(lanes_folder: Path, environments: Mapping[str, str]) -> None:
-    _, plan = make_spec(lanes_folder, environments)
+def test_a_job_carries_its_run(lanes_folder: Path, lock_digests: Mapping[str, str]) -> None:
+    _, plan = make_spec(lanes_folder, lock_digests)
     for run in plan.runs.values():
         payload = json.loads(make_stage_job(plan, run).model_dump_json())
         job = parse_stage_job(payload)
-        assert job.make_run(environments).key == run.key
-        assert job.list_inputs() == plan.list_inputs(run)
+        assert job.make_run(lock_digests).key == run.key
+        assert job.inputs == plan.list_inputs(run)
         assert make_job_id(run) == f"{run.type.name}-{run.key}"
         with pytest.raises(InputError, match="another version of the code"):
-            job.make_run(dict.fromkeys(environments, "other"))
+            job.make_run(dict.fromkeys(lock_digests, "other"))
 
 
-def test_speed_has_a_queue_for_each_device(lanes_folder: Path, environments: Mapping[str, str]) -> None:
-    _, plan = make_spec(lanes_folder, environments)
+def test_speed_has_a_queue_for_each_device(lanes_folder: Path, lock_digests: Mapping[str, str]) -> None:
+    _, plan = make_spec(lanes_folder, lock_digests)
     queues = {run.type.name: name_queue(run) for run in plan.runs.values()}
     assert queues["measure_speed"] == "speed-nvidia-l4"
     assert queues["evaluate"] == "evaluator"

@@ -103,10 +103,10 @@ actorder: static
 """
 
 
-def make(stage: str, environments: Mapping[str, str], **changes: Any) -> StageRun:
+def make(stage: str, lock_digests: Mapping[str, str], **changes: Any) -> StageRun:
     """Make a stage's run with minimal parameters."""
     params = STAGE_TYPES[stage].params.model_validate({**PARAMS[stage], **changes})
-    return make_stage_run(stage, params, {}, environments)
+    return make_stage_run(stage, params, {}, lock_digests)
 
 
 def read_parameters(card: str) -> Any:
@@ -117,8 +117,8 @@ def read_parameters(card: str) -> Any:
 
 
 @pytest.mark.parametrize("stage", list(STAGE_TYPES))
-def test_every_stage_type_has_a_card(stage: str, environments: Mapping[str, str]) -> None:
-    run = make(stage, environments)
+def test_every_stage_type_has_a_card(stage: str, lock_digests: Mapping[str, str]) -> None:
+    run = make(stage, lock_digests)
     card = render_card(run, INPUTS, FILES)
     assert card == render_card(run, dict(reversed(INPUTS.items())), dict(reversed(FILES.items())))
     assert card.startswith(f"# {run.name}\n\n") and card.endswith("\n")
@@ -133,8 +133,8 @@ def test_every_stage_type_has_a_card(stage: str, environments: Mapping[str, str]
     )
 
 
-def test_the_card_of_a_quantized_model_is_the_golden_one(environments: Mapping[str, str]) -> None:
-    run = make("gptq", environments)
+def test_the_card_of_a_quantized_model_is_the_golden_one(lock_digests: Mapping[str, str]) -> None:
+    run = make("gptq", lock_digests)
     card = render_card(run, INPUTS, FILES)
     assert card.startswith(GOLDEN_GPTQ_HEAD.format(name=run.name, key=run.key))
     for expected in (
@@ -147,45 +147,45 @@ def test_the_card_of_a_quantized_model_is_the_golden_one(environments: Mapping[s
         assert expected in card
 
 
-def test_sources_on_the_hub_are_shown_and_local_ones_are_not(environments: Mapping[str, str]) -> None:
-    shown = read_parameters(render_card(make("prepare_benchmarks", environments), {}, {}))
+def test_sources_on_the_hub_are_shown_and_local_ones_are_not(lock_digests: Mapping[str, str]) -> None:
+    shown = read_parameters(render_card(make("prepare_benchmarks", lock_digests), {}, {}))
     assert shown["sets"]["ko_longrag"]["source"] == "org/rag"
     local = {**SOURCE, "source": "local", "revision": "main", "split": "train", "rows": None}
     assert shown["sets"]["kmmlu_pro"] == local
     for path in ("./here", "../there", "~/home", "/root"):
         model = {**HUB, "source": path}
-        card = render_card(make("fetch_model", environments, model=model), {}, {})
+        card = render_card(make("fetch_model", lock_digests, model=model), {}, {})
         assert read_parameters(card)["model"]["source"] == "local" and path not in card
     assert "None." in card
 
 
-def test_a_fence_in_a_prompt_does_not_end_the_parameters(environments: Mapping[str, str]) -> None:
-    shown = read_parameters(render_card(make("evaluate", environments), {}, {}))
+def test_a_fence_in_a_prompt_does_not_end_the_parameters(lock_digests: Mapping[str, str]) -> None:
+    shown = read_parameters(render_card(make("evaluate", lock_digests), {}, {}))
     assert shown["benchmarks"][0]["prompt"] == BENCHMARK["prompt"]
 
 
-def test_a_ranking_names_its_lanes_alone(environments: Mapping[str, str]) -> None:
-    shown = read_parameters(render_card(make("rank", environments), {}, {}))
+def test_a_ranking_names_its_lanes_alone(lock_digests: Mapping[str, str]) -> None:
+    shown = read_parameters(render_card(make("rank", lock_digests), {}, {}))
     assert shown["records"] == ["baseline", "lane01_gptq"]
 
 
-def test_a_submission_names_its_base_and_the_licence_in_it(environments: Mapping[str, str]) -> None:
-    run = make("package", environments)
+def test_a_submission_names_its_base_and_the_licence_in_it(lock_digests: Mapping[str, str]) -> None:
+    run = make("package", lock_digests)
     card = render_card(run, {}, {"package/LICENSE": 1, "submit.zip": 5, "package/NOTICE.txt": 1})
     expected = "derivative of EXAONE-4.0-1.2B and stays under the licence of its base model: "
     assert expected + "`package/LICENSE`, `package/NOTICE.txt`." in card
     assert "its text is not in this folder" in render_card(run, {}, {"submit.zip": 5})
 
 
-def test_the_form_of_the_weights_is_told(environments: Mapping[str, str]) -> None:
-    assert "not quantized by this stage" in render_card(make("sft", environments), {}, {})
-    assert "in the form of the input model" in render_card(make("post_sft", environments), {}, {})
-    assert "(FP8_DYNAMIC, compressed-tensors)" in render_card(make("fp8", environments), {}, {})
+def test_the_form_of_the_weights_is_told(lock_digests: Mapping[str, str]) -> None:
+    assert "not quantized by this stage" in render_card(make("sft", lock_digests), {}, {})
+    assert "in the form of the input model" in render_card(make("post_sft", lock_digests), {}, {})
+    assert "(FP8_DYNAMIC, compressed-tensors)" in render_card(make("fp8", lock_digests), {}, {})
 
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs sha256sum")
-def test_the_command_of_the_card_verifies(environments: Mapping[str, str], tmp_path: Path) -> None:
-    run = make("gptq", environments)
+def test_the_command_of_the_card_verifies(lock_digests: Mapping[str, str], tmp_path: Path) -> None:
+    run = make("gptq", lock_digests)
     (tmp_path / "a file.txt").write_text("text", encoding="utf-8")
     card = render_card(run, {}, {"a file.txt": 4})
     (tmp_path / "README.md").write_text(card, encoding="utf-8")

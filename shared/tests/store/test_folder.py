@@ -244,7 +244,7 @@ def test_a_stage_is_executed_once_and_a_failed_one_leaves_nothing(
         (out / "half").write_bytes(b"half")
         if calls == 1:
             raise InputError("bad data")
-        return Measured(2.5, environment={"python": "3"})
+        return Measured(2.5, versions={"python": "3"})
 
     with pytest.raises(InputError, match="bad data"):
         execute_stage(run, {}, store, call, ignore_progress)

@@ -456,8 +456,8 @@ def test_sources_travel_and_keep_digest_and_names(
     )
     stripped = drop_local_paths(params)
     assert {s.source for s in stripped.sets.values()} == {"local", "org/set"}
-    environments = {"trainer": "e"}
-    keys = {make_stage_run("prepare_benchmarks", p, {}, environments).key for p in (params, stripped)}
+    lock_digests = {"trainer": "e"}
+    keys = {make_stage_run("prepare_benchmarks", p, {}, lock_digests).key for p in (params, stripped)}
     assert len(keys) == 1
     with store.open_sources(stripped) as opened:
         assert isinstance(opened, PrepareBenchmarksParams)

@@ -16,7 +16,7 @@ from lanekit.host.checkout import find_project_root
 from lanekit.host.devices import Device, list_devices
 from lanekit.host.logs import configure_logs
 from lanekit.plan.graph import Locator
-from lanekit.sources.locks import load_environments
+from lanekit.sources.locks import load_lock_digests
 from lanekit.store.folder import FolderStore
 from lanekit.store.manifest import Manifest
 from lanekit.worker.heartbeat import WorkerTiming
@@ -47,7 +47,7 @@ def main() -> None:
         store=SlowStore(root / "store"),
         pool=ChildPool(root / "logs", make_child_environment()),
         devices=devices,
-        environments=load_environments(find_project_root()),
+        lock_digests=load_lock_digests(find_project_root()),
         lock_folder=root / "locks" if settings["locks"] else None,
         save_log=lambda name, path: (root / f"{name}.saved").write_bytes(path.read_bytes()) and None,
         alive_file=root / f"alive-{settings['service']}",

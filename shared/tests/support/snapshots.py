@@ -109,22 +109,22 @@ def make_busy_snapshot(plan: Plan) -> RunSnapshot:
 
 
 def make_workers(
-    *services: str, device: str = GPU, environment: str = LOCK, job_id: str = "", age_s: float = 1.0
+    *services: str, device: str = GPU, lock_digest: str = LOCK, job_id: str = "", age_s: float = 1.0
 ) -> list[LiveWorker]:
     """Return one live worker for each of the services."""
     return [
-        LiveWorker(make_worker(service, f"{service}-{index:06x}", device, environment, job_id), age_s)
+        LiveWorker(make_worker(service, f"{service}-{index:06x}", device, lock_digest, job_id), age_s)
         for index, service in enumerate(services)
     ]
 
 
 def make_worker(
-    service: str, name: str = "", device: str = GPU, environment: str = LOCK, job_id: str = ""
+    service: str, name: str = "", device: str = GPU, lock_digest: str = LOCK, job_id: str = ""
 ) -> WorkerReport:
     """Return a worker's report."""
     return WorkerReport(
         name=name or f"{service}-1", service=service, host="host-1", queues=(service,),
         devices={"GPU-1": device} if device != CPU else {"cpu-1": device},
         device_kind="cpu" if device.startswith("cpu") else "cuda",
-        environment=environment, job_id=job_id, started_at=time.time() - 60,
+        lock_digest=lock_digest, job_id=job_id, started_at=time.time() - 60,
     )  # fmt: skip

@@ -26,7 +26,7 @@ from lanekit.jobs import messages
 from lanekit.jobs.keys import RedisKeys
 from lanekit.jobs.safe_job import FUNCTION
 from lanekit.plan.graph import StageRun, make_stage_run
-from lanekit.sources.locks import load_environments
+from lanekit.sources.locks import load_lock_digests
 from lanekit.spec.params import (
     EngineParams,
     EvaluateParams,
@@ -42,7 +42,7 @@ from lanekit.store.folder import FolderStore
 SUPPORT = Path(__file__).parent
 PATIENCE_SECONDS = 30.0
 FAST = {"report": 0.5, "lease_ttl": 2.0, "job_ttl": 20.0, "poll": 0.05}
-ENVIRONMENTS = load_environments(find_project_root())
+ENVIRONMENTS = load_lock_digests(find_project_root())
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:

@@ -11,7 +11,7 @@ from lanekit.plan.graph import BASELINE
 from lanekit.results.collect import METRICS_NAME
 from lanekit.results.course import Outcome
 from lanekit.results.folder import LANE_FILES
-from lanekit.results.outcome import ArtifactPlace, EndPhase, LaneOutcome, PackagePlace, RunOutcome
+from lanekit.results.outcome import EndPhase, LaneOutcome, RankedPackage, RunOutcome
 from lanekit.results.schema import FAILED, RankedLane
 from lanekit.store.documents import RunPaths
 
@@ -43,9 +43,9 @@ def describe_outcome(run_id: str, outcome: Outcome) -> RunOutcome:
         run_id=run_id,
         phase=phase,
         reason=reason,
-        summary=ArtifactPlace(key=outcome.summary.key, path=outcome.summary.path),
+        summary=outcome.summary,
         packages=tuple(
-            PackagePlace(lane=lane, position=position, key=ref.key, path=ref.path)
+            RankedPackage(lane=lane, position=position, key=ref.key, path=ref.path)
             for position, (lane, ref) in enumerate(outcome.packages.items(), start=1)
         ),
         refused=dict(outcome.refused),
@@ -78,7 +78,7 @@ def publish_outcome(
     """
     copied: list[str] = []
     if ended.summary is not None:
-        ref = ended.summary.ref
+        ref = ended.summary
         manifest = store.find_artifact(ref)
         if manifest is None:
             raise StoreError(f"{ref.path}: the ranking is gone", remedy="scripts/retry.py RUN makes it anew")

@@ -126,7 +126,7 @@ def test_doing_it_again_changes_nothing_and_renews_keys(
     assert "the object store is ready" in capsys.readouterr().out
     monkeypatch.setenv(name_secret("ranker"), "another-secret")
     assert main([]) == 0
-    ref = ArtifactRef("0" * 64, "results/x")
+    ref = ArtifactRef(key="0" * 64, path="results/x")
     renewed = make_client(minio_server.settings("ranker", "another-secret"), QUICK)
     assert MinioStore(renewed).find_artifact(ref) is None
     with pytest.raises(StoreError, match="access key 'ranker'"):

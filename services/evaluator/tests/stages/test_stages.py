@@ -397,5 +397,5 @@ def test_stage_runs_in_a_child_process(
         measured = child.run(job, ignore_progress)
     finally:
         child.stop()
-    assert measured.environment["transformers"]
+    assert measured.versions["transformers"]
     assert (tmp_path / "metrics.json").is_file()

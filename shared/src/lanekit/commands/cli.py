@@ -26,7 +26,7 @@ from lanekit.host.devices import detect_cuda, list_devices, name_hardware
 from lanekit.host.settings import load_host_settings
 from lanekit.plan.evaluation import plan_engine
 from lanekit.plan.graph import Plan
-from lanekit.sources.locks import load_environments
+from lanekit.sources.locks import load_lock_digests
 from lanekit.sources.resolve import resolve_sources
 from lanekit.sources.revisions import REVISIONS_NAME, Revisions, load_revisions
 from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
@@ -167,7 +167,7 @@ def open_session(args: argparse.Namespace, experiment: Experiment) -> Iterator[S
                 store=store,
                 call=pool,
                 engine=engine,
-                environments=load_environments(find_project_root()),
+                lock_digests=load_lock_digests(find_project_root()),
                 console=make_console(),
                 slots=settings.count_slots(),
                 hardware=name_hardware(list_devices()),

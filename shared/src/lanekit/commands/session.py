@@ -28,7 +28,7 @@ class Session:
     store: FolderStore
     call: StageCaller
     engine: EngineParams
-    environments: Mapping[str, str]
+    lock_digests: Mapping[str, str]
     console: Console
     slots: int = 1
     hardware: str = ""

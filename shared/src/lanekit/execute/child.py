@@ -70,7 +70,7 @@ def run_job(job: dict[str, Any], send: Any) -> dict[str, Any]:
         "seconds": time.monotonic() - started,
         "peak_rss_bytes": meter.peak_rss_bytes,
         "peak_gpu_bytes": meter.peak_gpu_bytes,
-        "environment": list_versions(),
+        "versions": list_versions(),
     }
 
 

@@ -28,7 +28,7 @@ class Measured:
     seconds: float
     peak_rss_bytes: int = 0
     peak_gpu_bytes: int = 0
-    environment: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 class StageCaller(Protocol):
@@ -68,7 +68,7 @@ def execute_stage(
                 seconds=measured.seconds,
                 peak_rss_bytes=measured.peak_rss_bytes,
                 peak_gpu_bytes=measured.peak_gpu_bytes,
-                environment=measured.environment,
+                versions=measured.versions,
             )
         store.publish_artifact(run, scratch, manifest)
         return manifest

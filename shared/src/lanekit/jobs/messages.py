@@ -30,13 +30,6 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
-class InputRef(_Message):
-    """An input artifact."""
-
-    key: str = Field(pattern=r"^[0-9a-f]{64}$")
-    path: str = Field(pattern=r"^[a-z]+/[A-Za-z0-9._-]+$")
-
-
 class StageJob(_Message):
     """A job's whole payload. `params` hold no local path; `timeout_s` counts from the device's lease."""
 
@@ -44,21 +37,17 @@ class StageJob(_Message):
     stage: str
     key: str = Field(pattern=r"^[0-9a-f]{64}$")
     params: dict[str, Any]
-    inputs: dict[str, InputRef] = {}
+    inputs: dict[str, ArtifactRef] = {}  # by role
     timeout_s: int = Field(gt=0)
 
-    def list_inputs(self) -> dict[str, ArtifactRef]:
-        """Return the input artifacts by role."""
-        return {role: ArtifactRef(ref.key, ref.path) for role, ref in self.inputs.items()}
-
-    def make_run(self, environments: Mapping[str, str]) -> StageRun:
+    def make_run(self, lock_digests: Mapping[str, str]) -> StageRun:
         """Return the stage run; its key is computed anew from the contents and this image's locks.
 
         Raises:
             InputError: the contents are not what the key says.
         """
         inputs = {role: ref.key for role, ref in self.inputs.items()}
-        return check_stage_run(self.stage, self.params, inputs, self.key, environments)
+        return check_stage_run(self.stage, self.params, inputs, self.key, lock_digests)
 
 
 class JobReport(_Message):
@@ -84,7 +73,7 @@ class WorkerReport(_Message):
     queues: tuple[str, ...]
     devices: dict[str, str]
     device_kind: DeviceKind
-    environment: str
+    lock_digest: str
     job_id: str = ""
     started_at: float
 
@@ -155,7 +144,7 @@ def make_stage_job(plan: Plan, run: StageRun) -> StageJob:
         stage=run.type.name,
         key=run.key,
         params=drop_local_paths(run.params).model_dump(mode="json"),
-        inputs={role: InputRef(key=ref.key, path=ref.path) for role, ref in plan.list_inputs(run).items()},
+        inputs=plan.list_inputs(run),
         timeout_s=run.type.timeout_s,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from lanekit.plan.keys import SHORT_KEY_CHARACTERS, compute_stage_key
 from lanekit.spec.params import Parameters
@@ -32,12 +32,13 @@ class Locator(Protocol):
         """The readable name with the short key; the prefix of the files in the bucket."""
 
 
-@dataclass(frozen=True)
-class ArtifactRef:
-    """An artifact without the run that makes it; `path` is "bucket/name"."""
+class ArtifactRef(BaseModel):
+    """An artifact without the run that makes it; `path` is "bucket/name". Checked, for it travels."""
 
-    key: str
-    path: str
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str = Field(pattern=r"^[0-9a-f]{64}$")
+    path: str = Field(pattern=r"^[a-z]+/[A-Za-z0-9._-]+$")
 
     @property
     def bucket(self) -> str:
@@ -77,7 +78,7 @@ class StageRun:
     @property
     def ref(self) -> ArtifactRef:
         """The artifact alone."""
-        return ArtifactRef(self.key, self.path)
+        return ArtifactRef(key=self.key, path=self.path)
 
 
 @dataclass(frozen=True)
@@ -146,15 +147,15 @@ def make_stage_run(
     stage: str,
     params: Parameters,
     inputs: Mapping[str, str],
-    environments: Mapping[str, str],
+    lock_digests: Mapping[str, str],
 ) -> StageRun:
-    """Make one run and its key; `environments` maps each service to its lock's digest."""
+    """Make one run and its key; `lock_digests` maps each service to its lock's digest."""
     stage_type = STAGE_TYPES[stage]
     key = compute_stage_key(
         stage,
         stage_type.version,
         drop_local_paths(params).model_dump(mode="json", exclude=set(params.not_in_key)),
         inputs,
-        environments[stage_type.service],
+        lock_digests[stage_type.service],
     )
     return StageRun(key, stage_type, params, dict(inputs))

@@ -16,7 +16,7 @@ def compute_stage_key(
     version: int,
     parameters: Mapping[str, Any],
     inputs: Mapping[str, str],
-    environment: str,
+    lock_digest: str,
 ) -> str:
     """Return the 64 hex digits that name a stage's result (shared/README.md, promise 2)."""
     payload = {
@@ -24,6 +24,6 @@ def compute_stage_key(
         "version": version,
         "parameters": parameters,
         "inputs": inputs,
-        "environment": environment,
+        "environment": lock_digest,
     }
     return hashlib.sha256(write_canonical_json(payload).encode()).hexdigest()

@@ -19,18 +19,18 @@ class Planner:
         self,
         experiment: Experiment,
         engine: EngineParams,
-        environments: Mapping[str, str],
+        lock_digests: Mapping[str, str],
         hardware: str = "",
     ) -> None:
         self.experiment = experiment
         self.engine = engine
-        self.environments = environments
+        self.lock_digests = lock_digests
         self.hardware = hardware
         self.plan = Plan()
 
     def add_run(self, stage: str, params: Parameters, inputs: Mapping[str, str]) -> str:
         """Add a run, unless an equal one is planned, and return its key."""
-        run = make_stage_run(stage, params, inputs, self.environments)
+        run = make_stage_run(stage, params, inputs, self.lock_digests)
         self.plan.runs.setdefault(run.key, run)
         return run.key
 
@@ -94,7 +94,7 @@ def plan_lanes(
     experiment: Experiment,
     lanes: list[Lane],
     engine: EngineParams,
-    environments: Mapping[str, str],
+    lock_digests: Mapping[str, str],
     hardware: str = "",
 ) -> Plan:
     """Plan an experiment whose sources carry digests (see `resolve.resolve_sources`).
@@ -102,7 +102,7 @@ def plan_lanes(
     The baseline is planned as the lane `baseline`, first. `hardware` names the device on which speed is
     measured: speeds of two devices are two artifacts.
     """
-    planner = Planner(experiment, engine, environments, hardware)
+    planner = Planner(experiment, engine, lock_digests, hardware)
     base = planner.add_base()
     title = f"{experiment.base_model.name}, uncompressed"
     planner.add_lane(BASELINE, title, "Baseline", base, (), base)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import AliasChoices, ConfigDict, Field, ValidationError
 
 from lanekit.errors import InputError, first_finding
 from lanekit.files.hashing import write_canonical_json
@@ -30,13 +30,13 @@ class StageSpec(Parameters):
     params: dict[str, Any]
     inputs: dict[str, str]
 
-    def make_run(self, environments: Mapping[str, str]) -> StageRun:
+    def make_run(self, lock_digests: Mapping[str, str]) -> StageRun:
         """Return the stage run.
 
         Raises:
             InputError: the stage or a parameter is unknown, or the key is not that of the contents.
         """
-        return check_stage_run(self.stage, self.params, self.inputs, self.key, environments)
+        return check_stage_run(self.stage, self.params, self.inputs, self.key, lock_digests)
 
 
 class RankingSettings(Parameters):
@@ -52,12 +52,16 @@ class RankingSettings(Parameters):
 class RunSpec(Parameters):
     """Everything that a run is; its id follows from its contents, so the same request is the same run."""
 
+    model_config = ConfigDict(serialize_by_alias=True)
+
     format_version: Literal[1] = 1
     run_id: str
     ranking: RankingSettings
     engine: EngineParams
     hardware: str
-    environments: dict[str, str]
+    lock_digests: dict[str, str] = Field(  # by service; stored under an older name
+        validation_alias=AliasChoices("environments", "lock_digests"), serialization_alias="environments"
+    )
     runs: tuple[StageSpec, ...]
     lanes: tuple[LanePlan, ...]
 
@@ -69,7 +73,7 @@ class RunSpec(Parameters):
         """
         plan = Plan()
         for spec in self.runs:
-            plan.runs[spec.key] = spec.make_run(self.environments)
+            plan.runs[spec.key] = spec.make_run(self.lock_digests)
         for lane in self.lanes:
             plan.lanes[lane.name] = lane
         return plan
@@ -80,7 +84,7 @@ def check_stage_run(
     params: Mapping[str, Any],
     inputs: Mapping[str, str],
     key: str,
-    environments: Mapping[str, str],
+    lock_digests: Mapping[str, str],
 ) -> StageRun:
     """Return the stage run that untrusted data describes.
 
@@ -90,11 +94,11 @@ def check_stage_run(
     stage_type = STAGE_TYPES.get(stage)
     if stage_type is None:
         raise InputError(f"unknown stage '{stage}'", remedy="known stages: " + ", ".join(STAGE_TYPES))
-    if stage_type.service not in environments:
+    if stage_type.service not in lock_digests:
         raise InputError(f"stage {stage}: it is the {stage_type.service}'s, which is not at work here")
     try:
         checked = stage_type.params.model_validate(params)
-        run = make_stage_run(stage, checked, inputs, environments)
+        run = make_stage_run(stage, checked, inputs, lock_digests)
     except ValidationError as error:
         raise InputError(f"stage {stage}: {first_finding(error)}") from error
     except ValueError as error:
@@ -125,7 +129,7 @@ def describe_run(
     experiment: Experiment,
     plan: Plan,
     engine: EngineParams,
-    environments: Mapping[str, str],
+    lock_digests: Mapping[str, str],
     hardware: str,
 ) -> RunSpec:
     """Return a plan as a run; local paths are left out, their digests stay."""
@@ -143,7 +147,7 @@ def describe_run(
     contents = {
         "ranking": ranking.model_dump(mode="json"),
         "engine": engine.model_dump(mode="json"),
-        "environments": dict(environments),
+        "environments": dict(lock_digests),
         "lanes": [asdict(lane) for lane in lanes],
     }
     digest = hashlib.sha256(write_canonical_json(contents).encode()).hexdigest()
@@ -153,7 +157,7 @@ def describe_run(
         ranking=ranking,
         engine=engine,
         hardware=hardware,
-        environments=dict(environments),
+        lock_digests=dict(lock_digests),
         runs=runs,
         lanes=lanes,
     )

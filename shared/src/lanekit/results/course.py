@@ -56,7 +56,7 @@ def direct_run(spec: RunSpec, plan: Plan, store: ArtifactReader) -> Director:
     """
     state = yield plan
     records = [collect_record(plan, state, store, lane) for lane in plan.lanes]
-    outcome = yield from direct_ranking(records, spec.ranking, spec.engine, spec.environments, store)
+    outcome = yield from direct_ranking(records, spec.ranking, spec.engine, spec.lock_digests, store)
     return outcome
 
 
@@ -64,7 +64,7 @@ def direct_ranking(
     records: list[LaneRecord],
     settings: RankingSettings,
     engine: EngineParams,
-    environments: Mapping[str, str],
+    lock_digests: Mapping[str, str],
     store: ArtifactReader,
 ) -> Director:
     """Rank the records, package and verify the best lanes.
@@ -90,7 +90,7 @@ def direct_ranking(
             if run is not None:
                 plan.runs[run.key] = run
                 inputs[role] = run.key
-    rank = make_stage_run("rank", params, inputs, environments)
+    rank = make_stage_run("rank", params, inputs, lock_digests)
     title = RANKING_TITLE
     plan.runs[rank.key] = rank
     plan.lanes[title] = LanePlan(title, title, "", (), rank.key)
@@ -105,7 +105,7 @@ def direct_ranking(
     while queue and len(outcome.packages) < settings.packaging.top_k:
         wanted = settings.packaging.top_k - len(outcome.packages)
         batch, queue = queue[:wanted], queue[wanted:]
-        plan = plan_packages(batch, base, settings, engine, environments, store, outcome.refused)
+        plan = plan_packages(batch, base, settings, engine, lock_digests, store, outcome.refused)
         state = yield plan
         for name, lane in plan.lanes.items():
             reason = state.explain_lane(name)
@@ -140,7 +140,7 @@ def plan_packages(
     base: LaneRecord,
     settings: RankingSettings,
     engine: EngineParams,
-    environments: Mapping[str, str],
+    lock_digests: Mapping[str, str],
     store: ArtifactReader,
     refused: dict[str, str],
 ) -> Plan:
@@ -169,10 +169,10 @@ def plan_packages(
                 **settings.packaging.model_dump(exclude={"top_k"}),
             ),
             {"model": model_run.key, "base": base_run.key},
-            environments,
+            lock_digests,
         )
         verify = make_stage_run(
-            "verify_package", VerifyPackageParams(engine=engine), {"package": package.key}, environments
+            "verify_package", VerifyPackageParams(engine=engine), {"package": package.key}, lock_digests
         )
         plan.runs.update({run.key: run for run in (model_run, package, verify)})
         plan.lanes[name] = LanePlan(name, f"package {name}", "Package", (package.key,), verify.key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lanekit.errors import InputError, first_finding
 from lanekit.plan.graph import ArtifactRef
@@ -17,19 +17,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ArtifactPlace(_Part):
-    """An artifact: its key and its place, "bucket/name"."""
-
-    key: str = Field(pattern=r"^[0-9a-f]{64}$")
-    path: str
-
-    @property
-    def ref(self) -> ArtifactRef:
-        """Return it as a store's locator."""
-        return ArtifactRef(self.key, self.path)
-
-
-class PackagePlace(ArtifactPlace):
+class RankedPackage(ArtifactRef):
     """A verified package; `position` counts from 1, the best first."""
 
     lane: str
@@ -53,8 +41,8 @@ class RunOutcome(_Part):
     run_id: str
     phase: EndPhase
     reason: str = ""
-    summary: ArtifactPlace | None = None
-    packages: tuple[PackagePlace, ...] = ()
+    summary: ArtifactRef | None = None
+    packages: tuple[RankedPackage, ...] = ()
     refused: dict[str, str] = {}
     records: tuple[LaneOutcome, ...] = ()
 

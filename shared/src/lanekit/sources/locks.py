@@ -13,7 +13,7 @@ from lanekit.spec.stages import Service
 
 
 @cache
-def hash_environment(lock_file: Path) -> str:
+def hash_lock(lock_file: Path) -> str:
     """Return the digest of a service's requirements lock, read as text without comments."""
     if not lock_file.is_file():
         raise InputError(f"{lock_file}: the requirements lock is missing", remedy="run ./scripts/dev lock")
@@ -28,6 +28,6 @@ def hash_environment(lock_file: Path) -> str:
 SERVICES: tuple[str, ...] = get_args(Service)
 
 
-def load_environments(root: Path, services: Iterable[str] = SERVICES) -> dict[str, str]:
+def load_lock_digests(root: Path, services: Iterable[str] = SERVICES) -> dict[str, str]:
     """Return the services' lock digests; an image holds its own service's lock alone."""
-    return {s: hash_environment(root / "services" / s / "requirements.lock") for s in services}
+    return {s: hash_lock(root / "services" / s / "requirements.lock") for s in services}

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from lanekit.errors import CorruptArtifactError, first_finding
 from lanekit.files.hashing import hash_file, list_files
@@ -20,7 +20,7 @@ MANIFEST_NAME = "manifest.json"
 class FileEntry(BaseModel):
     """One file's size in bytes and sha256."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
     size_bytes: int
     sha256: str
@@ -29,7 +29,7 @@ class FileEntry(BaseModel):
 class Manifest(BaseModel):
     """Contents and provenance of an artifact."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
     format_version: int = 1
     key: str
@@ -39,7 +39,11 @@ class Manifest(BaseModel):
     bucket: str
     parameters: dict[str, Any]
     inputs: dict[str, str]
-    environment: dict[str, str] = {}
+    versions: dict[str, str] = Field(  # of the libraries; stored under an older name
+        default={},
+        validation_alias=AliasChoices("environment", "versions"),
+        serialization_alias="environment",
+    )
     started_at: datetime
     seconds: float
     peak_rss_bytes: int = 0

@@ -19,7 +19,7 @@ from lanekit.host.devices import list_devices
 from lanekit.host.logs import configure_logs
 from lanekit.host.stack_settings import StackSettings, load_stack_settings
 from lanekit.jobs.connection import connect_redis
-from lanekit.sources.locks import SERVICES, load_environments
+from lanekit.sources.locks import SERVICES, load_lock_digests
 from lanekit.store.cache import ArtifactCache
 from lanekit.store.documents import upload_log
 from lanekit.store.minio import MinioStore
@@ -49,7 +49,7 @@ def make_workplace(service: str, settings: StackSettings) -> Workplace:
         store=store,
         pool=ChildPool(settings.cache / "logs", environment),
         devices=list_devices(),
-        environments=load_environments(find_project_root(), [service]),
+        lock_digests=load_lock_digests(find_project_root(), [service]),
         lock_folder=settings.cache / "locks",
         save_log=lambda name, path: upload_log(client, name, path),
         alive_file=Path(os.environ.get("LANEKIT_ALIVE_FILE", ALIVE_FILE)),

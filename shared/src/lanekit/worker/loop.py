@@ -94,7 +94,7 @@ class StageWorker(SimpleWorker):
             queues=tuple(self.queue_names()),
             devices={device.id: device.name for device in self.place.devices},
             device_kind=self.place.devices[0].kind,
-            environment=self.place.environments[self.service],
+            lock_digest=self.place.lock_digests[self.service],
             job_id=job_id,
             started_at=self.birth_date.timestamp(),
         )
@@ -170,7 +170,7 @@ class StageWorker(SimpleWorker):
             InputError: it is not a stage job, or not one for this worker.
         """
         stage_job = job.read_stage_job()
-        run = stage_job.make_run(self.place.environments)
+        run = stage_job.make_run(self.place.lock_digests)
         if run.type.service != self.service:
             raise InputError(
                 f"stage {run.type.name} is the {run.type.service}'s, this is a {self.service}", remedy=REMEDY

@@ -32,7 +32,7 @@ class Workplace:
         store: where artifacts come from and go to.
         pool: the children.
         devices: this host's, in the order that all its workers see.
-        environments: each service's lock digest, as this image has them.
+        lock_digests: each service's lock digest, as this image has them.
         lock_folder: shared by the workers of a host; see lease.
         save_log: keeps a stage's log, by name, for those who read results; best effort.
         alive_file: touched while the worker lives and Redis answers.
@@ -41,7 +41,7 @@ class Workplace:
     store: ArtifactStore
     pool: ChildPool
     devices: Sequence[Device]
-    environments: Mapping[str, str]
+    lock_digests: Mapping[str, str]
     lock_folder: Path | None = None
     save_log: Callable[[str, Path], None] | None = None
     alive_file: Path | None = None
@@ -74,7 +74,7 @@ class StageRunner:
 
         store = self.place.store
         try:
-            manifest = execute_stage(hold.run, stage_job.list_inputs(), store, call, hold.follow)
+            manifest = execute_stage(hold.run, stage_job.inputs, store, call, hold.follow)
         except AlreadyCommittedError:
             was_called = False
             found = store.find_artifact(hold.run)

@@ -55,10 +55,10 @@ def build_outcome(stack: Stack, ended: RunOutcome) -> Outcome:
             f"run {ended.run_id} is {ended.phase}, and nothing was ranked: {ended.reason}",
             remedy=f"python scripts/retry.py {ended.run_id}",
         )
-    ranking = Ranking.model_validate_json(stack.store.read_file(ended.summary.ref, RANKING_NAME))
+    ranking = Ranking.model_validate_json(stack.store.read_file(ended.summary, RANKING_NAME))
     packages = sorted(ended.packages, key=lambda package: package.position)
     return Outcome(
-        ranking, ended.summary.ref, {package.lane: package.ref for package in packages}, dict(ended.refused)
+        ranking, ended.summary, {package.lane: package for package in packages}, dict(ended.refused)
     )
 
 
@@ -68,7 +68,7 @@ def list_all_refs(spec: RunSpec, outcome: Outcome) -> list[ArtifactRef]:
     refs.append(outcome.summary)
     for package in outcome.packages.values():
         params = VerifyPackageParams(engine=spec.engine)
-        check = make_stage_run("verify_package", params, {"package": package.key}, spec.environments)
+        check = make_stage_run("verify_package", params, {"package": package.key}, spec.lock_digests)
         refs += [package, check.ref]
     return refs
 

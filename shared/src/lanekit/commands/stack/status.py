@@ -139,7 +139,7 @@ def _describe_ended(stack: Stack, outcome: RunOutcome) -> RunSummary:
     tails: dict[str, list[str]] = {}
     if outcome.summary is not None and not outcome.is_complete:
         try:
-            content = stack.store.read_file(outcome.summary.ref, "ranking.json")
+            content = stack.store.read_file(outcome.summary, "ranking.json")
             ranking = Ranking.model_validate_json(content)
             tails = {lane.record.lane: lane.record.log_tail for lane in ranking.lanes}
         except (LanekitError, ValidationError):

@@ -67,8 +67,8 @@ def is_cuda(workers: Iterable[WorkerReport], hardware: str) -> bool:
     return any(w.device_kind == "cuda" for w in workers if hardware in w.devices.values())
 
 
-def check_environments(
-    workers: Iterable[WorkerReport], services: Sequence[str], environments: Mapping[str, str]
+def check_lock_digests(
+    workers: Iterable[WorkerReport], services: Sequence[str], lock_digests: Mapping[str, str]
 ) -> None:
     """Compare the locks of the workers' images with those of this checkout: they are part of every key.
 
@@ -78,7 +78,7 @@ def check_environments(
     other = [
         worker.name
         for worker in workers
-        if worker.service in services and worker.environment != environments[worker.service]
+        if worker.service in services and worker.lock_digest != lock_digests[worker.service]
     ]
     if other:
         raise InputError(
