@@ -19,7 +19,7 @@ import yaml
 from gpu_testing import FIXTURE, GPU_TESTS
 from leaving import await_engine, await_gone, find_child, list_below, send, start_evaluation
 from real_services import RedisServer, redis_server  # noqa: F401  fixture
-from worker_bench import ENVIRONMENTS, Bench, open_bench, wait_for
+from worker_bench import LOCK_DIGESTS, Bench, open_bench, wait_for
 
 from evaluator.engines import load_engine
 from lanekit.errors import TransientError
@@ -115,7 +115,7 @@ def prepared(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
     root = tmp_path_factory.mktemp("prepared")
     engine = EngineParams(engine="vllm")
-    planner = Planner(resolve_sources(load_experiment(experiment)), engine, ENVIRONMENTS, "")
+    planner = Planner(resolve_sources(load_experiment(experiment)), engine, LOCK_DIGESTS, "")
     inputs = {"model": planner.add_base(), "corpus": planner.add_corpus()}
     pool, store = ChildPool(root / "logs", make_child_environment()), FolderStore(root / "store")
     try:
@@ -124,8 +124,8 @@ def prepared(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
     finally:
         pool.close()
     runs = [
-        make_stage_run("prune", PruneParams(keep_layers=28, calibration_rows=16), inputs, ENVIRONMENTS),
-        make_stage_run("gptq", GptqParams(scheme="W4A16", calibration_rows=16), inputs, ENVIRONMENTS),
+        make_stage_run("prune", PruneParams(keep_layers=28, calibration_rows=16), inputs, LOCK_DIGESTS),
+        make_stage_run("gptq", GptqParams(scheme="W4A16", calibration_rows=16), inputs, LOCK_DIGESTS),
     ]
     places = {role: {"key": key, "path": planner.plan.runs[key].path} for role, key in inputs.items()}
     return root / "store", runs, places

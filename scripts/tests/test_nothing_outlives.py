@@ -23,7 +23,7 @@ from leaving import (
     start_evaluation,
 )
 from real_services import RedisServer, redis_server  # noqa: F401  fixture
-from worker_bench import ENVIRONMENTS, Bench, open_bench
+from worker_bench import LOCK_DIGESTS, Bench, open_bench
 
 from lanekit.execute.environment import make_child_environment
 from lanekit.execute.pool import ChildPool
@@ -99,7 +99,7 @@ class Prepared:
 def prepared(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """A store that holds model and suite, and the evaluation that wants them."""
     root = tmp_path_factory.mktemp("prepared")
-    planner = Planner(resolve_sources(load_experiment(experiment)), ENGINE, ENVIRONMENTS, "")
+    planner = Planner(resolve_sources(load_experiment(experiment)), ENGINE, LOCK_DIGESTS, "")
     base = planner.add_base()
     planner.add_lane("baseline", "baseline", "Baseline", base, (), base)
     plan = planner.plan

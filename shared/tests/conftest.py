@@ -21,7 +21,7 @@ settings.register_profile("repeatable", deadline=None, max_examples=60, derandom
 settings.load_profile("repeatable")
 
 SMALL_DISK_BYTES = 1 << 20
-ENVIRONMENTS = dict.fromkeys(SERVICES, "test-environment")
+LOCK_DIGESTS = dict.fromkeys(SERVICES, "test-environment")
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def lanes_folder() -> Path:
 @pytest.fixture
 def lock_digests() -> Mapping[str, str]:
     """One lock digest a service."""
-    return ENVIRONMENTS
+    return LOCK_DIGESTS
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def make_fetch() -> Callable[..., StageRun]:
 
     def make(name: str = "write", digest: str = "a" * 40) -> StageRun:
         params = FetchModelParams(name=name, model=Source(source="org/model", digest=digest))
-        return make_stage_run("fetch_model", params, {}, ENVIRONMENTS)
+        return make_stage_run("fetch_model", params, {}, LOCK_DIGESTS)
 
     return make
 

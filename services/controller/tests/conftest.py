@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,17 +34,18 @@ from lanekit.sources.locks import SERVICES
 from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
 from lanekit.spec.params import EngineParams
 from lanekit.store.base import ArtifactStore
+from lanekit.store.documents import JSON, RunDocuments
 from lanekit.store.folder import FolderStore
 from ranker.stages import rank
 
-ENVIRONMENTS = dict.fromkeys(SERVICES, "test-environment")
+LOCK_DIGESTS = dict.fromkeys(SERVICES, "test-environment")
 HARDWARE = "cpu: Test Processor"
 QUEUES = ["trainer", "quantizer", "evaluator", messages.name_speed_queue(HARDWARE), "ranker"]
 IMPATIENT = Policy(pauses_s=(0.0,), settle_s=0.0)
 
 
-class FolderDocuments:
-    """The documents of runs as files, with the promises of lanekit.store.documents.RunDocuments."""
+class FolderDocuments(RunDocuments):
+    """The documents of runs as files, with the promises of the base class, whose client it lacks."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -52,8 +53,8 @@ class FolderDocuments:
     def _place(self, run_id: str, name: str) -> Path:
         return self.root / "runs" / run_id / name
 
-    def write(self, run_id: str, name: str, content: bytes, content_type: str) -> None:
-        assert "/" in content_type
+    def write(self, run_id: str, name: str, content: Any, content_type: str = JSON) -> None:
+        assert "/" in content_type and isinstance(content, bytes)
         path = self._place(run_id, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -65,7 +66,7 @@ class FolderDocuments:
     def list_runs(self) -> list[str]:
         return sorted(path.name for path in (self.root / "runs").glob("*"))
 
-    def list_names(self, run_id: str, prefix: str) -> list[str]:
+    def list_names(self, run_id: str, prefix: str = "") -> list[str]:
         folder = self.root / "runs" / run_id
         names = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
         return sorted(name for name in names if name.startswith(prefix))
@@ -73,7 +74,7 @@ class FolderDocuments:
     def delete(self, run_id: str, name: str) -> None:
         self._place(run_id, name).unlink(missing_ok=True)
 
-    def copy_to_top(self, run_id: str, names: list[str]) -> None:
+    def copy_to_top(self, run_id: str, names: Iterable[str]) -> None:
         for name in names:
             (self.root / name).write_bytes(self._place(run_id, name).read_bytes())
 
@@ -139,7 +140,7 @@ class DoubleWorker:
         stage_job = job.read_stage_job()
         started = job_state.start_job(self.client, job, taken[1], self.name, 40)
         assert started is not None
-        held = Held(job, started, stage_job.make_run(ENVIRONMENTS), stage_job)
+        held = Held(job, started, stage_job.make_run(LOCK_DIGESTS), stage_job)
         self.report(held)
         return held
 
@@ -211,8 +212,8 @@ class Stack:
         experiment = give_digests(experiment.model_copy(update={"name": name}))
         chosen = [lane for lane in known if not lanes or lane.name.split("_")[0] in lanes]
         engine = EngineParams(engine="transformers")
-        plan = plan_lanes(experiment, chosen, engine, ENVIRONMENTS, HARDWARE)
-        spec = describe_run(experiment, plan, engine, ENVIRONMENTS, HARDWARE)
+        plan = plan_lanes(experiment, chosen, engine, LOCK_DIGESTS, HARDWARE)
+        spec = describe_run(experiment, plan, engine, LOCK_DIGESTS, HARDWARE)
         self.documents.write(spec.run_id, "run.json", spec.model_dump_json().encode(), "application/json")
         return spec
 

@@ -19,7 +19,7 @@ from lanekit.sources.locks import SERVICES
 from lanekit.spec.params import FetchModelParams, Parameters, Source
 from lanekit.store.folder import FolderStore
 
-ENVIRONMENTS = dict.fromkeys(SERVICES, "e")
+LOCK_DIGESTS = dict.fromkeys(SERVICES, "e")
 
 
 class Recorder:
@@ -68,7 +68,7 @@ def plan() -> Plan:
     plan = Plan()
 
     def add(stage: str, params: Parameters, **inputs: str) -> str:
-        run = make_stage_run(stage, params, inputs, ENVIRONMENTS)
+        run = make_stage_run(stage, params, inputs, LOCK_DIGESTS)
         plan.runs[run.key] = run
         return run.key
 

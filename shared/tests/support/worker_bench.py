@@ -42,7 +42,7 @@ from lanekit.store.folder import FolderStore
 SUPPORT = Path(__file__).parent
 PATIENCE_SECONDS = 30.0
 FAST = {"report": 0.5, "lease_ttl": 2.0, "job_ttl": 20.0, "poll": 0.05}
-ENVIRONMENTS = load_lock_digests(find_project_root())
+LOCK_DIGESTS = load_lock_digests(find_project_root())
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
@@ -52,7 +52,7 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_
 
 def make_run(stage: str, params: Parameters) -> StageRun:
     """Make a run of this image's own versions, without inputs."""
-    return make_stage_run(stage, params, {}, ENVIRONMENTS)
+    return make_stage_run(stage, params, {}, LOCK_DIGESTS)
 
 
 def make_fetch(name: str, digest: str = "a" * 40) -> StageRun:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from controller.committed import CommittedStore
-from controller.documents import Documents, parse_final_failure
+from controller.documents import parse_final_failure
 from controller.queue_view import QueueView
 from controller.reconcile import build_state, describe_lane, describe_runs
 from lanekit.errors import InputError, LanekitError, PermanentError
@@ -16,7 +16,7 @@ from lanekit.plan.run_document import RunSpec, parse_run
 from lanekit.plan.state import RunState
 from lanekit.results.course import Outcome, direct_run
 from lanekit.store.base import is_committed
-from lanekit.store.documents import RunPaths
+from lanekit.store.documents import RunDocuments, RunPaths
 
 ASK_AGAIN_TICKS = 10  # a job that waits or runs is not committed as a rule; another driver may be faster
 PHASES: tuple[messages.RunPhase, ...] = ("lanes", "ranking", "packaging")
@@ -75,7 +75,7 @@ class ActiveRun:
         self._keys = {name: plan.list_lane_keys(name) for name in plan.lanes}
         self._lanes = {key: plan.list_lanes_of(key) for key in plan.runs}
 
-    def read_failures(self, documents: Documents, names: Collection[str]) -> None:
+    def read_failures(self, documents: RunDocuments, names: Collection[str]) -> None:
         """Take over the final failures among the run's documents; one that was deleted is forgotten."""
         keys = set(filter(None, map(RunPaths.find_stage_key, names)))
         self.failures = {key: failure for key, failure in self.failures.items() if key in keys}
@@ -164,7 +164,7 @@ class ActiveRun:
         )
 
 
-def open_run(run_id: str, documents: Documents) -> ActiveRun:
+def open_run(run_id: str, documents: RunDocuments) -> ActiveRun:
     """Read a run.
 
     Raises:

@@ -1,34 +1,11 @@
-"""The documents of runs, as the controller uses them; see lanekit.store.documents.RunDocuments."""
+"""What the controller adds to lanekit.store.documents: a cheap listing of runs, and failures that parse."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 from pydantic import ValidationError
 
 from lanekit.jobs.messages import FailureReport
 from lanekit.store.documents import BUCKET, RunDocuments, RunPaths
-
-JSON_TYPE = "application/json"
-
-
-class Documents(Protocol):
-    """Documents under `runs/<run_id>/` of the bucket `results`; names are relative to that."""
-
-    def write(self, run_id: str, name: str, content: bytes, content_type: str) -> None:
-        """Write one, or replace it."""
-
-    def read(self, run_id: str, name: str) -> bytes | None:
-        """Return one; None where there is none."""
-
-    def list_runs(self) -> list[str]:
-        """Return the ids of all runs, sorted."""
-
-    def list_names(self, run_id: str, prefix: str) -> list[str]:
-        """Return the names that begin with `prefix`."""
-
-    def copy_to_top(self, run_id: str, names: list[str]) -> None:
-        """Copy documents of a run to the bucket's top."""
 
 
 class RunFolders(RunDocuments):

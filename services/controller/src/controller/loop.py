@@ -15,7 +15,6 @@ from redis.exceptions import LockError, RedisError
 
 from controller.active import ActiveRun, Replay, open_run
 from controller.committed import CommittedStore
-from controller.documents import Documents
 from controller.publish import describe_outcome, publish_outcome
 from controller.queue_view import QueueView
 from controller.queue_work import QueueWork
@@ -28,7 +27,7 @@ from lanekit.jobs.keys import RedisKeys
 from lanekit.plan.graph import StageRun
 from lanekit.results.outcome import RunOutcome
 from lanekit.store.base import ArtifactReader
-from lanekit.store.documents import RunPaths
+from lanekit.store.documents import RunDocuments, RunPaths
 
 LOCK_SECONDS = 15.0
 ENDED_LOOKS_PER_TICK = 5
@@ -50,7 +49,7 @@ class Controller:
 
     def __init__(
         self,
-        documents: Documents,
+        documents: RunDocuments,
         store: ArtifactReader,
         connection: redis.Redis,
         policy: Policy | None = None,

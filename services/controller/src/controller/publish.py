@@ -5,7 +5,6 @@ from __future__ import annotations
 import posixpath
 
 from controller.committed import CommittedStore
-from controller.documents import JSON_TYPE, Documents
 from lanekit.errors import StoreError
 from lanekit.plan.graph import BASELINE
 from lanekit.results.collect import METRICS_NAME
@@ -13,14 +12,14 @@ from lanekit.results.course import Outcome
 from lanekit.results.folder import LANE_FILES
 from lanekit.results.outcome import EndPhase, LaneOutcome, RankedPackage, RunOutcome
 from lanekit.results.schema import FAILED, RankedLane
-from lanekit.store.documents import RunPaths
+from lanekit.store.documents import JSON, RunDocuments, RunPaths
 
 CONTENT_TYPES = {
     ".md": "text/markdown; charset=utf-8",
     ".csv": "text/csv; charset=utf-8",
     ".html": "text/html; charset=utf-8",
     ".png": "image/png",
-    ".json": JSON_TYPE,
+    ".json": JSON,
 }
 SUMMARIES = ("summary.md", "summary.csv", "summary.html", "summary.png")
 README = "README.md"
@@ -67,7 +66,7 @@ def _find_reason(lanes: list[RankedLane]) -> str:
 
 
 def publish_outcome(
-    documents: Documents, store: CommittedStore, ended: RunOutcome, models: dict[str, str] | None = None
+    documents: RunDocuments, store: CommittedStore, ended: RunOutcome, models: dict[str, str] | None = None
 ) -> None:
     """Write tables, metrics, items and an index under the run, the tables at the top, and the outcome last.
 
@@ -95,7 +94,7 @@ def publish_outcome(
     if copied:
         documents.copy_to_top(ended.run_id, copied)
     content = (ended.model_dump_json(indent=2) + "\n").encode()
-    documents.write(ended.run_id, RunPaths.OUTCOME, content, JSON_TYPE)
+    documents.write(ended.run_id, RunPaths.OUTCOME, content, JSON)
 
 
 def choose_type(name: str) -> str:

@@ -9,12 +9,11 @@ import structlog
 
 from controller.active import ActiveRun
 from controller.committed import CommittedStore
-from controller.documents import JSON_TYPE, Documents
 from controller.queue_view import JobView, QueueView
 from controller.queue_work import QueueWork
 from controller.reconcile import Decision, Policy, decide
 from lanekit.plan.graph import Plan, StageRun
-from lanekit.store.documents import RunPaths
+from lanekit.store.documents import JSON, RunDocuments, RunPaths
 
 log = structlog.get_logger()
 
@@ -33,7 +32,7 @@ class StageKeeper:
 
     def __init__(
         self,
-        documents: Documents,
+        documents: RunDocuments,
         store: CommittedStore,
         work: QueueWork,
         policy: Policy,
@@ -132,7 +131,7 @@ class StageKeeper:
         run, failure = demand.run, decision.failure
         for active in demand.waiting:
             content = failure.model_dump_json(indent=2).encode()
-            self.documents.write(active.run_id, RunPaths.failure(run.key), content, JSON_TYPE)
+            self.documents.write(active.run_id, RunPaths.failure(run.key), content, JSON)
             log.warning("stage_failed", run_id=active.run_id, name=run.name, reason=failure.message)
         self.work.remove(run)
         self.work.forget([run])
