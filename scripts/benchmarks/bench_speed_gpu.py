@@ -28,10 +28,10 @@ from benchmarks import measure
 from benchmarks.real_size.inputs import REAL, TINY, build_model
 from benchmarks.suite import load_benchmarks, write_suite
 from evaluator.stages import measure_speed
-from lanekit.spec.params import EngineParams, MeasureSpeedParams
+from lanekit.spec.params import DeviceChoice, EngineParams, MeasureSpeedParams
 
 
-def make_spec(args: argparse.Namespace, device: str) -> MeasureSpeedParams:
+def make_spec(args: argparse.Namespace, device: DeviceChoice) -> MeasureSpeedParams:
     """Return the measurement's parameters; replies that run free are cut at `--free-tokens`."""
     limit = {"max_new_tokens": args.free_tokens}
     return MeasureSpeedParams(

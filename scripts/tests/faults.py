@@ -57,7 +57,7 @@ class Scene:
             found = {name: client.get(name) for name in client.keys("lanekit:report:*")}
         except redis.RedisError:
             return {}
-        return {name.split(":", 2)[2]: json.loads(text) for name, text in found.items() if text}
+        return {str(name).split(":", 2)[2]: json.loads(text) for name, text in found.items() if text}
 
     def find_held(self, service: str, state: str = "running") -> str:
         """Return the job that a service's worker has in hand in this state, or an empty string."""

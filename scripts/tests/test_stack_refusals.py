@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -52,7 +53,7 @@ def count_refusals(stack: Stack) -> int:
     ],
 )
 def test_a_foreign_job_is_refused_and_the_worker_lives_on(
-    stack: Stack, function: str, keywords: dict[str, object], serializer: type
+    stack: Stack, function: str, keywords: dict[str, object], serializer: Any
 ) -> None:
     before = count_refusals(stack)
     queue = rq.Queue("trainer", connection=connect(stack), serializer=serializer)

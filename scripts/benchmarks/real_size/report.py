@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.real_size.driving import StageFact
 from benchmarks.real_size.inputs import ROOT, STEPS
 from lanekit.host.probe import count_cores, list_versions, measure_memory_bytes, query_gpus
-from lanekit.plan.graph import Plan, StageRun
+from lanekit.plan.graph import Locator, Plan, StageRun
 from lanekit.results.course import Outcome
 from lanekit.spec.estimates import estimate_device_bytes, estimate_disk_bytes, estimate_host_bytes, read_shape
 from lanekit.spec.lane_file import Lane
@@ -162,7 +162,8 @@ def compare_estimates(
 
 def measure_disk(plan: Plan, outcome: Outcome, store: FolderStore, submissions: Path) -> int:
     """Return the bytes of a plan's artifacts and packages, and of what was exported of them."""
-    found = [store.find_artifact(place) for place in (*plan.runs.values(), *outcome.packages.values())]
+    places: list[Locator] = [*plan.runs.values(), *outcome.packages.values()]
+    found = [store.find_artifact(place) for place in places]
     exported = sum(path.stat().st_size for path in submissions.rglob("*") if path.is_file())
     return sum(manifest.size_bytes for manifest in found if manifest) + exported
 

@@ -32,7 +32,7 @@ from lanekit.results.outcome import RunOutcome, parse_outcome
 from lanekit.results.schema import BenchmarkResult, SpeedResult
 from lanekit.sources.locks import SERVICES
 from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
-from lanekit.spec.params import EngineParams
+from lanekit.spec.params import EngineParams, RankParams
 from lanekit.store.base import ArtifactStore
 from lanekit.store.documents import JSON, RunDocuments
 from lanekit.store.folder import FolderStore
@@ -98,7 +98,7 @@ def make_double(run: StageRun, inputs: Mapping[str, Path], out: Path, progress: 
             engine="transformers", device=HARDWARE, device_kind="cpu",
         )  # fmt: skip
         write_json(out / "metrics.json", speed.model_dump())
-    elif run.type.name == "rank":
+    elif isinstance(run.params, RankParams):
         rank.run(run.params, inputs, out, progress)
     else:
         (out / "text").write_text(run.name, encoding="utf-8")

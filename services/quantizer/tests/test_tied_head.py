@@ -27,7 +27,7 @@ from quantizer.stages import fp8, gptq
 
 pytestmark = pytest.mark.slow
 
-CALIBRATION = {"calibration_rows": 4, "max_length": 64}
+CALIBRATION: dict[str, Any] = {"calibration_rows": 4, "max_length": 64}
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -135,7 +136,7 @@ def test_vllm_is_optional_and_its_cpu_builds_count() -> None:
     ],
 )
 def test_the_check_follows_the_lock_in_use(
-    copied_locks: Path, lock: str, vllm: dict[str, str | None], changed: list[str]
+    copied_locks: Path, lock: str, vllm: dict[str, Any], changed: list[str]
 ) -> None:
     path = copied_locks / libraries.LOCKS_FOLDER / lock
     text = re.sub(r"^(torch|vllm\S*)==\S+", r"\1==9.9", path.read_text(encoding="utf-8"), flags=re.MULTILINE)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from real_services import RedisServer
 from rich.console import Console
 from snapshots import GPU, RUN_ID, make_busy_snapshot, make_snapshot, make_workers, plan_all_lanes
@@ -123,8 +124,9 @@ def test_changes_are_told_once(plan: Plan) -> None:
 
 def test_watching_outlives_redis_and_the_store(redis_server: RedisServer, plan: Plan, tmp_path: Path) -> None:
     settings = StackSettings(
-        redis_url=redis_server.url, minio_url="http://x", minio_access_key="a", minio_secret_key="b"
-    )  # type: ignore[arg-type]
+        redis_url=SecretStr(redis_server.url), minio_url="http://x", minio_access_key="a",
+        minio_secret_key=SecretStr("b"),
+    )  # fmt: skip
     client = redis_server.client()
     client.flushall()
     client.set(

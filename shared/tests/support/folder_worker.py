@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -43,13 +44,17 @@ def main() -> None:
     configure_logs(service=settings["service"])
     devices = [Device(name, name, settings["device_kind"]) for name in settings["devices"]] or list_devices()
     SlowStore.seconds = settings["publish_seconds"]
+
+    def save_log(name: str, path: Path) -> None:
+        shutil.copyfile(path, root / f"{name}.saved")
+
     place = Workplace(
         store=SlowStore(root / "store"),
         pool=ChildPool(root / "logs", make_child_environment()),
         devices=devices,
         lock_digests=load_lock_digests(find_project_root()),
         lock_folder=root / "locks" if settings["locks"] else None,
-        save_log=lambda name, path: (root / f"{name}.saved").write_bytes(path.read_bytes()) and None,
+        save_log=save_log,
         alive_file=root / f"alive-{settings['service']}",
         timing=WorkerTiming(**settings["timing"]),
     )

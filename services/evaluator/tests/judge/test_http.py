@@ -371,7 +371,7 @@ def test_a_killed_stage_loses_nothing(make_spec: MakeSpec, place: Place, tmp_pat
         }
         child = ChildProcess("evaluator", os.environ)
 
-        def kill(step: int, total: int, _message: str = "") -> None:
+        def kill(step: int, total: int, message: str = "") -> None:
             if 3 <= step < total:
                 child.process.kill()
 

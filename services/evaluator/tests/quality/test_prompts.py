@@ -349,7 +349,7 @@ def test_few_shots_are_turns_before_the_question(benchmarks: dict[str, Benchmark
 
 def test_conversation_goes_on_with_the_models_own_replies(benchmarks: dict[str, Benchmark]) -> None:
     benchmark = benchmarks["komt_bench"]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"turns": ["하나?", "둘?"], "reference": None},
         {"turns": ["셋?", "넷?"], "reference": ["셋", None]},
     ]

@@ -283,11 +283,12 @@ def test_a_gpus_sitting_by_hand(spec: MeasureSpeedParams) -> None:
     described = {"arguments": {"max_model_len": 64}, "kernels": {}, "kv_cache_dtype": "fp8"}
     sitting = measure_speed.SpeedSitting(
         "s1",
-        "NVIDIA L4",
-        [fast, slow],
-        [{**described, "weight_bytes_per_step": n} for n in (900_000_000, 1_800_000_000)],
-        {"name": "NVIDIA L4", "driver": "550.1", "power_limit_w": "72.00"},
-        [{"sm_clock_mhz": "2000"}, {"sm_clock_mhz": "1990"}],
+        device="NVIDIA L4",
+        device_kind="cuda",
+        series=[fast, slow],
+        descriptions=[{**described, "weight_bytes_per_step": n} for n in (900_000_000, 1_800_000_000)],
+        facts={"name": "NVIDIA L4", "driver": "550.1", "power_limit_w": "72.00"},
+        states=[{"sm_clock_mhz": "2000"}, {"sm_clock_mhz": "1990"}],
     )
     result = measure_speed.summarize_sitting(spec, forms, sitting)
     assert result.baseline_s_per_token == pytest.approx(0.004)

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -128,7 +129,7 @@ def test_the_stage_writes_the_same_bytes_twice(records: list[LaneRecord], tmp_pa
 
 
 def test_the_stage_with_items_writes_the_same_bytes_twice(rich_run: Run, tmp_path: Path) -> None:
-    options = {"weights": dict.fromkeys(RICH, 0.25), "resamples": 200}
+    options: dict[str, Any] = {"weights": dict.fromkeys(RICH, 0.25), "resamples": 200}
     first, second = (rank(*swap(rich_run, tmp_path / name), **options) for name in ("one", "two"))
     names = sorted(p.relative_to(first).as_posix() for p in first.rglob("*") if p.is_file())
     assert {f"lanes/{record.lane}/items.parquet" for record in rich_run[0]} <= set(names)
