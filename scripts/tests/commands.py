@@ -7,9 +7,17 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 Runner = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+class EmbeddedRun(NamedTuple):
+    """What run_all.py printed, and the folder in which it ran."""
+
+    printed: str
+    folder: Path
 
 
 def make_environment() -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from commands import ROOT, Runner, make_environment
+from commands import ROOT, EmbeddedRun, Runner, make_environment
 from composed import WORKERS, FinishedRun, Stack, run_stack
 from xdist.scheduler import LoadScopeScheduling
 
@@ -114,6 +114,13 @@ def run_script(experiment: Path) -> Runner:
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def embedded_run(run_script: Runner, tmp_path_factory: pytest.TempPathFactory) -> EmbeddedRun:
+    """All lanes, through the embedded main job."""
+    folder = tmp_path_factory.mktemp("main-job")
+    return EmbeddedRun(run_script("run_all.py", cwd=folder).stdout, folder)
 
 
 @pytest.fixture(scope="session")

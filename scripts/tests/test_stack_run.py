@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import redis
-from commands import Runner, read_table
+from commands import EmbeddedRun, Runner, read_table
 from composed import N_LANES, SERVICES, WORKERS, FinishedRun, Stack, run_command
 
 pytestmark = [pytest.mark.slow, pytest.mark.stack]
@@ -34,15 +34,14 @@ def test_every_lane_is_ranked_and_three_packages_are_fetched(finished_run: Finis
 
 
 def test_keys_and_ranking_are_the_embedded_runs(
-    finished_run: FinishedRun, run_script: Runner, tmp_path: Path
+    finished_run: FinishedRun, embedded_run: EmbeddedRun, run_script: Runner, tmp_path: Path
 ) -> None:
-    embedded = run_script("run_all.py", cwd=tmp_path)
     run_id = re.compile(r"\b[a-z0-9-]+-[0-9a-f]{12}\b")
-    assert run_id.search(embedded.stdout).group() in finished_run.printed  # type: ignore[union-attr]
-    ours, theirs = read_keys(finished_run.mirror), read_keys(tmp_path / ".lanekit" / "store")
+    assert run_id.search(embedded_run.printed).group() in finished_run.printed  # type: ignore[union-attr]
+    ours, theirs = read_keys(finished_run.mirror), read_keys(embedded_run.folder / ".lanekit" / "store")
     assert set(ours) == set(theirs)
     assert {lane: row["perf"] for lane, row in read_table(finished_run.folder).items()} == {
-        lane: row["perf"] for lane, row in read_table(tmp_path).items()
+        lane: row["perf"] for lane, row in read_table(embedded_run.folder).items()
     }, "the same models answer the same"
     # Speed differs from sitting to sitting. Over the stack's own measurements the embedded run computes
     # nothing, not even the ranking, and gives the same table and packages, byte for byte.
