@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -29,7 +28,6 @@ from lanekit.execute.stage import execute_stage
 from lanekit.host.devices import list_devices
 from lanekit.host.gpu_holders import list_holders
 from lanekit.host.gpu_query import run_query
-from lanekit.jobs.keys import RedisKeys
 from lanekit.plan.graph import StageRun, make_stage_run
 from lanekit.plan.planner import Planner
 from lanekit.progress import ignore_progress
@@ -147,10 +145,9 @@ def test_real_stages_of_two_workers_never_share_the_gpu(bench: Bench, prepared: 
         bench.await_status(job_id, "finished", 120)
     device = list_devices()[0].id
     assert device.startswith("GPU-")
-    held = [json.loads(entry) for entry in bench.client.lrange(RedisKeys.intervals(device), 0, -1)]
-    assert {entry["stage"] for entry in held} == {"prune", "gptq"}
-    spans = sorted((entry["acquired_at"], entry["released_at"]) for entry in held)
-    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+    holds = bench.list_holds()
+    assert {hold.stage for hold in holds} == {"prune", "gptq"} and {hold.device for hold in holds} == {device}
+    assert all(one.end <= other.start for one, other in pairwise(holds))
     for run in runs:
         manifest = bench.store.find_artifact(run)
         assert manifest and manifest.peak_gpu_bytes > 0

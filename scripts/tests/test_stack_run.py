@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from commands import EmbeddedRun, Runner, read_table
 from composed import N_LANES, SERVICES, WORKERS, FinishedRun, Stack, run_command
 
@@ -62,17 +60,15 @@ def test_nothing_was_computed_twice(finished_run: FinishedRun) -> None:
     assert set(started) >= set(read_keys(finished_run.mirror))
 
 
-def test_no_two_stages_shared_the_device(finished_run: FinishedRun, stack: Stack) -> None:
-    client = redis.Redis(
-        port=int(stack.ports["REDIS_PORT"]), password=stack.read_secret("REDIS_PASSWORD"),
-        decode_responses=True,
-    )  # fmt: skip
-    (name,) = client.keys("lanekit:intervals:*")
-    holds = [json.loads(line) for line in client.lrange(name, 0, -1)]
-    assert {hold["worker"].split("-")[0] for hold in holds} == {"trainer", "quantizer", "evaluator"}
-    holds.sort(key=lambda hold: hold["acquired_at"])
-    assert all(one["released_at"] <= other["acquired_at"] for one, other in pairwise(holds))
-    assert len(holds) >= 40
+def test_no_two_stages_shared_the_device(finished_run: FinishedRun) -> None:
+    told = [e for e in finished_run.events if e.get("event") in ("device_acquired", "device_released")]
+    assert {event["container"] for event in told} == {"trainer", "quantizer", "evaluator"}
+    assert len({event["device"] for event in told}) == 1
+    assert len(told) >= 2 * 40
+    pairs = list(zip(told[::2], told[1::2], strict=True))
+    for acquired, released in pairs:
+        assert (acquired["event"], released["event"]) == ("device_acquired", "device_released")
+        assert acquired["key"] == released["key"]
 
 
 def test_an_artifact_made_on_this_host_is_not_fetched_again(finished_run: FinishedRun) -> None:

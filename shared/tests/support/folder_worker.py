@@ -21,6 +21,7 @@ from lanekit.sources.locks import load_lock_digests
 from lanekit.store.folder import FolderStore
 from lanekit.store.manifest import Manifest
 from lanekit.worker.heartbeat import WorkerTiming
+from lanekit.worker.lease import DeviceLeases
 from lanekit.worker.loop import StageWorker
 from lanekit.worker.runner import Workplace
 
@@ -48,12 +49,13 @@ def main() -> None:
     def save_log(name: str, path: Path) -> None:
         shutil.copyfile(path, root / f"{name}.saved")
 
+    leases = DeviceLeases(devices, root / "locks")
     place = Workplace(
         store=SlowStore(root / "store"),
-        pool=ChildPool(root / "logs", make_child_environment()),
+        pool=ChildPool(root / "logs", make_child_environment(), leases.descriptors),
         devices=devices,
         lock_digests=load_lock_digests(find_project_root()),
-        lock_folder=root / "locks" if settings["locks"] else None,
+        leases=leases,
         save_log=save_log,
         alive_file=root / f"alive-{settings['service']}",
         timing=WorkerTiming(**settings["timing"]),

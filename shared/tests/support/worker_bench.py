@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import processes
 import redis
@@ -38,16 +38,36 @@ from lanekit.spec.params import (
     Source,
 )
 from lanekit.store.folder import FolderStore
+from lanekit.worker.lease import open_lock, try_lock
 
 SUPPORT = Path(__file__).parent
 PATIENCE_SECONDS = 30.0
-FAST = {"report": 0.5, "lease_ttl": 2.0, "job_ttl": 20.0, "poll": 0.05}
+FAST = {"report": 0.5, "job_ttl": 20.0, "poll": 0.05}
 LOCK_DIGESTS = load_lock_digests(find_project_root())
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
     """Wait until something is so, as long as a worker may take; see processes.wait_for."""
     return processes.wait_for(condition, what, seconds)
+
+
+class DeviceHold(NamedTuple):
+    """A hold of a device that has ended; times as a log writes them, `worker` its place in the bench."""
+
+    start: str
+    end: str
+    device: str
+    stage: str
+    worker: int
+
+
+def is_leased(locks: Path, device_id: str) -> bool:
+    """Whether somebody has the device's lock."""
+    descriptor = open_lock(locks / f"{device_id}.lock")
+    try:
+        return not try_lock(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def make_run(stage: str, params: Parameters) -> StageRun:
@@ -123,6 +143,25 @@ class Bench:
         """The store."""
         return FolderStore(self.root / "store")
 
+    def is_leased(self, device_id: str) -> bool:
+        """Whether a stage has the device."""
+        return is_leased(self.root / "locks", device_id)
+
+    def list_holds(self) -> list[DeviceHold]:
+        """Return the ended holds of devices, by their begin, as the workers' logs tell them."""
+        holds = []
+        for number, worker in enumerate(self.workers):
+            begun: dict[tuple[str, str], str] = {}
+            for event in worker.read_events():
+                if event["event"] == "device_acquired":
+                    begun[event["device"], event["key"]] = event["timestamp"]
+                elif event["event"] == "device_released":
+                    start = begun.pop((event["device"], event["key"]))
+                    holds.append(
+                        DeviceHold(start, event["timestamp"], event["device"], event["stage"], number)
+                    )
+        return sorted(holds)
+
     def start(
         self, service: str, *, await_report: bool = True, doubles: bool = True, **settings: Any
     ) -> WorkerProcess:
@@ -130,7 +169,7 @@ class Bench:
         timing = {**FAST, **settings.pop("timing", {})}
         text = json.dumps(
             {
-                "service": service, "root": str(self.root), "redis": self.server.url, "locks": True,
+                "service": service, "root": str(self.root), "redis": self.server.url,
                 "devices": [], "device_kind": "cpu", "publish_seconds": 0, "timing": timing, **settings,
             }
         )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from worker_bench import Bench, is_dead, make_fetch, make_timed, open_bench, wai
 from lanekit.host.devices import list_devices
 from lanekit.jobs import messages
 from lanekit.jobs.keys import RedisKeys
+from lanekit.worker.lease import DeviceLeases
 
 pytestmark = pytest.mark.slow
 
@@ -116,13 +118,20 @@ def test_a_cancelled_job_ends(bench: Bench) -> None:
     assert bench.client.exists(RedisKeys.cancel(job_id))  # the controller reads it beside the failure
 
 
+@pytest.fixture
+def blocked() -> Iterator[ExitStack]:
+    """What the test itself holds."""
+    with ExitStack() as held:
+        yield held
+
+
 @pytest.mark.parametrize("state", ["running", "waiting for the device"])
-def test_sigterm_hands_the_job_back(bench: Bench, state: str) -> None:
+def test_sigterm_hands_the_job_back(bench: Bench, state: str, blocked: ExitStack) -> None:
     run = make_timed("prune", 60_000)
-    device = list_devices()[0].id
-    worker = bench.start("trainer", timing={"report": 5.0, "lease_ttl": 20.0, "job_ttl": 60.0})
+    worker = bench.start("trainer", timing={"report": 5.0, "job_ttl": 60.0})
+    others = DeviceLeases(list_devices(), bench.root / "locks")
     if state != "running":
-        bench.client.set(RedisKeys.lease(device), "somebody's")
+        blocked.enter_context(others.hold("sft", "k", False, lambda: None))
     job_id = bench.enqueue(run)
     bench.await_state(job_id, state)
     other = bench.enqueue(make_timed("prune", 60_000, seed=1))
@@ -134,10 +143,9 @@ def test_sigterm_hands_the_job_back(bench: Bench, state: str) -> None:
     assert bench.failure(job_id) is None
     assert not bench.client.keys("lanekit:report:*")
     assert not bench.client.keys("lanekit:worker:*")
-    assert not bench.client.keys("lanekit:line*")
     assert not bench.client.zcard("rq:wip:trainer")
     if state == "running":
-        assert not bench.client.exists(RedisKeys.lease(device))
+        assert not bench.is_leased(list_devices()[0].id)
         assert is_dead(pid)
     assert not list((bench.root / "store/scratch").iterdir())
     assert worker.read_events("job_handed_back")
@@ -169,7 +177,7 @@ def test_sigterm_hands_back_what_the_store_does_not_take_in_time(bench: Bench) -
 
 @pytest.mark.parametrize("fault", ["restart", "flush", "wiped"])
 def test_a_stage_outlives_redis(bench: Bench, redis_server: RedisServer, fault: str) -> None:
-    """Away for longer than the lease, or flushed, with another worker waiting for the device."""
+    """Away for longer than a report lives, or flushed, with another worker waiting for the device."""
     run = make_timed("prune", 8_000)
     trainer, quantizer = bench.start("trainer"), bench.start("quantizer")
     job_id = bench.enqueue(run)
@@ -181,7 +189,7 @@ def test_a_stage_outlives_redis(bench: Bench, redis_server: RedisServer, fault: 
         bench.client.flushall()
     else:
         with redis_server.outage():
-            time.sleep(4)  # twice the lease's life
+            time.sleep(4)  # twice a report's life
         if fault == "wiped":
             bench.client.flushall()
     wait_for(lambda: len(bench.client.keys("lanekit:worker:*")) == 2, "the workers do not report again", 5)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,11 @@ class ChildProcess:
     """
 
     def __init__(
-        self, service: str, environment: Mapping[str, str], overrides: Mapping[str, str] | None = None
+        self,
+        service: str,
+        environment: Mapping[str, str],
+        overrides: Mapping[str, str] | None = None,
+        descriptors: Sequence[int] = (),
     ) -> None:
         self.service = service
         self.overrides = dict(overrides or {})
@@ -51,7 +55,7 @@ class ChildProcess:
                 EVENTS_FD_VARIABLE: str(write_end),
                 LIFELINE_FD_VARIABLE: str(lifeline),
             },
-            pass_fds=(write_end, lifeline),
+            pass_fds=(write_end, lifeline, *descriptors),
             start_new_session=True,  # Ctrl-C reaches the parent alone, which stops the children
             text=True,
         )
@@ -139,11 +143,17 @@ class ChildProcess:
 
 
 class ChildPool:
-    """Runs stages in warm children; safe to call from several threads."""
+    """Runs stages in warm children; safe to call from several threads.
 
-    def __init__(self, log_folder: Path, environment: Mapping[str, str]) -> None:
+    Every child inherits `descriptors`: what they lock stays locked until the child too is dead.
+    """
+
+    def __init__(
+        self, log_folder: Path, environment: Mapping[str, str], descriptors: Sequence[int] = ()
+    ) -> None:
         self.log_folder = log_folder
         self.environment = dict(environment)
+        self.descriptors = tuple(descriptors)
         self._idle: list[ChildProcess] = []
         self._all: set[ChildProcess] = set()
         self._lock = threading.Lock()
@@ -217,7 +227,7 @@ class ChildPool:
                     return child
                 self._all.discard(child)
                 child.release()
-            child = ChildProcess(service, self.environment, overrides)
+            child = ChildProcess(service, self.environment, overrides, self.descriptors)
             self._all.add(child)
             return child
 

@@ -46,23 +46,3 @@ class RedisKeys:
     def snapshot(run_id: str) -> str:
         """A run as the controller last saw it."""
         return f"{PREFIX}snapshot:{run_id}"
-
-    @staticmethod
-    def lease(device_id: str) -> str:
-        """Who holds a device."""
-        return f"{PREFIX}lease:{device_id}"
-
-    @staticmethod
-    def intervals(device_id: str) -> str:
-        """When a device was held, and by whom: a list of JSON lines."""
-        return f"{PREFIX}intervals:{device_id}"
-
-    @staticmethod
-    def line(device_id: str) -> str:
-        """Who waits for a device, in the order of asking."""
-        return f"{PREFIX}line:{device_id}"
-
-    @staticmethod
-    def line_seen(device_id: str) -> str:
-        """When each waiter was last seen: the dead leave the line."""
-        return f"{PREFIX}line-seen:{device_id}"

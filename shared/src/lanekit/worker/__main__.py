@@ -24,6 +24,7 @@ from lanekit.store.cache import ArtifactCache
 from lanekit.store.documents import upload_log
 from lanekit.store.minio import MinioStore
 from lanekit.store.minio_client import RetryPolicy, make_client
+from lanekit.worker.lease import DeviceLeases
 from lanekit.worker.loop import StageWorker
 from lanekit.worker.runner import Workplace
 
@@ -39,18 +40,20 @@ def make_workplace(service: str, settings: StackSettings) -> Workplace:
     """Return what a worker of the stack works with.
 
     Raises:
-        LanekitError: a lock file is missing, or the cache's folder cannot be made.
+        LanekitError: a lock file is missing, the cache's folder cannot be made, or it cannot lock.
     """
     client = make_client(settings, RetryPolicy(total_seconds=PATIENCE_SECONDS))
     store = MinioStore(client, ArtifactCache(settings.cache / "cache", settings.cache_limit_bytes))
     store.clear_scratch()
+    devices = list_devices()
+    leases = DeviceLeases(devices, settings.cache / "locks")
     environment = {name: value for name, value in make_child_environment().items() if name not in SECRETS}
     return Workplace(
         store=store,
-        pool=ChildPool(settings.cache / "logs", environment),
-        devices=list_devices(),
+        pool=ChildPool(settings.cache / "logs", environment, leases.descriptors),
+        devices=devices,
         lock_digests=load_lock_digests(find_project_root(), [service]),
-        lock_folder=settings.cache / "locks",
+        leases=leases,
         save_log=lambda name, path: upload_log(client, name, path),
         alive_file=Path(os.environ.get("LANEKIT_ALIVE_FILE", ALIVE_FILE)),
     )

@@ -20,8 +20,7 @@ from rq.worker import BaseWorker
 from lanekit.jobs import job_state, messages
 from lanekit.jobs.connection import IMPATIENT_CONNECT_SECONDS, IMPATIENT_READ_SECONDS
 from lanekit.jobs.keys import RedisKeys
-from lanekit.worker.hold import CancelledError, Hold, LeaseLostError
-from lanekit.worker.lease import DeviceLeases
+from lanekit.worker.hold import CancelledError, Hold
 
 TICK_SECONDS = 0.5  # at most two reports of progress a second
 ALIVE_SECONDS = 60.0
@@ -35,7 +34,6 @@ class WorkerTiming:
 
     Attributes:
         report: between two reports; a report lives four times as long.
-        lease_ttl: how long a dead worker keeps its device.
         job_ttl: how long RQ counts a dead worker's job as running.
         maintenance: between two clean-ups of RQ's lists.
         poll: between two looks into empty queues.
@@ -44,7 +42,6 @@ class WorkerTiming:
     """
 
     report: float = messages.REPORT_SECONDS
-    lease_ttl: float = float(messages.REPORT_TTL_SECONDS)
     job_ttl: float = float(job_state.JOB_TTL_SECONDS)
     maintenance: float = 60.0
     poll: float = 0.2
@@ -79,13 +76,12 @@ class Link:
 
 
 class Heartbeat(threading.Thread):
-    """Tells of the worker and of the job in hand, renews the lease and looks for a word to stop."""
+    """Tells of the worker and of the job in hand, and looks for a word to stop."""
 
     def __init__(
         self,
         worker: BaseWorker,
         describe: Callable[[str], messages.WorkerReport],
-        leases: DeviceLeases,
         link: Link,
         timing: WorkerTiming,
         alive_file: Path | None,
@@ -93,7 +89,6 @@ class Heartbeat(threading.Thread):
         super().__init__(name="lanekit-heartbeat", daemon=True)
         self.worker = worker
         self.describe = describe
-        self.leases = leases
         self.link = link
         self.timing = timing
         self.alive_file = alive_file
@@ -129,21 +124,13 @@ class Heartbeat(threading.Thread):
                     self.link.note_answer()
             except RedisError as error:
                 self.link.note_loss(error)
-            except Exception:  # a fault here must not cost a stage its lease
+            except Exception:  # a fault here must not cost the worker its pulse
                 log.exception("heartbeat_failed")
             self._touch()
             self._ended.wait(TICK_SECONDS)
 
     def _beat(self) -> None:
         hold = self._hold
-        for device in self.leases.renew():
-            if hold is not None:
-                hold.ask_to_stop(
-                    LeaseLostError(
-                        f"another worker holds {device.name} ({device.id}), so the stage was stopped",
-                        remedy="Redis was flushed or cut off; nothing to do: the stage is tried again",
-                    )
-                )
         job_state.beat(
             self.worker,
             hold.job if hold else None,

@@ -22,10 +22,6 @@ class TimeLimitError(InputError):
     """The stage ran longer than it may."""
 
 
-class LeaseLostError(TransientError):
-    """Another worker holds the device."""
-
-
 class HandBackError(TransientError):
     """The worker is to stop: the job goes back to its queue."""
 

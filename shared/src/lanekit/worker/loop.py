@@ -31,7 +31,6 @@ from lanekit.jobs.safe_job import REMEDY, SafeJob, find_job, make_queue
 from lanekit.plan.graph import StageRun
 from lanekit.worker.heartbeat import Heartbeat, Link
 from lanekit.worker.hold import HandBackError, Hold
-from lanekit.worker.lease import DeviceLeases
 from lanekit.worker.runner import StageRunner, Workplace
 from lanekit.worker.watchdog import Watchdog
 
@@ -64,11 +63,8 @@ class StageWorker(SimpleWorker):
         self.place = place
         self.timing = place.timing
         self.link = Link()
-        self.leases = DeviceLeases(
-            client, place.devices, name, place.lock_folder, ttl_seconds=self.timing.lease_ttl
-        )
-        self.runner = StageRunner(place, self.leases)
-        self.pulse = Heartbeat(self, self.describe, self.leases, self.link, self.timing, place.alive_file)
+        self.runner = StageRunner(place)
+        self.pulse = Heartbeat(self, self.describe, self.link, self.timing, place.alive_file)
         self.watchdog = Watchdog(self.timing, place.pool.interrupt, self._leave)
         self._maintain_at = 0.0
 

@@ -33,7 +33,7 @@ class Workplace:
         pool: the children.
         devices: this host's, in the order that all its workers see.
         lock_digests: each service's lock digest, as this image has them.
-        lock_folder: shared by the workers of a host; see lease.
+        leases: on the devices; the pool's children inherit their open files.
         save_log: keeps a stage's log, by name, for those who read results; best effort.
         alive_file: touched while the worker lives and Redis answers.
     """
@@ -42,7 +42,7 @@ class Workplace:
     pool: ChildPool
     devices: Sequence[Device]
     lock_digests: Mapping[str, str]
-    lock_folder: Path | None = None
+    leases: DeviceLeases
     save_log: Callable[[str, Path], None] | None = None
     alive_file: Path | None = None
     timing: WorkerTiming = field(default_factory=WorkerTiming)
@@ -55,9 +55,8 @@ class AlreadyCommittedError(Exception):
 class StageRunner:
     """Runs the stages of one worker, one at a time."""
 
-    def __init__(self, place: Workplace, leases: DeviceLeases) -> None:
+    def __init__(self, place: Workplace) -> None:
         self.place = place
-        self.leases = leases
 
     def run(self, hold: Hold, stage_job: messages.StageJob) -> dict[str, Any]:
         """Run a stage, unless its artifact is committed; return the job's result.
@@ -95,7 +94,7 @@ class StageRunner:
             hold.stop_clock()
             return measured
         hold.change(state="waiting for the device")
-        with self.leases.hold(hold.job.id, stage.name, run.key, stage.exclusive, hold.check) as devices:
+        with self.place.leases.hold(stage.name, run.key, stage.exclusive, hold.check) as devices:
             if self.place.store.find_artifact(run) is not None:
                 raise AlreadyCommittedError
             hold.start_clock(devices)
