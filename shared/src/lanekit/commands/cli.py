@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from lanekit.commands.preflight import Asked, Inputs, check_inputs, look_at_host
+from lanekit.commands.preflight import Asked, Inputs, check_host, check_inputs, look_at_host
 from lanekit.commands.session import Session
 from lanekit.errors import InputError, LanekitError
 from lanekit.execute.driver import hold_store
@@ -30,6 +30,7 @@ from lanekit.plan.evaluation import plan_engine
 from lanekit.plan.graph import Plan
 from lanekit.sources.locks import load_lock_digests
 from lanekit.sources.resolve import resolve_sources
+from lanekit.sources.revisions import Revisions
 from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.params import EngineParams
 from lanekit.store.base import is_committed
@@ -147,6 +148,19 @@ def prepare_inputs(args: argparse.Namespace, inputs: Inputs, asked: Asked) -> Ex
         asked = replace(asked, engine_option=f"--engine {args.engine}")
     check_inputs(inputs, replace(asked, host=look_at_host()))
     return resolve_sources(inputs.experiment, asked.parts, inputs.revisions)
+
+
+def check_engine(args: argparse.Namespace, experiment: Experiment) -> None:
+    """Check that the engine and its device are on this machine, for a command that runs no lanes.
+
+    Raises:
+        PreflightError: they are not.
+    """
+    option = f"--engine {args.engine}" if args.engine else ""
+    inputs = Inputs(experiment, [], read_yaml(args.experiment), Revisions())
+    check_host(
+        inputs, Asked(engine=choose_engine(args, experiment), engine_option=option, host=look_at_host())
+    )
 
 
 def choose_engine(args: argparse.Namespace, experiment: Experiment) -> EngineParams:

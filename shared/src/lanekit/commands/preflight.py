@@ -20,17 +20,17 @@ from lanekit.commands.setup.libraries import (
 from lanekit.errors import InputError, TransientError
 from lanekit.files.hashing import list_source
 from lanekit.files.small_files import SmallFiles
-from lanekit.files.strict_yaml import FileProblem, YamlDocument, read_yaml
+from lanekit.files.strict_yaml import FileProblem, InputProblems, YamlDocument, read_yaml
 from lanekit.host.checkout import find_project_root
 from lanekit.host.devices import detect_cuda
 from lanekit.host.probe import find_versions, read_library_text
 from lanekit.plan.preflight.checks import find_faults
 from lanekit.plan.preflight.environment import check_environment
-from lanekit.plan.preflight.finding import Finding, from_error, make_findings, raise_faults
+from lanekit.plan.preflight.finding import Finding, PreflightError, from_error, make_findings, raise_faults
 from lanekit.plan.preflight.request import Host, Request
 from lanekit.sources.model_files import look_at_model
 from lanekit.sources.resolve import is_wanted
-from lanekit.sources.revisions import REVISIONS_NAME, Revisions, load_revisions
+from lanekit.sources.revisions import COMMIT, REVISIONS_NAME, Revisions, load_revisions
 from lanekit.spec.experiment_file import Experiment, is_local, read_experiment_lanes
 from lanekit.spec.lane_file import Lane, find_passed_over, select_lanes
 from lanekit.spec.params import EngineParams, Source
@@ -83,10 +83,13 @@ def read_inputs(
     """Read an experiment, its lanes and its pins.
 
     Raises:
-        InputProblems: the experiment file is at fault.
+        PreflightError: the experiment file is at fault; every problem of it and of the lane files.
         InputError: there are no lane files, or an option is at fault.
     """
-    experiment, lanes, problems = read_experiment_lanes(path)
+    try:
+        experiment, lanes, problems = read_experiment_lanes(path)
+    except InputProblems as error:
+        raise PreflightError(make_findings(error.problems)) from error
     if override:
         experiment = override(experiment)
     if revisions is None:
@@ -203,10 +206,15 @@ def _look(where: str, source: Source, revisions: Revisions, findings: list[Findi
     except InputError as error:
         findings.append(from_error(where, error))
     except TransientError as error:
-        findings.append(
-            Finding(where, f"the model's files were not looked at: {error.message}", error.remedy, "warning")
-        )
+        if _is_pinned(source, revisions):  # else its commit is asked for next, which tells the same
+            message = f"the model's files were not looked at: {error.message}"
+            findings.append(Finding(where, message, error.remedy, "warning"))
     return None
+
+
+def _is_pinned(source: Source, revisions: Revisions) -> bool:
+    pinned = revisions.find("model", source.source, source.revision)
+    return bool(pinned or COMMIT.match(source.revision))
 
 
 def count_rows(sources: Mapping[str, Source]) -> dict[str, int]:

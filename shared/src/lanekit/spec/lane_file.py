@@ -192,7 +192,7 @@ def _find_closest(wanted: str, known: Sequence[str]) -> str:
     ]
     if same and "_" not in wanted:
         return f" (did you mean '{same[0]}'?)"
-    return did_you_mean(wanted, known) or did_you_mean(wanted, map(_number_part, known))
+    return did_you_mean(wanted, known)
 
 
 def _read_stages(

@@ -13,6 +13,7 @@ from lanekit.host import probe
 from lanekit.host.devices import detect_cuda
 from lanekit.plan.evaluation import plan_engine
 from lanekit.plan.preflight.environment import ENVIRONMENT
+from lanekit.plan.preflight.finding import PreflightError
 from lanekit.spec import estimates
 from lanekit.spec.experiment_file import is_local
 from lanekit.spec.judge import JudgeSettings, show_host
@@ -27,6 +28,10 @@ def check_needs(
     """Give the findings about an experiment; one alone where it cannot be read."""
     try:
         inputs = read_inputs(experiment_path)
+    except PreflightError as error:
+        for fault in error.faults:
+            yield Finding("fault", "experiment", f"{fault.where}: {fault.message}", fault.remedy)
+        return
     except LanekitError as error:
         yield Finding("fault", "experiment", error.message, error.remedy or "correct the file")
         return

@@ -13,6 +13,7 @@ from lanekit.plan.preflight.request import Request
 
 NEWER_MAJOR = 5
 PINNED = "transformers 4.57"
+ROPE_FIELDS = ("rope_theta", "partial_rotary_factor")  # beside rope_scaling in transformers 4
 COUNTS = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
 DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 ROPE_THETA = 10_000.0  # what transformers 4 takes where a config names none
@@ -119,23 +120,24 @@ def _check_rope(model: SmallFiles, config: dict[str, Any]) -> Iterator[Finding]:
         remedy = "take a revision of the model that transformers 4 wrote, with rope_theta and rope_scaling"
         yield Finding(where, f"{said}, and its form has no equal there", remedy)
         return
-    theta, scaling = split_rope(rope)
-    read = (config.get("rope_theta", ROPE_THETA), config.get("rope_scaling"))
-    if read != (theta, scaling):
-        fields = f'"rope_theta": {json.dumps(theta)}, "rope_scaling": {json.dumps(scaling)}'
+    wanted = split_rope(rope)
+    read = split_rope(
+        {**(config.get("rope_scaling") or {}), **{n: config[n] for n in ROPE_FIELDS if n in config}}
+    )
+    if read != wanted:
         yield Finding(
             where,
-            f"{said}: it would take rope_theta {read[0]} and rope_scaling {json.dumps(read[1])}",
-            f"put these beside it, in the same file: {fields}",
+            f"{said}: it would take {json.dumps(read)[1:-1]}",
+            f"put these beside it, in the same file: {json.dumps(wanted)[1:-1]}",
         )
 
 
-def split_rope(rope: dict[str, Any]) -> tuple[Any, dict[str, Any] | None]:
-    """Return the `rope_theta` and `rope_scaling` of transformers 4 that say what `rope_parameters` says."""
-    theta = rope.get("rope_theta", ROPE_THETA)
-    scaling = {name: value for name, value in rope.items() if name != "rope_theta"}
-    plain = scaling.get("rope_type", "default") == "default"
-    return theta, None if plain else scaling
+def split_rope(rope: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of transformers 4 that say what transformers 5's `rope_parameters` say."""
+    fields = {"rope_theta": ROPE_THETA} | {name: rope[name] for name in ROPE_FIELDS if name in rope}
+    scaling = {name: value for name, value in rope.items() if name not in ROPE_FIELDS}
+    is_plain = scaling.get("rope_type", scaling.get("type", "default")) == "default"
+    return {**fields, "rope_scaling": None if is_plain else scaling}
 
 
 def _check_dtype(model: SmallFiles, config: dict[str, Any]) -> Iterator[Finding]:

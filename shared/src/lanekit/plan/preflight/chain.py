@@ -42,15 +42,18 @@ def _follow_layers(lane: Lane, n_layers: int | None) -> Iterator[Finding]:
         keep = stage.params.keep_layers
         if n_layers is not None and keep >= n_layers:
             at_this_point = " at this point of the lane" if was_pruned else ""
-            remedy = f"set keep_layers to at most {n_layers - 1}" if n_layers > 1 else "take this stage out"
+            can = f"at most {n_layers - 1} can be kept" if n_layers > 1 else "none can be dropped"
             yield Finding(
                 stage.locate("keep_layers"),
-                f"keep_layers is {keep}, but the model has {n_layers} layers{at_this_point}: "
-                f"at most {n_layers - 1} can be kept",
-                f"{remedy}, or take this stage out" if n_layers > 1 else remedy,
+                f"keep_layers is {keep}, but the model has {_count(n_layers)}{at_this_point}: {can}",
+                "take this stage out" + (f", or set keep_layers to at most {n_layers - 1}" * (n_layers > 1)),
             )
             continue
         n_layers, was_pruned = keep, True
+
+
+def _count(n_layers: int) -> str:
+    return f"{n_layers} layer{'' if n_layers == 1 else 's'}"
 
 
 def _follow_teacher(lane: Lane, *, is_taught: bool) -> Iterator[Finding]:
