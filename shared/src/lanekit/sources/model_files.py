@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lanekit.errors import InputError
 from lanekit.files.small_files import SMALL_FILES, SmallFiles, read_small_files
 from lanekit.sources.hub import explain_hub_error
 from lanekit.sources.revisions import Revisions
@@ -39,4 +40,11 @@ def _ask_hub(repo: str, revision: str) -> SmallFiles:
         }
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise explain_hub_error(error, repo, "model", revision) from error
-    return SmallFiles(f"{repo}@{commit[:12]}", frozenset(n for n in names if not n.startswith(".")), texts)
+    place, visible = f"{repo}@{commit[:12]}", frozenset(n for n in names if not n.startswith("."))
+    trouble = None
+    if not any(name.endswith(".safetensors") for name in visible):
+        trouble = InputError(
+            f"{place}: no *.safetensors file",
+            remedy="take a revision of the model that is saved as safetensors (pickled weights are not read)",
+        )
+    return SmallFiles(place, visible, texts, trouble=trouble)

@@ -8,15 +8,19 @@ from typing import Any
 import pytest
 from preflight_bench import Bench
 
-from lanekit.commands.preflight import look_at_host
+from lanekit.commands.preflight import look_at_host, read_inputs
+from lanekit.files.small_files import SMALL_FILES, SmallFiles
 from lanekit.plan.preflight.base_config import split_rope
-from lanekit.plan.preflight.request import Host
+from lanekit.plan.preflight.checks import find_faults
+from lanekit.plan.preflight.request import Host, Request
+from lanekit.spec.params import EngineParams
 
 LLAMA3 = {
     "factor": 16.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
     "original_max_position_embeddings": 512, "rope_type": "llama3",
 }  # fmt: skip
 HERE = look_at_host()
+ENGINE = EngineParams(engine="transformers")
 
 
 def test_rope_settings_that_only_transformers_5_reads(bench: Bench) -> None:
@@ -238,3 +242,27 @@ def test_all_findings_come_at_once_each_with_its_remedy(bench: Bench) -> None:
         "lanes/experiment.yaml",
     ]  # fmt: skip
     assert all(finding.remedy for finding in bench.collect())
+
+
+ODD_VALUES: list[Any] = ["x", -1, 10**400, float("inf"), True, [], [[]], {}, {"a": {"b": []}}, [{"name": []}]]
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "special_tokens_map.json"])
+def test_no_odd_value_ends_the_preflight(bench: Bench, name: str) -> None:
+    content = json.loads((bench.model / name).read_text(encoding="utf-8"))
+    texts = {
+        file: (bench.model / file).read_bytes() for file in SMALL_FILES if (bench.model / file).is_file()
+    }
+    bench.write_lane("lane20_x", "sft", "prune: {keep_layers: 28}", "gptq: {scheme: W4A16}")
+    inputs = read_inputs(bench.experiment)
+    extra = ("rope_parameters", "torch_dtype", "quantization_config", "chat_template", "added_tokens_decoder")
+    for key in {*content, *extra}:
+        for value in ODD_VALUES:
+            changed = {**texts, name: json.dumps({**content, key: value}).encode()}
+            del changed["chat_template.jinja"]
+            shapes = {"a.q_proj.weight": (2, 2)}
+            model = SmallFiles("model", frozenset(changed), changed, shapes, frozenset({"F32"}))
+            request = Request(
+                inputs.experiment, inputs.document, inputs.lanes, model, engine=ENGINE, host=HERE
+            )  # fmt: skip
+            assert all(finding.remedy and finding.message for finding in find_faults(request))

@@ -121,9 +121,9 @@ def _check_rope(model: SmallFiles, config: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(where, f"{said}, and its form has no equal there", remedy)
         return
     wanted = split_rope(rope)
-    read = split_rope(
-        {**(config.get("rope_scaling") or {}), **{n: config[n] for n in ROPE_FIELDS if n in config}}
-    )
+    scaling = config.get("rope_scaling")
+    beside = {name: config[name] for name in ROPE_FIELDS if name in config}
+    read = split_rope({**(scaling if isinstance(scaling, dict) else {}), **beside})
     if read != wanted:
         yield Finding(
             where,
@@ -143,7 +143,7 @@ def split_rope(rope: dict[str, Any]) -> dict[str, Any]:
 def _check_dtype(model: SmallFiles, config: dict[str, Any]) -> Iterator[Finding]:
     said = {name: config[name] for name in ("dtype", "torch_dtype") if config.get(name) is not None}
     for name, value in said.items():
-        if value not in DTYPES:
+        if not isinstance(value, str) or value not in DTYPES:
             yield Finding(
                 model.name_place(CONFIG, name),
                 f"{name} is {json.dumps(value)}; known: {', '.join(DTYPES)}",

@@ -11,6 +11,7 @@ from lanekit.plan.preflight.finding import Finding
 from lanekit.plan.preflight.request import Request
 from lanekit.spec.lengths import has_room, list_long_forms
 
+MAX_FACTOR = 1e6  # beyond it the number is a slip, infinite or not
 _STRETCHED = ("linear", "dynamic", "yarn")  # with these, vLLM counts the positions times their factor
 
 
@@ -50,7 +51,7 @@ def count_positions(config: dict[str, Any]) -> int | None:
     if positions is None or not isinstance(scaling, dict):
         return positions
     kind, factor = scaling.get("rope_type", scaling.get("type")), scaling.get("factor")
-    if kind not in _STRETCHED or not isinstance(factor, (int, float)):
+    if kind not in _STRETCHED or not isinstance(factor, (int, float)) or not 1 < factor < MAX_FACTOR:
         return positions
     original = read_count(scaling, "original_max_position_embeddings")
     start = original if kind == "yarn" and original else positions

@@ -87,8 +87,8 @@ def read_template(model: SmallFiles) -> str:
         return model.texts[CHAT_TEMPLATE].decode("utf-8", errors="replace")
     given = model.peek_object(TOKENIZER_CONFIG).get("chat_template")
     if isinstance(given, list):
-        named = {entry.get("name"): entry.get("template") for entry in given if isinstance(entry, dict)}
-        given = named.get("default")
+        entries = [entry for entry in given if isinstance(entry, dict)]
+        given = next((e.get("template") for e in entries if e.get("name") == "default"), None)
     return given if isinstance(given, str) else ""
 
 
