@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lanekit.commands import adhoc, cli
+from lanekit.commands.preflight import Asked, read_inputs
 from lanekit.plan.graph import LanePlan
 from lanekit.plan.planner import Planner
 from lanekit.sources.revisions import REVISIONS_NAME, load_revisions
@@ -60,7 +61,8 @@ def main() -> int:
         return experiment.model_copy(update={"corpus": corpus})
 
     revisions = load_revisions(args.experiment.parent / REVISIONS_NAME, renew=args.update_revisions)
-    experiment, _ = cli.load_inputs(args, override, ("base_model", "data"), revisions)
+    inputs = read_inputs(args.experiment, override, revisions)
+    experiment = cli.prepare_inputs(args, inputs, Asked(reads_corpus=True))
     with cli.open_session(args, experiment) as session:
         planner = Planner(experiment, session.engine, session.lock_digests)
         keys = {"corpus": planner.add_corpus(), "benchmarks": planner.add_suite()}

@@ -15,6 +15,7 @@ Numbers come from the experiment file's stage_defaults; --set changes one for th
 from __future__ import annotations
 
 from lanekit.commands import adhoc, cli
+from lanekit.commands.preflight import Asked, read_inputs
 from lanekit.errors import InputError
 from lanekit.plan.planner import Planner
 from lanekit.spec.params import Parameters
@@ -34,23 +35,33 @@ def main() -> int:
     adhoc.add_source_option(parser)
     args = parser.parse_args()
     if args.mode != "kd" and (args.keep_layers is not None or args.teacher):
-        raise InputError("--keep-layers and --teacher belong to --mode kd")
+        raise InputError(
+            "--keep-layers and --teacher belong to --mode kd", remedy="leave them out, or say --mode kd"
+        )
     if args.mode == "kd" and args.keep_layers is None and not args.teacher:
         raise InputError(
             "--mode kd would distil a model from itself",
             remedy="give --keep-layers N to prune first, or --teacher MODEL for a pruned model",
         )
-    experiment, _ = cli.load_inputs(args, lambda e: adhoc.replace_sources(e, args.sources))
+    inputs = read_inputs(args.experiment, lambda e: adhoc.replace_sources(e, args.sources))
     stages: list[tuple[str, Parameters]] = []
     if args.keep_layers is not None:
         defaults = cli.read_stage_defaults(args, "prune")
         stages.append(("prune", adhoc.make_params("prune", defaults, [], keep_layers=args.keep_layers)))
     stage = STAGES[args.mode]
     stages.append((stage, adhoc.make_params(stage, cli.read_stage_defaults(args, stage), args.overrides)))
+    lane = adhoc.make_lane(args.mode, f"--mode {args.mode}", stages)
+    model = adhoc.find_model(args.input_model)
+    experiment = cli.prepare_inputs(args, inputs, Asked([lane], model=model, has_teacher=bool(args.teacher)))
     with cli.open_session(args, experiment) as session:
         planner = Planner(experiment, session.engine, session.lock_digests)
         start = adhoc.add_input_model(planner, args.input_model)
         teacher = adhoc.add_input_model(planner, args.teacher) if args.teacher else None
+        if teacher == start and args.keep_layers is None:
+            raise InputError(
+                f"--teacher {args.teacher} is the model that goes in: it would be distilled from itself",
+                remedy="give another --input-model, e.g. a pruned one, or --keep-layers N to prune first",
+            )
         chain = planner.add_chain(start, stages, teacher)
         planner.add_lane(args.mode, args.mode, "", start, chain, baseline=None)
         folder = adhoc.run_to_model(session, planner.plan, args.mode, args.output)

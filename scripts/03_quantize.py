@@ -11,11 +11,10 @@ from __future__ import annotations
 from typing import get_args
 
 from lanekit.commands import adhoc, cli
+from lanekit.commands.preflight import Asked, read_inputs
 from lanekit.errors import InputError, did_you_mean
 from lanekit.plan.planner import Planner
-from lanekit.spec.lane_file import select_lanes
 from lanekit.spec.params import Fp8Scheme, GptqScheme
-from lanekit.spec.preflight import check_lanes
 
 SCHEMES = {
     **dict.fromkeys(get_args(GptqScheme), "gptq"),
@@ -36,20 +35,24 @@ def main() -> int:
     if args.scheme and args.scheme not in SCHEMES:
         hint = did_you_mean(args.scheme, SCHEMES)
         raise InputError(f"unknown scheme '{args.scheme}'{hint}", remedy="one of " + ", ".join(SCHEMES))
-    if args.lane and (args.input_model or args.dampening or args.overrides):
-        raise InputError("a lane's model and parameters stand in its file; leave the other options out")
-    experiment, lanes = cli.load_inputs(args, lambda e: adhoc.replace_sources(e, args.sources))
+    if args.lane and (args.input_model is not None or args.dampening is not None or args.overrides):
+        raise InputError(
+            "a lane's model and parameters stand in its file",
+            remedy="leave --input-model, --dampening and --set out, or take --scheme instead of --lane",
+        )
+    inputs = read_inputs(args.experiment, lambda e: adhoc.replace_sources(e, args.sources))
     if args.lane:
-        lane = select_lanes(lanes, [args.lane])[0]
-        check_lanes(experiment, [lane])
-        name, stages = lane.name, [(s.type.name, s.params) for s in lane.stages]
+        lanes = inputs.choose_lanes([args.lane])
     else:
         name, stage = f"quantize-{args.scheme.lower()}", SCHEMES[args.scheme]
-        if stage == "fp8" and args.dampening:
-            raise InputError("--dampening belongs to GPTQ; FP8 has none")
+        if stage == "fp8" and args.dampening is not None:
+            raise InputError("--dampening belongs to GPTQ; FP8 has none", remedy="leave --dampening out")
         fixed = {"scheme": args.scheme, "dampening": args.dampening}
         defaults = cli.read_stage_defaults(args, stage)
         stages = [(stage, adhoc.make_params(stage, defaults, args.overrides, **fixed))]
+        lanes = [adhoc.make_lane(name, f"--scheme {args.scheme}", stages)]
+    experiment = cli.prepare_inputs(args, inputs, Asked(lanes, model=adhoc.find_model(args.input_model)))
+    name, stages = lanes[0].name, [(stage.type.name, stage.params) for stage in lanes[0].stages]
     with cli.open_session(args, experiment) as session:
         planner = Planner(experiment, session.engine, session.lock_digests)
         start = adhoc.add_input_model(planner, args.input_model)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from lanekit.commands import adhoc, cli
 from lanekit.commands.outcome_table import show_record
+from lanekit.commands.preflight import Asked, read_inputs
 from lanekit.errors import InputError, PermanentError
 from lanekit.plan.graph import BASELINE
 from lanekit.plan.planner import Planner
@@ -44,9 +45,14 @@ def main() -> int:
         raise InputError(f"'{name}' cannot name a lane", remedy="pass --lane-id with a-z, 0-9 and _ alone")
     recorded = None if args.baseline else find_baseline(args.results)
     base = () if args.baseline or recorded else ("base_model",)
-    experiment, _ = cli.load_inputs(
-        args, lambda e: adhoc.replace_sources(e, args.sources), parts=("benchmarks", *base)
+    inputs = read_inputs(args.experiment, lambda e: adhoc.replace_sources(e, args.sources))
+    asked = Asked(
+        engine=cli.choose_engine(args, inputs.experiment),
+        model=adhoc.find_model(args.model),
+        is_base=args.baseline,
+        parts=("benchmarks", *base),
     )
+    experiment = cli.prepare_inputs(args, inputs, asked)
     with cli.open_session(args, experiment) as session:
         planner = Planner(experiment, session.engine, session.lock_digests, session.hardware)
         model = adhoc.add_input_model(planner, args.model)

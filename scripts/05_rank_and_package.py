@@ -31,6 +31,7 @@ def main() -> int:
     args = parser.parse_args()
     experiment = load_experiment(args.experiment)
     records = read_records(args.results)
+    cli.check_engine(args, experiment)
     with cli.open_session(args, experiment) as session:
         director = direct_ranking(
             records, describe_ranking(experiment), session.engine, session.lock_digests, session.store

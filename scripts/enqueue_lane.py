@@ -20,6 +20,7 @@ import argparse
 from pathlib import Path
 
 from lanekit.commands import cli
+from lanekit.commands.preflight import Asked, Inputs, check_host, check_inputs, read_inputs
 from lanekit.commands.stack.cli import make_stack_parser, open_stack
 from lanekit.commands.stack.follow import follow_run
 from lanekit.commands.stack.submit import (
@@ -39,13 +40,11 @@ from lanekit.host.settings import load_host_settings
 from lanekit.jobs.signs import read_workers
 from lanekit.plan.evaluation import plan_engine
 from lanekit.plan.planner import plan_lanes
+from lanekit.plan.preflight.request import Host
 from lanekit.plan.run_document import describe_run
 from lanekit.sources.locks import load_lock_digests
 from lanekit.sources.resolve import resolve_sources
-from lanekit.sources.revisions import REVISIONS_NAME, load_revisions
-from lanekit.spec.experiment_file import load_experiment_lanes
-from lanekit.spec.lane_file import Lane, select_lanes
-from lanekit.spec.preflight import check_lanes
+from lanekit.spec.lane_file import Lane, parse_names
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -70,21 +69,18 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def choose_lanes(args: argparse.Namespace, lanes: list[Lane]) -> list[Lane]:
+def choose_lanes(args: argparse.Namespace, inputs: Inputs) -> list[Lane]:
     """Return the lanes that were asked for, in one of the four ways.
 
     Raises:
         InputError: none, or more than one way was used, or a lane is unknown.
     """
     ways = [bool(args.lanes), args.all, args.only is not None, args.max_lanes is not None]
-    known = "lanes: " + ", ".join(lane.name for lane in lanes)
+    known = "lanes: " + ", ".join(lane.name for lane in inputs.lanes)
     if sum(ways) != 1:
         ask = "say which lanes: LANE…, --all, --only A,B or --max-lanes N"
         raise InputError(ask if not any(ways) else f"{ask}; one of them, not {sum(ways)}", remedy=known)
-    names = args.lanes or [name.strip() for name in (args.only or "").split(",") if name.strip()]
-    if args.only is not None and not names:
-        raise InputError(f"--only '{args.only}' names no lane", remedy=f"{known}; or --all")
-    return select_lanes(lanes, names, args.max_lanes)
+    return inputs.choose_lanes(args.lanes or parse_names(args.only), args.max_lanes)
 
 
 def count_lanes(count: int) -> str:
@@ -95,8 +91,9 @@ def count_lanes(count: int) -> str:
 def main() -> int:
     """Enqueue the run; see the docstring for the exit codes."""
     args = parse_arguments()
-    experiment, lanes = load_experiment_lanes(args.experiment)
-    lanes = choose_lanes(args, lanes)
+    inputs = read_inputs(args.experiment)
+    lanes = choose_lanes(args, inputs)
+    check_inputs(inputs, Asked(lanes, plan_engine(inputs.experiment, lambda: False, args.engine)))
     services = list_needed_services(lanes)
     stack = open_stack(args.env_file, services)
     console = cli.make_console()
@@ -105,10 +102,9 @@ def main() -> int:
     lock_digests = load_lock_digests(find_project_root())
     check_lock_digests(workers, services, lock_digests)
     hardware = choose_hardware(workers, args.hardware)
-    revisions = load_revisions(args.experiment.parent / REVISIONS_NAME)
-    experiment = resolve_sources(experiment, revisions=revisions)
-    check_lanes(experiment, lanes)
-    engine = plan_engine(experiment, lambda: is_cuda(workers, hardware), args.engine)
+    engine = plan_engine(inputs.experiment, lambda: is_cuda(workers, hardware), args.engine)
+    check_host(inputs, Asked(lanes, engine, host=Host(has_cuda=is_cuda(workers, hardware))))
+    experiment = resolve_sources(inputs.experiment, revisions=inputs.revisions)
     plan = plan_lanes(experiment, lanes, engine, lock_digests, hardware)
     spec = describe_run(experiment, plan, engine, lock_digests, hardware)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from lanekit.commands import cli
 from lanekit.commands.stack.cli import add_run_argument, choose_run, make_stack_parser, open_stack
-from lanekit.commands.stack.submit import choose_lane_names, clear_run, find_lane_failures
+from lanekit.commands.stack.submit import clear_run, find_lane_failures
+from lanekit.spec.lane_file import match_names
 from lanekit.store.documents import RunPaths
 
 
@@ -29,7 +30,7 @@ def main() -> int:
     only = None
     if args.lanes:
         spec = stack.read_run(run_id)
-        lanes = choose_lane_names([lane.name for lane in spec.lanes], args.lanes)
+        lanes = match_names([lane.name for lane in spec.lanes], args.lanes)
         failed = [Path(name).stem for name in stack.documents.list_names(run_id, RunPaths.FAILURES)]
         only = find_lane_failures(spec.make_plan(), failed, lanes)
     has_ended = stack.read_outcome(run_id) is not None

@@ -16,19 +16,19 @@ from pathlib import Path
 
 from lanekit.commands import cli
 from lanekit.commands.outcome_table import show_outcome
+from lanekit.commands.preflight import Asked, read_inputs
 from lanekit.commands.session import export_outcome
 from lanekit.host.settings import load_host_settings
 from lanekit.plan.planner import plan_lanes
 from lanekit.plan.run_document import describe_run
 from lanekit.results.course import direct_run
-from lanekit.spec.lane_file import select_lanes
-from lanekit.spec.preflight import check_lanes
+from lanekit.spec.lane_file import parse_names
 
 
 def parse_arguments() -> argparse.Namespace:
     """Return the command line's options."""
     parser = cli.make_parser(__doc__)
-    parser.add_argument("--only", default="", help="lanes to run, by name or number, with commas between")
+    parser.add_argument("--only", help="lanes to run, by name or number, with commas between")
     parser.add_argument("--max-lanes", type=int, metavar="N", help="run the first N lanes alone")
     parser.add_argument("--plan", action="store_true", help="print the plan and stop")
     parser.add_argument(
@@ -41,11 +41,10 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     """Run the job; the exit code is 1 if a lane failed, a package was refused or nothing was ranked."""
     args = parse_arguments()
-    experiment, lanes = cli.load_inputs(args)
-    lanes = select_lanes(
-        lanes, [name.strip() for name in args.only.split(",") if name.strip()], args.max_lanes
-    )
-    check_lanes(experiment, lanes)
+    only = parse_names(args.only)
+    inputs = read_inputs(args.experiment)
+    lanes = inputs.choose_lanes(only, args.max_lanes)
+    experiment = cli.prepare_inputs(args, inputs, Asked(lanes, cli.choose_engine(args, inputs.experiment)))
     with cli.open_session(args, experiment) as session:
         plan = plan_lanes(experiment, lanes, session.engine, session.lock_digests, session.hardware)
         spec = describe_run(experiment, plan, session.engine, session.lock_digests, session.hardware)

@@ -29,6 +29,7 @@ from benchmarks.real_size.report import (
 )
 from lanekit.commands import cli
 from lanekit.commands.outcome_table import show_outcome
+from lanekit.commands.preflight import Asked, read_inputs
 from lanekit.commands.session import export_outcome
 from lanekit.execute.driver import hold_store
 from lanekit.execute.environment import make_child_environment
@@ -36,14 +37,13 @@ from lanekit.execute.pool import ChildPool
 from lanekit.files.model_folder import measure_weights
 from lanekit.host.checkout import find_project_root
 from lanekit.host.devices import detect_cuda, list_devices, name_hardware
-from lanekit.plan.evaluation import plan_engine
 from lanekit.plan.planner import plan_lanes
 from lanekit.plan.run_document import describe_run
 from lanekit.results.course import Outcome, direct_run
 from lanekit.sources.locks import load_lock_digests
 from lanekit.spec.estimates import read_shape
 from lanekit.spec.experiment_file import Experiment
-from lanekit.spec.lane_file import select_lanes
+from lanekit.spec.lane_file import parse_names
 from lanekit.store.folder import FolderStore
 
 MANY = 32  # stages at once where several GPUs or a shared one are to be kept busy
@@ -64,7 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--enforce-eager", action="store_true", help="engines without compiling: they start "
                         "in a third of the time, and their speeds say nothing")  # fmt: skip
     parser.add_argument("--minutes", type=float, help="stop after so long; run it again to go on")
-    parser.add_argument("--only", default="", help="lanes, by name or number (default: all)")
+    parser.add_argument("--only", help="lanes, by name or number (default: all)")
     parser.add_argument("--engine", choices=("vllm", "transformers"), help="default: vllm where CUDA is")
     parser.add_argument("--tiny", action="store_true", help="a small model, to try the script itself")
     parser.add_argument("--commit", default=read_commit(), help="stands in the result (default: git's)")
@@ -89,7 +89,7 @@ def open_session(args: argparse.Namespace, experiment: Experiment) -> Iterator[C
                 experiment=experiment,
                 store=store,
                 call=caller,
-                engine=plan_engine(experiment, detect_cuda, args.engine),
+                engine=cli.choose_engine(args, experiment),
                 lock_digests=load_lock_digests(find_project_root()),
                 console=cli.make_console(),
                 slots=MANY if len(gpus) > 1 or args.share_gb else 1,
@@ -107,8 +107,10 @@ def main() -> int:
         stop_after(args.minutes)
     device = "cuda" if detect_cuda() else "cpu"
     write_inputs(args.folder.resolve(), tiny=args.tiny, device=device, enforce_eager=args.enforce_eager)
-    experiment, lanes = cli.load_inputs(args)
-    lanes = select_lanes(lanes, [name for name in args.only.split(",") if name], None)
+    only = parse_names(args.only)
+    inputs = read_inputs(args.experiment)
+    lanes = inputs.choose_lanes(only)
+    experiment = cli.prepare_inputs(args, inputs, Asked(lanes, cli.choose_engine(args, inputs.experiment)))
     outcome: Outcome | None = None
     with open_session(args, experiment) as session:
         plan = plan_lanes(experiment, lanes, session.engine, session.lock_digests, session.hardware)

@@ -62,7 +62,7 @@ def test_keep_layers_above_the_models_is_found_before_any_work(
     options = ("--experiment", str(lanes / "experiment.yaml"))
     done = run_script("run_all.py", *options, cwd=tmp_path, expect=BAD_INPUT)
     check_error(
-        done.stderr, "lane10_prune28_kd_w4a16.yaml:4:1: keep_layers is 31, but the model has 30 layers"
+        done.stderr, "lane10_prune28_kd_w4a16.yaml:4:13: keep_layers is 31, but the model has 30 layers"
     )
 
 
@@ -129,3 +129,87 @@ def test_help_teaches(script: str) -> None:
         env=make_environment(), capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     assert f"python scripts/{script}" in done.stdout, "the help shows how the command is called"
+
+
+def copy_lanes(experiment: Path, folder: Path) -> tuple[str, str]:
+    """Copy the experiment's folder and return the option that names the copy."""
+    shutil.copytree(experiment.parent, folder / "lanes")
+    return "--experiment", str(folder / "lanes" / "experiment.yaml")
+
+
+def test_all_that_stands_in_the_way_of_the_first_stage_comes_at_once(
+    run_script: Runner, experiment: Path, tmp_path: Path
+) -> None:
+    options = copy_lanes(experiment, tmp_path)
+    model = tmp_path / "model"
+    shutil.copytree(ROOT / "scripts" / "tiny" / "fixture", model)
+    (model / "LICENSE").unlink()
+    path = model / "tokenizer_config.json"
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("PreTrainedTokenizerFast", "TokenizersBackend"),
+        encoding="utf-8",
+    )
+    settings = Path(options[1]).read_text(encoding="utf-8")
+    settings = settings.replace(str(ROOT / "scripts" / "tiny" / "fixture"), str(model))
+    Path(options[1]).write_text(settings.replace("decode_tokens: 8", "decode_tokens: 5000"), encoding="utf-8")
+    for name, stages in (("lane20_x", "[distill]"), ("lane21_x", "[sft: {steps: yes}]")):
+        text = f"title: a\ngroup: b\nstages: {stages}\n"
+        (tmp_path / "lanes" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    parts = (
+        "5 faults stand in the way of the first stage",
+        "lane21_x.yaml:3:16: steps: a number is wanted, not true",
+        "the base model has no LICENSE file",
+        'the tokenizer\'s class "TokenizersBackend" is not known',
+        "'distill' would train the base model towards itself",
+        "5000 new tokens exceed max_model_len",
+    )
+    for command in (("run_all.py", "--plan"), ("run_all.py",), ("enqueue_lane.py", "--all")):
+        done = run_script(*command, *options, cwd=tmp_path, expect=BAD_INPUT)
+        check_error(done.stderr, *parts)
+    done = run_script("00_setup_check.py", *options, cwd=tmp_path, expect=1)
+    check_error(done.stdout, *parts[1:])
+    assert not (tmp_path / ".lanekit").exists()
+
+
+def test_a_lane_file_that_is_passed_over_is_told_and_the_plan_goes_on(
+    run_script: Runner, experiment: Path, tmp_path: Path
+) -> None:
+    options = copy_lanes(experiment, tmp_path)
+    lanes = tmp_path / "lanes"
+    shutil.copy(lanes / "lane01_gptq_w4a16.yaml", lanes / "lane13_mine.yml")
+    done = run_script("run_all.py", "--plan", *options, cwd=tmp_path)
+    check_error(
+        done.stderr, "lane13_mine.yml: this lane file is not read", "rename it, e.g. to lane13_mine.yaml"
+    )
+    assert "13 lanes ask for" in done.stdout
+    done = run_script("run_all.py", "--plan", "--only", "lane13", *options, cwd=tmp_path, expect=BAD_INPUT)
+    check_error(done.stderr, "unknown lane 'lane13'", "lane13_mine.yml: this lane file is not read")
+
+
+@pytest.mark.parametrize(
+    ("command", "parts"),
+    [
+        (("run_all.py", "--plan", "--only", ","), ("--only ',' names no lane",)),
+        (("enqueue_lane.py", "--only", ","), ("--only ',' names no lane",)),
+        (("run_all.py", "--plan", "--only", "lane4"), ("did you mean 'lane04_fp8_dynamic'?",)),
+        (("03_quantize.py", "--lane", "lane01", "--dampening", "0"), ("parameters stand in its file",)),
+        (("03_quantize.py", "--scheme", "FP8_DYNAMIC", "--dampening", "0"), ("--dampening belongs to GPTQ",)),
+        (("03_quantize.py", "--scheme", "W8A16", "--dampening", "0"),
+         ("dampening: Input should be greater than 0",)),
+        (("03_quantize.py", "--scheme", "W8A16", "--set", "calibration_rows=5000"),
+         ("'gptq' asks for 5000 calibration rows, corpus.calibration_rows is 32",)),
+        (("02_finetune_sft.py", "--mode", "sft", "--keep-layers", "0"), ("belong to --mode kd",)),
+        (("02_finetune_sft.py", "--mode", "kd", "--keep-layers", "0"), ("keep_layers: Input should be",)),
+        (("02_finetune_sft.py", "--mode", "kd", "--keep-layers", "30"),
+         ("keep_layers is 30, but the model has 30 layers",)),
+        (("02_finetune_sft.py", "--mode", "sft", "--set", "seed=-1"), ("seed: Input should be",)),
+        (("02_finetune_sft.py", "--mode", "sft", "--set", "target_modules=[qproj]"),
+         ("no linear layer 'qproj' to adapt (did you mean 'q_proj'?)",)),
+    ],
+)  # fmt: skip
+def test_options_that_ask_for_what_cannot_be(
+    run_script: Runner, tmp_path: Path, command: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
+    done = run_script(*command, cwd=tmp_path, expect=BAD_INPUT)
+    check_error(done.stderr, *parts, "remedy:")
+    assert not (tmp_path / ".lanekit").exists()

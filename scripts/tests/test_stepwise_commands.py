@@ -63,5 +63,5 @@ def test_from_data_to_packages(run_script: Runner, data_folder: Path, tmp_path: 
 
 def test_a_quantized_model_is_refused_where_a_dense_one_is_needed(run_script: Runner, tmp_path: Path) -> None:
     run_script("03_quantize.py", "--scheme", "FP8_DYNAMIC", "--output", "fp8", cwd=tmp_path)
-    done = run_script("02_finetune_sft.py", "--mode", "sft", "--input-model", "fp8", cwd=tmp_path, expect=1)
-    assert "the model is quantized already" in done.stderr
+    done = run_script("02_finetune_sft.py", "--mode", "sft", "--input-model", "fp8", cwd=tmp_path, expect=2)
+    assert "'sft' needs an unquantized model" in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, get_args
 
@@ -128,3 +129,14 @@ def test_a_quantized_model_is_not_quantized_again(tiny_model: Path, corpus: Path
     quantize(tiny_model, corpus, tmp_path / "a", "FP8_DYNAMIC")
     with pytest.raises(InputError, match="quantized already"):
         quantize(tmp_path / "a", corpus, tmp_path / "b", "W4A16")
+
+
+def test_a_generation_config_that_cannot_be_written_again_is_carried_over(
+    tiny_model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(tiny_model, source)
+    settings = {"bos_token_id": 1, "eos_token_id": 361, "pad_token_id": 0, "temperature": 0.6, "top_p": 0.95}
+    (source / "generation_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    quantize(source, corpus, tmp_path / "out", "FP8_DYNAMIC")
+    assert json.loads((tmp_path / "out" / "generation_config.json").read_text(encoding="utf-8")) == settings

@@ -54,8 +54,8 @@ class TransientError(LanekitError):
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the closest allowed word, or an empty string."""
-    close = difflib.get_close_matches(word.lower(), {a.lower(): a for a in allowed}, n=1, cutoff=0.6)
     original = {a.lower(): a for a in allowed}
+    close = difflib.get_close_matches(word.lower(), original, n=1, cutoff=0.6)
     return f" (did you mean '{original[close[0]]}'?)" if close else ""
 
 

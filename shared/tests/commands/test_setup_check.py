@@ -345,6 +345,6 @@ def test_the_command_explains_a_bad_experiment_and_itself(tmp_path: Path, lanes_
     path.write_text(path.read_text(encoding="utf-8").replace("W4A16,", "W4A61,"), encoding="utf-8")
     bad = run_command("--experiment", str(tmp_path / "lanes" / "experiment.yaml"), "--store", str(tmp_path))
     assert bad.returncode == 1
-    assert "✗ experiment" in bad.stdout and "did you mean 'W4A16'?" in bad.stdout
+    assert "✗ plan" in bad.stdout and "did you mean 'W4A16'?" in bad.stdout
     text = run_command("--help").stdout
     assert "exit code is 0" in text and "LANEKIT_REDIS_URL" in text

@@ -1,4 +1,4 @@
-"""A hub of a few data sets on this host: real HTTP, with the status codes and headers that the hub sends."""
+"""A hub of a few data sets and models on this host: real HTTP, with the hub's status codes and headers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GOOD_TOKEN = "hf_good"
 
 
 class HubDouble:
-    """Files by data set and path; sets that are gated; how many requests to answer 503 first."""
+    """Files by repository and path; those that are gated; how many requests to answer 503 first."""
 
     def __init__(self, sets: dict[str, dict[str, bytes]], gated: set[str], n_faults: int = 0) -> None:
         self.sets, self.gated, self.n_faults = sets, gated, n_faults
@@ -62,7 +62,9 @@ class HubDouble:
             self.n_faults -= 1
             return self._send(http, 503, b"busy", {})
         parts = path.removeprefix("/api").strip("/").split("/")
-        if parts[0] != "datasets" or len(parts) < 3:
+        if "/".join(parts[:2]) in self.sets:  # a model's file: no kind stands before its name
+            parts = ["models", *parts]
+        if parts[0] not in ("datasets", "models") or len(parts) < 3:
             return self._send(http, 404, b"{}", {"X-Error-Code": "RepoNotFound"})
         repo, rest = "/".join(parts[1:3]), parts[3:]
         if repo not in self.sets:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lanekit.errors import PermanentError
+from lanekit.files.generation_config import without_generation_config
 from lanekit.files.model_folder import carry_files, measure_weights
 from lanekit.files.safetensors_header import check_model_folder
 from lanekit.files.tied_head import check_tied_head, restore_tied_head
@@ -24,7 +25,8 @@ def save_packed(model: Any, source: Path, out: Path) -> dict[str, Any]:
     """
     model.config.use_cache = True
     restore_tied_head(model)
-    model.save_pretrained(out, save_compressed=True)
+    with without_generation_config(model, source):
+        model.save_pretrained(out, save_compressed=True)
     carry_files(source, out)
     written = check_model_folder(out)
     check_tied_head(written)

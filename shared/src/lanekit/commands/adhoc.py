@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from lanekit.plan.graph import Plan
 from lanekit.plan.planner import Planner
 from lanekit.sources.resolve import resolve_source
 from lanekit.spec.experiment_file import Experiment, is_local
+from lanekit.spec.lane_file import Lane, LaneStage
 from lanekit.spec.params import Parameters, Source
 from lanekit.spec.stages import STAGE_TYPES
 from lanekit.store.manifest import MANIFEST_NAME
@@ -103,6 +104,21 @@ def make_params(stage: str, defaults: Mapping[str, Any], options: list[str], **f
     except ValidationError as error:
         found = "; ".join(describe_error(model, detail) for detail in error.errors())
         raise InputError(f"{stage}: {found}", remedy="correct the option, or the experiment file") from error
+
+
+def make_lane(name: str, command: str, stages: Sequence[tuple[str, Parameters]]) -> Lane:
+    """Return a command's stages as a lane, for the preflight; `command` stands where a lane file would."""
+    return Lane(
+        name,
+        name,
+        "",
+        tuple(LaneStage(STAGE_TYPES[stage], params, Path(command), 0) for stage, params in stages),
+    )
+
+
+def find_model(source: str | None) -> Source | None:
+    """Return a model given on the command line as a source without its digest; None where none is given."""
+    return None if source is None else Source(source=make_absolute(source))
 
 
 def run_to_model(session: Session, plan: Plan, lane: str, output: Path | None) -> Path:

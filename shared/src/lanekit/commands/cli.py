@@ -10,11 +10,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from lanekit.commands.preflight import Asked, Inputs, check_host, check_inputs, look_at_host
 from lanekit.commands.session import Session
 from lanekit.errors import InputError, LanekitError
 from lanekit.execute.driver import hold_store
@@ -28,9 +30,9 @@ from lanekit.plan.evaluation import plan_engine
 from lanekit.plan.graph import Plan
 from lanekit.sources.locks import load_lock_digests
 from lanekit.sources.resolve import resolve_sources
-from lanekit.sources.revisions import REVISIONS_NAME, Revisions, load_revisions
-from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
-from lanekit.spec.lane_file import Lane
+from lanekit.sources.revisions import Revisions
+from lanekit.spec.experiment_file import Experiment
+from lanekit.spec.params import EngineParams
 from lanekit.store.base import is_committed
 from lanekit.store.folder import FolderStore
 
@@ -135,22 +137,35 @@ def make_console() -> Console:
     return console if console.is_terminal else Console(width=max(console.width, PLAIN_WIDTH))
 
 
-def load_inputs(
-    args: argparse.Namespace,
-    override: Callable[[Experiment], Experiment] | None = None,
-    parts: tuple[str, ...] = ("base_model", "data"),
-    revisions: Revisions | None = None,
-) -> tuple[Experiment, list[Lane]]:
-    """Load the experiment and its lanes, with the sources of `parts` resolved.
+def prepare_inputs(args: argparse.Namespace, inputs: Inputs, asked: Asked) -> Experiment:
+    """Run the preflight on this machine, and return the experiment with its sources resolved.
 
-    Branches of the hub are those that `revisions` pins, by default the file beside the experiment.
+    Raises:
+        PreflightError: with all that stands in the way of the first stage.
+        LanekitError: a source cannot be read, or the hub cannot be asked.
     """
-    experiment, lanes = load_experiment_lanes(args.experiment)
-    if override:
-        experiment = override(experiment)
-    if revisions is None:
-        revisions = load_revisions(args.experiment.parent / REVISIONS_NAME)
-    return resolve_sources(experiment, parts, revisions), lanes
+    if asked.engine is not None and args.engine:
+        asked = replace(asked, engine_option=f"--engine {args.engine}")
+    check_inputs(inputs, replace(asked, host=look_at_host()))
+    return resolve_sources(inputs.experiment, asked.parts, inputs.revisions)
+
+
+def check_engine(args: argparse.Namespace, experiment: Experiment) -> None:
+    """Check that the engine and its device are on this machine, for a command that runs no lanes.
+
+    Raises:
+        PreflightError: they are not.
+    """
+    option = f"--engine {args.engine}" if args.engine else ""
+    inputs = Inputs(experiment, [], read_yaml(args.experiment), Revisions())
+    check_host(
+        inputs, Asked(engine=choose_engine(args, experiment), engine_option=option, host=look_at_host())
+    )
+
+
+def choose_engine(args: argparse.Namespace, experiment: Experiment) -> EngineParams:
+    """Return the engine that evaluates on this machine."""
+    return plan_engine(experiment, detect_cuda, args.engine)
 
 
 @contextmanager
@@ -158,7 +173,7 @@ def open_session(args: argparse.Namespace, experiment: Experiment) -> Iterator[S
     """Hold the store and give a session whose stages run in warm child processes."""
     settings = load_host_settings(slots=args.slots)
     store = FolderStore(args.store)
-    engine = plan_engine(experiment, detect_cuda, args.engine)
+    engine = choose_engine(args, experiment)
     with hold_store(store):
         pool = ChildPool(store.root / "logs", make_child_environment())
         try:

@@ -58,19 +58,31 @@ def list_files(folder: Path) -> list[Path]:
     )
 
 
-def hash_source(path: Path) -> str:
-    """Return one digest for a file, or for a folder's file names and bytes.
+def list_source(path: Path) -> list[Path]:
+    """Return the files of a source, which is a file itself or a folder.
 
     Raises:
         InputError: the path does not exist or holds no file.
     """
     if path.is_file():
-        return hash_file(path)
+        return [path]
     files = list_files(path) if path.is_dir() else []
     if not files:
         raise InputError(
             f"{path}: no such file, or a folder without files",
             remedy="correct the path, or make the data first (scripts/01_prepare_data.py --help)",
         )
+    return files
+
+
+def hash_source(path: Path) -> str:
+    """Return one digest for a file, or for a folder's file names and bytes.
+
+    Raises:
+        InputError: the path does not exist or holds no file.
+    """
+    files = list_source(path)
+    if path.is_file():
+        return hash_file(path)
     listing = {p.relative_to(path).as_posix(): hash_file(p) for p in files}
     return hashlib.sha256(write_canonical_json(listing).encode()).hexdigest()

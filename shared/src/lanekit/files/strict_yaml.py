@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,9 @@ Location = tuple[int, int]
 KeyPath = tuple[str | int, ...]
 ProblemKind = Literal["missing", "other"]
 
+# YAML 1.1 reads 010 as 8 and 1:30 as 90: nobody who counts steps means that.
+_SURPRISING_NUMBER = re.compile(r"^[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)$")
+_NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 MAX_VALUES = 100_000  # aliases of aliases can unfold a few lines into more values than memory holds
 
 
@@ -144,6 +148,9 @@ def _convert(
             _convert(loader, item, (*key_path, index), document, problems, above)
             for index, item in enumerate(node.value)
         ]
+    if node.tag in _NUMBER_TAGS and _SURPRISING_NUMBER.match(node.value):
+        report(node, f"'{node.value}' is a number in base 8 or 60 to YAML: write it in base 10, or quote it")
+        return None
     try:
         return loader.construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError, OverflowError, LookupError, AttributeError) as error:

@@ -33,7 +33,7 @@ def validate(
 
 
 def _read_place(detail: ErrorDetails) -> KeyPath:
-    """Return where within the value a model's own check found the fault (see spec.benchmark.PlacedError)."""
+    """Return where within the value a model's own check found the fault (see spec.numbers.PlacedError)."""
     return tuple(getattr(detail.get("ctx", {}).get("error"), "place", ()))
 
 

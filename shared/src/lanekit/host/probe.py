@@ -78,6 +78,14 @@ def find_versions(names: Iterable[str]) -> dict[str, str]:
     return versions
 
 
+def read_library_text(name: str, path: str) -> str:
+    """Return a source file of an installed distribution as text, "" where it is not there; no import."""
+    try:
+        return Path(str(metadata.distribution(name).locate_file(path))).read_text(encoding="utf-8")
+    except (metadata.PackageNotFoundError, OSError, UnicodeDecodeError):
+        return ""
+
+
 def count_cores() -> int:
     """Return the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -49,12 +49,8 @@ def resolve_sources(
     Args:
         parts: any of "base_model", "data" (all sets), "benchmarks" (all but the corpus), or a set's name.
     """
-
-    def is_wanted(name: str) -> bool:
-        return "data" in parts or name in parts or ("benchmarks" in parts and name != CORPUS)
-
     data: dict[str, Any] = {
-        name: resolve_source(source, "dataset", revisions=revisions) if is_wanted(name) else source
+        name: resolve_source(source, "dataset", revisions=revisions) if is_wanted(name, parts) else source
         for name, source in experiment.data.items()
     }
     base = experiment.base_model
@@ -62,6 +58,11 @@ def resolve_sources(
         resolved = resolve_source(base, "model", revisions=revisions)
         base = base.model_copy(update=resolved.model_dump(include={"digest", "revision"}))
     return experiment.model_copy(update={"data": data, "base_model": base})
+
+
+def is_wanted(name: str, parts: tuple[str, ...]) -> bool:
+    """Whether a data set is among the parts of `resolve_sources`."""
+    return "data" in parts or name in parts or ("benchmarks" in parts and name != CORPUS)
 
 
 def ask_hub(repo: str, revision: str, kind: HubKind) -> str:

@@ -8,17 +8,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 
+from lanekit.spec.numbers import PlacedError, PlainNumbers
+
 CHOICE_LETTERS = "ABCDE"
 CHAT_TURNS = 2  # KoMT-Bench asks twice, and its judge rates both replies
 OPTION_COUNTS = (4, 5)  # the published sets have no others
-
-
-class PlacedError(ValueError):
-    """A fault of the value at `place`, keys and positions from the validated object on."""
-
-    def __init__(self, message: str, *place: str | int) -> None:
-        super().__init__(message)
-        self.place = place
 
 
 class Shot(BaseModel):
@@ -33,7 +27,7 @@ class Shot(BaseModel):
     reply: str
 
 
-class Rubric(BaseModel):
+class Rubric(PlainNumbers):
     """What a judge is told; the places {question_1}, {answer_1}, {question_2}, {answer_2}, {reference_1} and
     {reference_2} are filled literally.
 
@@ -57,7 +51,7 @@ class Rubric(BaseModel):
     korean_exempt: tuple[str, ...] = ()
 
 
-class Benchmark(BaseModel):
+class Benchmark(PlainNumbers):
     """How one set is asked and judged; a change of any field but the token limits needs a new `version`.
 
     `prompt` holds places in braces that the evaluator fills literally. `max_prompt_tokens` bounds the

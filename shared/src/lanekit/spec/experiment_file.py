@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt
 
-from lanekit.errors import did_you_mean
+from lanekit.errors import InputError, did_you_mean
 from lanekit.files.strict_yaml import FileProblem, InputProblems, KeyPath, YamlDocument, read_yaml
 from lanekit.files.validation import validate
 from lanekit.spec.benchmark import REQUIRED_COLUMNS, Benchmark
 from lanekit.spec.judge import JudgeSettings
-from lanekit.spec.lane_file import Lane, load_lanes
+from lanekit.spec.lane_file import Lane, read_lanes
+from lanekit.spec.numbers import Seed
 from lanekit.spec.params import (
     CorpusSettings,
     DeviceChoice,
@@ -73,7 +74,7 @@ class Experiment(Parameters):
     """Everything that the lanes share."""
 
     name: str
-    seed: int = 42
+    seed: Seed = 42
     base_model: BaseModelSource
     data: dict[str, Source]
     corpus: CorpusSettings
@@ -144,12 +145,20 @@ def _find_name_faults(data: dict[str, Any]) -> list[tuple[KeyPath, str]]:
         for name in sorted({CORPUS, *weights}.intersection(REQUIRED_COLUMNS) - set(sources)):
             faults.append((("data",), f"no source for '{name}'"))
     if isinstance(weights, dict):
-        numbers = [w for w in weights.values() if isinstance(w, (int, float))]
+        numbers = [number for w in weights.values() if (number := _read_number(w)) is not None]
         if any(w < 0 for w in numbers) or (len(numbers) == len(weights) and not any(numbers)):
             faults.append(
                 (("scoring", "benchmark_weights"), "no weight may be negative, one must be positive")
             )
     return faults
+
+
+def _read_number(value: Any) -> float | None:
+    """Return a weight as a number, also one that is written as text; what is none is told elsewhere."""
+    try:
+        return None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _check_stage_defaults(document: YamlDocument) -> list[FileProblem]:
@@ -179,12 +188,47 @@ def load_benchmark(path: Path) -> Benchmark:
 
 
 def load_experiment_lanes(path: Path, lanes_folder: Path | None = None) -> tuple[Experiment, list[Lane]]:
-    """Load an experiment and its lanes (by default those beside the experiment file)."""
-    experiment = load_experiment(path)
-    defaults = {
-        name: {"seed": experiment.seed, **experiment.stage_defaults.get(name, {})} for name in LANE_STAGES
-    }
-    return experiment, load_lanes(lanes_folder or path.parent, defaults)
+    """Load an experiment and its lanes (by default those beside the experiment file).
+
+    Raises:
+        InputProblems: every problem of the experiment file and of the lane files together.
+    """
+    experiment, lanes, problems = read_experiment_lanes(path, lanes_folder)
+    if problems:
+        raise InputProblems(problems)
+    return experiment, lanes
+
+
+def read_experiment_lanes(
+    path: Path, lanes_folder: Path | None = None
+) -> tuple[Experiment, list[Lane], list[FileProblem]]:
+    """Return an experiment, those of its lanes that can be read, and the problems of the others.
+
+    Raises:
+        InputProblems: the experiment file is at fault; the lane files' problems are told with its own.
+    """
+    folder = lanes_folder or path.parent
+    try:
+        experiment = load_experiment(path)
+    except InputProblems as error:
+        raise InputProblems([*error.problems, *_find_lane_problems(path, folder)]) from error
+    return experiment, *read_lanes(folder, _make_defaults(experiment.seed, experiment.stage_defaults))
+
+
+def _make_defaults(seed: Any, stage_defaults: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {name: {"seed": seed, **stage_defaults.get(name, {})} for name in LANE_STAGES}
+
+
+def _find_lane_problems(path: Path, folder: Path) -> list[FileProblem]:
+    """Find what is wrong with the lane files where the experiment file is at fault itself.
+
+    What a lane would take from the experiment is not known then, so that nothing counts as missing.
+    """
+    try:
+        problems = read_lanes(folder, _make_defaults(42, {}))[1]
+    except InputError:
+        return []  # there are no lane files; that is told once the experiment can be read
+    return [problem for problem in problems if problem.path != path and problem.kind != "missing"]
 
 
 def is_local(source: str) -> bool:

@@ -13,6 +13,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from lanekit.errors import InputError
 from lanekit.spec.benchmark import Benchmark
+from lanekit.spec.numbers import Seed
 from lanekit.spec.params import Parameters
 
 RESERVED_FIELDS = ("model", "messages", "stream", "n")
@@ -52,7 +53,7 @@ class JudgeParams(JudgeSettings):
 
     benchmark: Benchmark
     limit_items: PositiveInt | None = None
-    seed: int = 42
+    seed: Seed = 42
 
     @model_validator(mode="after")
     def check_rubric(self) -> JudgeParams:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from lanekit.errors import InputError, did_you_mean
-from lanekit.files.strict_yaml import FileProblem, InputProblems, KeyPath, YamlDocument, read_yaml
+from lanekit.files.strict_yaml import FileProblem, InputProblems, KeyPath, Location, YamlDocument, read_yaml
 from lanekit.files.validation import validate
 from lanekit.spec.params import Parameters
 from lanekit.spec.stages import LANE_STAGES, STAGE_TYPES, StageType
@@ -18,6 +19,9 @@ from lanekit.spec.stages import LANE_STAGES, STAGE_TYPES, StageType
 LANE_NAME = re.compile(r"^[a-z0-9][a-z0-9_]{2,63}$")
 LANE_KEYS = ("title", "group", "stages")
 RESERVED_NAMES = ("baseline",)
+LANE_SUFFIXES = (".yaml", ".yml", ".json", ".txt", "")
+MAX_LANE_BYTES = 1 << 20
+_HAS_STAGES = re.compile(rb"""^\s*["']?stages["']?\s*:""", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,16 @@ class LaneStage:
     params: Parameters
     file: Path
     line: int
+    column: int = 1
+    places: Mapping[str, Location] = field(default_factory=dict)
+
+    def locate(self, parameter: str = "") -> str:
+        """Return the place of a parameter, or of the stage where the lane file does not give it.
+
+        The line 0 says that the stage comes from no file, but from the command that `file` names.
+        """
+        line, column = self.places.get(parameter, (self.line, self.column))
+        return f"{self.file}:{line}:{column}" if line else str(self.file)
 
 
 @dataclass(frozen=True)
@@ -48,13 +62,25 @@ class _LaneHeader(BaseModel):
 
 
 def load_lanes(folder: Path, defaults: dict[str, dict[str, Any]]) -> list[Lane]:
-    """Load every `lane*.yaml` of a folder, in the order of their names.
+    """Load every lane of a folder; see `read_lanes`.
+
+    Raises:
+        InputProblems: every problem of every file.
+    """
+    lanes, problems = read_lanes(folder, defaults)
+    if problems:
+        raise InputProblems(problems)
+    return lanes
+
+
+def read_lanes(folder: Path, defaults: dict[str, dict[str, Any]]) -> tuple[list[Lane], list[FileProblem]]:
+    """Read every `lane*.yaml` of a folder, in the order of their names; what cannot be read is a problem.
 
     Args:
         defaults: for each stage name, the parameters that all lanes share; a lane's own win.
 
     Raises:
-        InputProblems: every problem of every file.
+        InputError: the folder has no lane file.
     """
     paths = sorted(folder.glob("lane*.yaml"))
     if not paths:
@@ -66,13 +92,11 @@ def load_lanes(folder: Path, defaults: dict[str, dict[str, Any]]) -> list[Lane]:
             lanes.append(load_lane(path, defaults))
         except InputProblems as error:
             problems.extend(error.problems)
-    if problems:
-        raise InputProblems(problems)
-    return lanes
+    return lanes, problems
 
 
 def load_lane(path: Path, defaults: dict[str, dict[str, Any]]) -> Lane:
-    """Load one lane file; see `load_lanes`."""
+    """Load one lane file; see `read_lanes`."""
     document = read_yaml(path)
     problems: list[FileProblem] = []
     if not LANE_NAME.match(path.stem) or path.stem in RESERVED_NAMES:
@@ -89,28 +113,86 @@ def load_lane(path: Path, defaults: dict[str, dict[str, Any]]) -> Lane:
     return Lane(path.stem, document.data["title"], document.data["group"], tuple(stages))
 
 
-def select_lanes(lanes: list[Lane], only: list[str], max_lanes: int | None = None) -> list[Lane]:
-    """Return the lanes named in `only` (all where empty), at most `max_lanes`.
+def find_passed_over(folder: Path) -> list[Path]:
+    """Return the files of a folder that hold a lane and are not read for their names' sake.
 
-    A lane may be named in full or by its number part ("lane04").
+    `lane13.yml` or `Lane13.yaml`, say; a file holds a lane where it has stages.
+    """
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+        and path.suffix.lower() in LANE_SUFFIXES
+        and not path.match("lane*.yaml")
+        and not path.name.startswith(".")
+        and path.stat().st_size <= MAX_LANE_BYTES
+        and _HAS_STAGES.search(path.read_bytes())
+    ]
+
+
+def parse_names(text: str | None) -> list[str]:
+    """Return the names of an option such as `--only A,B`; none where the option is not given.
+
+    Raises:
+        InputError: the option is given and names nothing.
+    """
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    if text is not None and not names:
+        raise InputError(
+            f"--only '{text}' names no lane", remedy="name lanes, e.g. lane01,lane04; or leave --only out"
+        )
+    return names
+
+
+def match_names(known: Sequence[str], wanted: Iterable[str]) -> list[str]:
+    """Return the lanes that are wanted, each once: named in full or by their number part ("lane04").
 
     Raises:
         InputError: an unknown name, with the closest known one.
     """
-    chosen: list[Lane] = []
-    for wanted in only:
-        found = [x for x in lanes if x.name == wanted or x.name.split("_")[0] == wanted]
+    chosen: list[str] = []
+    for name in wanted:
+        found = [lane for lane in known if name in (lane, _number_part(lane))]
         if not found:
-            hint = did_you_mean(wanted, [x.name for x in lanes])
             raise InputError(
-                f"unknown lane '{wanted}'{hint}",
-                remedy="known lanes: " + ", ".join(x.name for x in lanes),
+                f"unknown lane '{name}'{_find_closest(name, known)}",
+                remedy="known lanes: " + ", ".join(known),
             )
-        chosen += [x for x in found if x not in chosen]
-    chosen = chosen if only else list(lanes)
+        chosen += [lane for lane in found if lane not in chosen]
+    return chosen
+
+
+def select_lanes(lanes: list[Lane], only: list[str], max_lanes: int | None = None) -> list[Lane]:
+    """Return the lanes named in `only` (all where empty; see `match_names`), at most `max_lanes`.
+
+    Raises:
+        InputError: an unknown name, with the closest known one.
+    """
+    by_name = {lane.name: lane for lane in lanes}
+    chosen = [by_name[name] for name in match_names(list(by_name), only)] if only else list(lanes)
     if max_lanes is not None and max_lanes < 1:
-        raise InputError(f"--max-lanes must be at least 1, not {max_lanes}")
+        raise InputError(
+            f"--max-lanes must be at least 1, not {max_lanes}",
+            remedy="give a number from 1 on, or leave it out",
+        )
     return chosen[:max_lanes]
+
+
+def _number_part(name: str) -> str:
+    return name.split("_")[0]
+
+
+def _find_closest(wanted: str, known: Sequence[str]) -> str:
+    """Return the hint at the closest lane: the one of the same number before the one spelt alike."""
+    number = re.search(r"\d+", wanted)
+    same = [
+        lane
+        for lane in known
+        if number and (own := re.search(r"\d+", _number_part(lane))) and int(own[0]) == int(number[0])
+    ]
+    if same and "_" not in wanted:
+        return f" (did you mean '{same[0]}'?)"
+    return did_you_mean(wanted, known)
 
 
 def _read_stages(
@@ -151,5 +233,6 @@ def _read_stages(
         params, found = validate(stage_type.params, merged, document, place)
         problems += found
         if params is not None:
-            stages.append(LaneStage(stage_type, params, document.path, document.locate(place)[0]))
+            places = {key: document.locate((*place, key)) for key in own or {}}
+            stages.append(LaneStage(stage_type, params, document.path, *document.locate(place), places))
     return stages

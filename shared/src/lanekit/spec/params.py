@@ -6,11 +6,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt  # isort: skip
 
 from lanekit.spec.benchmark import Benchmark
+from lanekit.spec.numbers import PlainNumbers, Seed
 
 GptqScheme = Literal["W4A16", "W4A16_ASYM", "W8A16", "W8A8"]
 Fp8Scheme = Literal["FP8", "FP8_DYNAMIC"]
@@ -19,7 +20,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 OnContamination = Literal["refuse", "drop", "label"]
 
 
-class Parameters(BaseModel):
+class Parameters(PlainNumbers):
     """Base of all parameter models; what `not_in_key` names says how a stage runs, not what it computes."""
 
     not_in_key: ClassVar[frozenset[str]] = frozenset()
@@ -75,7 +76,7 @@ class PrepareCorpusParams(CorpusSettings):
     """Split the instruction corpus, draw the calibration set from the training part, guard both."""
 
     corpus: Source
-    seed: int = 42
+    seed: Seed = 42
 
 
 class PrepareBenchmarksParams(Parameters):
@@ -98,7 +99,7 @@ class TrainingParams(Parameters):
     gradient_checkpointing: bool = False
     log_every_steps: PositiveInt = 10
     device: DeviceChoice = "auto"
-    seed: int = 42
+    seed: Seed = 42
 
 
 class SftParams(TrainingParams):
@@ -135,7 +136,7 @@ class PruneParams(Parameters):
     calibration_rows: PositiveInt = 64
     max_length: PositiveInt = 512
     device: DeviceChoice = "auto"
-    seed: int = 42
+    seed: Seed = 42
 
 
 class QuantizeParams(Parameters):
@@ -144,7 +145,7 @@ class QuantizeParams(Parameters):
     ignore: tuple[str, ...] = ("lm_head",)
     calibration_rows: PositiveInt = 512
     max_length: PositiveInt = 2048
-    seed: int = 42
+    seed: Seed = 42
 
 
 class GptqParams(QuantizeParams):
@@ -173,7 +174,7 @@ class EngineParams(Parameters):
     kv_cache_dtype: Literal["auto", "fp8"] = "auto"
     batch_size: PositiveInt = 64
     device: DeviceChoice = "auto"
-    seed: int = 42
+    seed: Seed = 42
 
 
 class EvaluateParams(Parameters):
@@ -268,4 +269,4 @@ class RankParams(Parameters):
     experiment: str = ""
     resamples: PositiveInt = 10_000
     confidence: float = Field(default=0.95, gt=0, lt=1)
-    seed: int = 42
+    seed: Seed = 42

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from evaluator.quality.f1 import is_unanswerable, normalize_answer, normalize_words
 from lanekit.errors import InputError
 from lanekit.spec.benchmark import Benchmark, fill_places, render_choice_prompt
+from lanekit.spec.lengths import has_room
 from lanekit.spec.rows import ChatItem, ChoiceItem, DocumentItem, Item, parse_document
 
 Message = Mapping[str, str]
@@ -125,7 +126,7 @@ def find_room(benchmark: Benchmark, max_model_len: int, *, thinking: bool = Fals
         InputError: there is no room at all.
     """
     new_tokens = benchmark.count_new_tokens(thinking=thinking)
-    if new_tokens >= max_model_len:
+    if not has_room(benchmark, max_model_len, thinking=thinking):
         name = "thinking_max_new_tokens" if thinking else "max_new_tokens"
         raise InputError(
             f"{benchmark.name}: replies of up to {new_tokens} tokens leave no room for a prompt in "

@@ -13,6 +13,7 @@ from typing import Any
 from evaluator.engines.base import Engine, Generation
 from lanekit.errors import InputError
 from lanekit.results.schema import FormKind, SpeedForm
+from lanekit.spec.lengths import list_long_forms
 from lanekit.spec.params import MeasureSpeedParams, SpeedSettings
 
 Clock = Callable[[], float]
@@ -209,17 +210,13 @@ def check_lengths(spec: MeasureSpeedParams) -> None:
         InputError: names the form and the lengths.
     """
     limit = spec.engine.max_model_len
-    wanted = {f"decode_b{max(spec.batch_sizes)}": (spec.prompt_tokens, spec.decode_tokens)}
-    if spec.prefill_tokens:
-        wanted["prefill"] = (spec.prefill_tokens, 1)
-    for name, (prompt_tokens, new_tokens) in wanted.items():
-        if prompt_tokens + new_tokens > limit:
-            raise InputError(
-                f"speed, form {name}: {prompt_tokens} prompt and {new_tokens} new tokens exceed "
-                f"max_model_len {limit}",
-                remedy="lower speed.prompt_tokens, decode_tokens or prefill_tokens, or raise "
-                "evaluation.max_model_len in the experiment file",
-            )
+    for name, (prompt_tokens, new_tokens) in list_long_forms(spec, limit).items():
+        raise InputError(
+            f"speed, form {name}: {prompt_tokens} prompt and {new_tokens} new tokens exceed "
+            f"max_model_len {limit}",
+            remedy="lower speed.prompt_tokens, decode_tokens or prefill_tokens, or raise "
+            "evaluation.max_model_len in the experiment file",
+        )
 
 
 def is_same_model(model: Path, baseline: Path) -> bool:

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lanekit.errors import InputError
+from lanekit.files.generation_config import without_generation_config
 from lanekit.files.model_folder import carry_files, read_config
 from lanekit.files.safetensors_header import check_model_folder
 from lanekit.files.tied_head import check_tied_head, restore_tied_head
@@ -66,6 +67,7 @@ def save_dense(model: Any, source: Path, out: Path) -> None:
     model = model.to(getattr(torch, stored))
     model.config.use_cache = True
     restore_tied_head(model)
-    model.save_pretrained(out, safe_serialization=True)
+    with without_generation_config(model, source):
+        model.save_pretrained(out, safe_serialization=True)
     carry_files(source, out)
     check_tied_head(check_model_folder(out))

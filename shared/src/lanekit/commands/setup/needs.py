@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from lanekit.commands.preflight import Asked, Inputs, collect_findings, look_at_host, read_inputs
 from lanekit.commands.setup.finding import Finding, expect
 from lanekit.errors import LanekitError
 from lanekit.files.model_folder import measure_weights, read_config
 from lanekit.host import probe
+from lanekit.host.devices import detect_cuda
+from lanekit.plan.evaluation import plan_engine
+from lanekit.plan.preflight.environment import ENVIRONMENT
+from lanekit.plan.preflight.finding import PreflightError
 from lanekit.spec import estimates
-from lanekit.spec.experiment_file import is_local, load_experiment_lanes
+from lanekit.spec.experiment_file import is_local
 from lanekit.spec.judge import JudgeSettings, show_host
 from lanekit.spec.lane_file import LaneStage
 
@@ -22,10 +27,16 @@ def check_needs(
 ) -> Iterator[Finding]:
     """Give the findings about an experiment; one alone where it cannot be read."""
     try:
-        experiment, lanes = load_experiment_lanes(experiment_path)
+        inputs = read_inputs(experiment_path)
+    except PreflightError as error:
+        for fault in error.faults:
+            yield Finding("fault", "experiment", f"{fault.where}: {fault.message}", fault.remedy)
+        return
     except LanekitError as error:
         yield Finding("fault", "experiment", error.message, error.remedy or "correct the file")
         return
+    experiment, lanes = inputs.experiment, inputs.lanes
+    yield from check_preflight(inputs, environment)
     sources = {"base_model": experiment.base_model, **experiment.data}
     local = {name: Path(s.source) for name, s in sources.items() if is_local(s.source)}
     absent = sorted(f"{name} ({path})" for name, path in local.items() if not path.exists())
@@ -42,6 +53,27 @@ def check_needs(
     yield check_hub(sorted({s.source for s in sources.values() if not is_local(s.source)}), environment)
     if experiment.evaluation.judge:
         yield check_judge(experiment.evaluation.judge, environment)
+
+
+def check_preflight(inputs: Inputs, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Give what the preflight of the commands finds; the hub is left alone where it cannot be reached.
+
+    Sources that are not there are told apart: the data may be made yet.
+    """
+    base = inputs.experiment.base_model
+    is_there = Path(base.source).is_dir() if is_local(base.source) else not _try_hub(environment)
+    engine = plan_engine(inputs.experiment, detect_cuda)
+    parts = ("base_model",) if is_there else ()
+    found = collect_findings(inputs, Asked(inputs.lanes, engine, host=look_at_host(), parts=parts))
+    for finding in found:
+        if finding.where != ENVIRONMENT:  # the libraries have lines of their own
+            yield Finding(finding.level, "plan", f"{finding.where}: {finding.message}", finding.remedy)
+    if not found:
+        yield Finding("ok", "plan", f"{len(inputs.lanes)} lanes fit the base model, the data and each other")
+
+
+def _try_hub(environment: Mapping[str, str]) -> str:
+    return probe.try_connect(environment.get("HF_ENDPOINT") or HUB_URL)
 
 
 def check_disk(store: Path, needed_bytes: int) -> Finding:
@@ -82,7 +114,7 @@ def check_hub(hub_sources: Sequence[str], environment: Mapping[str, str]) -> Fin
     """Try the hub; information only, for local paths do without it."""
     if not hub_sources:
         return Finding("ok", "model hub", "not needed: every source of the experiment is a local path")
-    obstacle = probe.try_connect(environment.get("HF_ENDPOINT") or HUB_URL)
+    obstacle = _try_hub(environment)
     has_token = bool(environment.get("HF_TOKEN"))
     remedy = "gated sets (KMMLU-Pro, KMMLU-Redux) need HF_TOKEN of an account that accepted their terms"
     if obstacle:

@@ -143,24 +143,6 @@ def clear_run(stack: Stack, run_id: str, only: frozenset[str] | None = None) -> 
     return dropped
 
 
-def choose_lane_names(known: Sequence[str], wanted: Iterable[str]) -> list[str]:
-    """Return lanes of a run by name or number ("lane04").
-
-    Raises:
-        InputError: the run has no such lane.
-    """
-    chosen: list[str] = []
-    for name in wanted:
-        found = [lane for lane in known if name in (lane, lane.split("_")[0])]
-        if not found:
-            raise InputError(
-                f"unknown lane '{name}'{did_you_mean(name, known)}",
-                remedy="lanes of this run: " + ", ".join(known),
-            )
-        chosen += found
-    return chosen
-
-
 def find_lane_failures(plan: Plan, failed: Iterable[str], lanes: Iterable[str]) -> frozenset[str]:
     """Return the failures that stand in these lanes' way: their stages', and all of ranking and packaging."""
     needed: set[str] = set().union(*(plan.collect_lane_runs(lane) for lane in lanes))

@@ -1,0 +1,80 @@
+"""What is asked for, and what is known of it, as the checks take it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lanekit.files.small_files import SmallFiles
+from lanekit.files.strict_yaml import KeyPath, YamlDocument
+from lanekit.spec.experiment_file import Experiment
+from lanekit.spec.lane_file import Lane, LaneStage
+from lanekit.spec.params import EngineParams
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where the stages will run.
+
+    Attributes:
+        has_cuda: whether a GPU is there.
+        vllm_builds: the builds of vLLM that are installed; None where the stages run elsewhere, in images.
+        missing: libraries of the lock that are not installed.
+        differing: libraries of another version than the lock's, as "torch 2.8.0 (lock: 2.9.1)".
+        model_types: the text in which the installed transformers names its models' types; "" if unknown.
+        tokenizers: the text in which it names its tokenizers' classes; "" if unknown.
+    """
+
+    has_cuda: bool
+    vllm_builds: tuple[str, ...] | None = None
+    missing: tuple[str, ...] = ()
+    differing: tuple[str, ...] = ()
+    model_types: str = ""
+    tokenizers: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One command's work.
+
+    Attributes:
+        experiment: the experiment, with the command's own sources.
+        document: the experiment file, for the places of its values.
+        lanes: the chains of stages; empty where a model is only evaluated or data is prepared.
+        model: the small files of the model that every chain starts from; None where they are not known.
+        is_base: whether that model is the experiment's base model.
+        engine: the engine that evaluates; None where nothing is evaluated.
+        engine_option: the option that named the engine; empty where the experiment file does.
+        host: where the stages will run; None where that is not known.
+        has_teacher: whether a model of its own teaches, so that the start may learn from it.
+        reads_corpus: whether the corpus is prepared whatever the stages are.
+        rows: how many rows a data set's source has, by set, as far as it is known.
+    """
+
+    experiment: Experiment
+    document: YamlDocument
+    lanes: Sequence[Lane] = ()
+    model: SmallFiles | None = None
+    is_base: bool = True
+    engine: EngineParams | None = None
+    engine_option: str = ""
+    host: Host | None = None
+    has_teacher: bool = False
+    reads_corpus: bool = False
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+    def locate(self, *keys: str) -> str:
+        """Return the place of a value in the experiment file."""
+        place: KeyPath = keys
+        line, column = self.document.locate(place)
+        return f"{self.document.path}:{line}:{column}"
+
+    def list_stages(self) -> Iterator[LaneStage]:
+        """Yield the stages of all lanes."""
+        for lane in self.lanes:
+            yield from lane.stages
+
+    @property
+    def needs_corpus(self) -> bool:
+        """Whether the corpus will be prepared."""
+        return self.reads_corpus or any(s.type.needs_corpus(s.params) for s in self.list_stages())
