@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
-from transformers import AutoTokenizer, Exaone4Config, Exaone4ForCausalLM
 
 from tiny.datasets import build_datasets, write_datasets
 
@@ -37,6 +35,9 @@ def build_model(folder: Path, sizes: dict[str, int], layers: int, device: str, s
 
     The embedding's rows beyond the tokenizer are zero, so that greedy replies hold only tokens with a text.
     """
+    import torch  # seconds, and nothing else here wants it
+    from transformers import AutoTokenizer, Exaone4Config, Exaone4ForCausalLM
+
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
     config = Exaone4Config(
         **sizes,

@@ -79,11 +79,19 @@ def test_a_scheme_is_stored_compressed_and_generates(
     assert len(generate(tmp_path)) > 4
 
 
+@pytest.fixture(scope="module")
+def packed(tiny_model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model in W4A16, as the defaults make it."""
+    folder = tmp_path_factory.mktemp("packed")
+    quantize(tiny_model, corpus, folder, "W4A16")
+    return folder
+
+
 def test_gptq_reports_the_error_of_every_layer_and_repeats_bit_for_bit(
-    tiny_model: Path, corpus: Path, tmp_path: Path
+    packed: Path, tiny_model: Path, corpus: Path, tmp_path: Path
 ) -> None:
     steps: list[tuple[int, int]] = []
-    report = quantize(tiny_model, corpus, tmp_path / "a", "W4A16")
+    report = json.loads((packed / "report.json").read_text(encoding="utf-8"))
     n_layers = read_config(tiny_model)["num_hidden_layers"]
     assert len(report["layer_errors"]) == n_layers * LINEARS_PER_LAYER
     assert all(error >= 0 for error in report["layer_errors"].values())
@@ -95,12 +103,12 @@ def test_gptq_reports_the_error_of_every_layer_and_repeats_bit_for_bit(
         tmp_path / "b",
         lambda step, total, message="": steps.append((step, total)),
     )
-    assert hash_file(tmp_path / "a" / "model.safetensors") == hash_file(tmp_path / "b" / "model.safetensors")
+    assert hash_file(packed / "model.safetensors") == hash_file(tmp_path / "b" / "model.safetensors")
     assert (n_layers * LINEARS_PER_LAYER,) * 2 in steps
 
 
-def test_dampening_reaches_gptq(tiny_model: Path, corpus: Path, tmp_path: Path) -> None:
-    little = quantize(tiny_model, corpus, tmp_path / "a", "W4A16", dampening=0.01)
+def test_dampening_reaches_gptq(packed: Path, tiny_model: Path, corpus: Path, tmp_path: Path) -> None:
+    little = json.loads((packed / "report.json").read_text(encoding="utf-8"))
     much = quantize(tiny_model, corpus, tmp_path / "b", "W4A16", dampening=0.5)
     assert sum(much["layer_errors"].values()) != sum(little["layer_errors"].values())
 

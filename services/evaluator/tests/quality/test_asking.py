@@ -18,7 +18,7 @@ from evaluator.quality.prompts import render_items
 from lanekit.progress import ignore_progress
 from lanekit.spec.benchmark import Benchmark
 from lanekit.spec.params import EngineParams
-from lanekit.spec.rows import Item, parse_row
+from lanekit.spec.rows import ChatItem, Item
 
 pytestmark = pytest.mark.slow
 
@@ -34,9 +34,12 @@ def engine() -> Iterator[Engine]:
     engine.close()
 
 
-def make_chats(benchmark: Benchmark, *conversations: list[str]) -> list[Item]:
-    rows = [{"turns": turns, "reference": None, "question_id": i} for i, turns in enumerate(conversations)]
-    return [parse_row(benchmark.name, row, "komt_bench.jsonl:1") for row in rows]
+def make_chats(*conversations: list[str]) -> list[Item]:
+    """Return conversations of any number of turns; a set's rows have two, the asking does not rely on it."""
+    return [
+        ChatItem(str(number), tuple(turns), ("",) * len(turns), "")
+        for number, turns in enumerate(conversations)
+    ]
 
 
 def ask(
@@ -54,7 +57,7 @@ def ask(
 
 def test_second_turn_is_asked_with_the_first_reply(engine: Engine, benchmarks: dict[str, Benchmark]) -> None:
     benchmark = benchmarks["komt_bench"].model_copy(update={"max_new_tokens": 16})
-    items = make_chats(benchmark, TURNS, ["마을의 강은?"], [*TURNS, "끝으로?"])
+    items = make_chats(TURNS, ["마을의 강은?"], [*TURNS, "끝으로?"])
     steps: list[tuple[int, int]] = []
     rows = ask(
         engine, benchmark, items, progress=lambda step, total, _message="": steps.append((step, total))
@@ -84,10 +87,10 @@ def test_a_long_conversation_gets_the_room_that_is_left(
     engine: Engine, benchmarks: dict[str, Benchmark]
 ) -> None:
     benchmark = benchmarks["komt_bench"].model_copy(update={"max_new_tokens": 16})
-    (free,) = ask(engine, benchmark, make_chats(benchmark, TURNS[:1]))
+    (free,) = ask(engine, benchmark, make_chats(TURNS[:1]))
     assert free.new_tokens > 3
     room = free.prompt_tokens + 3
-    rows = ask(engine, benchmark, make_chats(benchmark, TURNS, ["강은?"]), max_model_len=room)
+    rows = ask(engine, benchmark, make_chats(TURNS, ["강은?"]), max_model_len=room)
     assert [(row.index, row.turn) for row in rows] == [(0, 1), (0, 2), (1, 1)]
     assert (rows[0].new_tokens, rows[0].finished, rows[0].note) == (3, False, "")
     assert free.response.startswith(rows[0].response)
@@ -129,8 +132,8 @@ def test_stop_texts_end_replies(engine: Engine, benchmarks: dict[str, Benchmark]
 
 def test_a_benchmarks_stop_texts_are_used(engine: Engine, benchmarks: dict[str, Benchmark]) -> None:
     benchmark = benchmarks["komt_bench"].model_copy(update={"max_new_tokens": 16})
-    (free,) = ask(engine, benchmark, make_chats(benchmark, TURNS[:1]))
+    (free,) = ask(engine, benchmark, make_chats(TURNS[:1]))
     mark = free.response[1:3]
-    (row,) = ask(engine, benchmark.model_copy(update={"stop": (mark,)}), make_chats(benchmark, TURNS[:1]))
+    (row,) = ask(engine, benchmark.model_copy(update={"stop": (mark,)}), make_chats(TURNS[:1]))
     assert row.response == free.response[: free.response.index(mark)]
     assert row.finished and 0 < row.new_tokens < free.new_tokens
