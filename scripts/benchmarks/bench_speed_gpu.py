@@ -42,7 +42,9 @@ def make_spec(args: argparse.Namespace, device: DeviceChoice) -> MeasureSpeedPar
         decode_tokens=args.decode_tokens,
         prefill_tokens=args.prefill_tokens,
         free_items=args.free_items,
-        repeats=args.repeats,
+        benchmark_items=0,
+        min_repeats=args.repeats,
+        budget_s=0,
         warmups=1,
         score_form=f"decode_b{args.batch_sizes[len(args.batch_sizes) // 2]}",
     )

@@ -32,7 +32,8 @@ def test_pruning_hurts_distillation_heals_and_w8a16_is_near_lossless(
     del settings["evaluation"]["limit_items"]
     for benchmark in ("ko_longrag", "komt_bench"):  # long to read, and not what is looked at
         del settings["data"][benchmark], settings["scoring"]["benchmark_weights"][benchmark]
-    settings["speed"] |= {"batch_sizes": [1], "prefill_tokens": 0, "free_items": 0, "score_form": "decode_b1"}
+    settings["speed"] |= {"batch_sizes": [1], "prefill_tokens": 0, "free_items": 0, "benchmark_items": 0}
+    settings["speed"]["score_form"] = "decode_b1"
     (lanes / "experiment.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     for name, stages in LANES.items():
         lane = {"title": name, "group": "Test", "stages": stages}

@@ -165,7 +165,7 @@ def test_two_models_are_resident_and_measured_in_turn(
     spec = MeasureSpeedParams(
         engine=EngineParams(engine="vllm", max_model_len=1024),
         batch_sizes=(1, 8), prompt_tokens=64, decode_tokens=32, prefill_tokens=128, free_items=0,
-        score_form="decode_b8",
+        benchmark_items=0, budget_s=0, min_repeat_s=0, score_form="decode_b8",
     )  # fmt: skip
     inputs = {"model": quantize("W4A16"), "baseline": FIXTURE, "suite": data_folder}
     report = run_stage(start("evaluator"), "measure_speed", spec, inputs, tmp_path / "speed")

@@ -124,7 +124,7 @@ def shrink(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     for stage, rows in (("gptq", 32), ("fp8", 32), ("prune", 8)):
         settings["stage_defaults"][stage]["calibration_rows"] = rows
     settings["evaluation"] |= {"limit_items": 16, "batch_size": 64}
-    settings["speed"] |= {"decode_tokens": 64, "free_items": 16}
+    settings["speed"] |= {"decode_tokens": 64, "free_items": 0, "benchmark_items": 512, "budget_s": 60}
     del settings["scoring"]["benchmark_weights"]["komt_bench"]  # no judge; its long replies are not the point
     return settings
 
@@ -135,7 +135,8 @@ def shrink_further(settings: dict[str, Any]) -> None:
         stage["max_length"] = 64
     settings["evaluation"] |= {"limit_items": 2, "max_model_len": 2048}
     settings["speed"] |= {
-        "batch_sizes": [1, 8], "prompt_tokens": 16, "decode_tokens": 8, "prefill_tokens": 32, "free_items": 2,
+        "batch_sizes": [1, 8], "prompt_tokens": 16, "decode_tokens": 8, "prefill_tokens": 32,
+        "benchmark_items": 4, "budget_s": 0,
     }  # fmt: skip
 
 

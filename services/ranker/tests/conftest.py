@@ -177,12 +177,14 @@ def make_speed(gain: float, *, is_base: bool, sitting: str, **fields: Any) -> Sp
             kind="decode" if form.startswith("decode") else form,  # type: ignore[arg-type]
             s_per_token=seconds, s_per_token_all=[seconds * 1.01, seconds, seconds * 0.995],
             baseline_s_per_token=base, baseline_s_per_token_all=[base * 1.004, base, base * 0.99],
+            ratio=seconds / base, ratio_low=0.98 * seconds / base, ratio_high=1.02 * seconds / base,
             n_sequences=8, tokens=tokens, baseline_tokens=2048 if form != "free" else 1800,
             seconds=seconds * tokens, baseline_seconds=base * 2048,
         )  # fmt: skip
     if is_base:
         for measured in forms.values():
             measured.s_per_token_all = measured.baseline_s_per_token_all
+            measured.ratio = measured.ratio_low = measured.ratio_high = 1.0
     scored = forms["decode_b8"]
     kernel = "BF16" if is_base else "Marlin"
     cost = ModelCost(

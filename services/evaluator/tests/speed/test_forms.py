@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from evaluator.engines import load_engine
-from evaluator.engines.base import Generation
+from evaluator.engines.base import Ask, Generation
 from evaluator.engines.eos import read_eos_ids
 from evaluator.engines.residents import (
     check_free_memory,
@@ -25,15 +25,19 @@ from evaluator.engines.residents import (
 from evaluator.quality.chat import ChatTokenizer
 from evaluator.speed.forms import (
     Form,
-    Request,
     Timing,
-    alternate,
     draw_prompts,
     make_fixed_forms,
     summarize_form,
     time_form,
 )
-from evaluator.speed.free_running import make_free_form, share_items
+from evaluator.speed.suite_forms import (
+    make_suite_forms,
+    sample_items,
+    share_items,
+    share_proportionally,
+)
+from evaluator.speed.turns import Turns, take_turns
 from evaluator.stages import measure_speed
 from lanekit.errors import InputError, LanekitError, TransientError
 from lanekit.progress import ignore_progress
@@ -57,6 +61,8 @@ def spec(engine_params: EngineParams, benchmarks: dict[str, Benchmark]) -> Measu
         decode_tokens=8,
         prefill_tokens=32,
         free_items=5,
+        benchmark_items=4,
+        budget_s=0,
         score_form="decode_b3",
     )
 
@@ -67,11 +73,11 @@ class ScriptedEngine:
     def __init__(self, name: str, log: list[str], finished: bool = True, lengths: Sequence[int] = ()) -> None:
         self.name, self.log, self.finished, self.lengths = name, log, finished, lengths
 
-    def generate(self, prompts: Any, max_new_tokens: int, *, ignore_eos: bool, stop: Any) -> Any:
-        self.log.append(f"{self.name}{max_new_tokens}")
-        fixed = [max_new_tokens] * len(prompts)
-        lengths = fixed if ignore_eos else self.lengths
-        return [Generation([5] * n, finished=self.finished and not ignore_eos) for n in lengths]
+    def generate_each(self, asks: Sequence[Ask]) -> list[Generation]:
+        self.log.append(f"{self.name}{asks[0].max_new_tokens}")
+        if asks[0].is_exact:
+            return [Generation([5] * ask.max_new_tokens, finished=False) for ask in asks]
+        return [Generation([5] * n, finished=self.finished) for n in self.lengths]
 
 
 def tick() -> Callable[[], float]:
@@ -80,24 +86,26 @@ def tick() -> Callable[[], float]:
     return lambda: float(next(seconds))
 
 
-FREE = Form("free", "free", (Request([[1, 2], [3]], 9), Request([[4]], 7)))
+FREE = Form("free", "free", ((Ask([1, 2], 9), Ask([3], 9)), (Ask([4], 7),)))
 
 
 def test_engines_alternate_in_every_form_and_turn_round() -> None:
     log: list[str] = []
     spec = MeasureSpeedParams(
         engine=EngineParams(engine="transformers"), batch_sizes=(1,), decode_tokens=4, score_form="decode_b1",
-        repeats=2, warmups=1, free_items=0,
+        min_repeats=2, budget_s=0, warmups=1, free_items=0, benchmark_items=0,
     )  # fmt: skip
     forms = make_fixed_forms(spec, [1], seed=1)
     engines: Any = [ScriptedEngine("a", log), ScriptedEngine("b", log)]
     steps: list[int] = []
-    series = alternate(
-        engines, forms, spec, lambda step, total, _: steps.append(step), lambda: log.append("|"), tick()
-    )
+    turns = take_turns(
+        engines, forms, spec, on_step=lambda step, *_: steps.append(step), between=lambda: log.append("|"),
+        clock=tick(),
+    )  # fmt: skip
+    series = turns.series
     # Four new tokens decode, one new token prefills.
     assert log == ["a4", "b4", "a1", "b1", "|", "a4", "b4", "a1", "b1", "b4", "a4", "b1", "a1", "|"]
-    assert steps == [*range(12), 12]
+    assert steps == [*range(4), *range(8), 8]
     assert [len(timings) for timings in series[0].values()] == [2, 2]
     assert series[0]["decode_b1"][0].s_per_token == 1 / 4
     assert series[0]["prefill"][0].s_per_token == 1 / 512  # of the prompts' tokens, not the new one
@@ -105,7 +113,7 @@ def test_engines_alternate_in_every_form_and_turn_round() -> None:
 
 def test_a_free_reply_counts_the_token_that_ended_it() -> None:
     empty: Any = ScriptedEngine("a", [], lengths=[0, 0])
-    form = Form("free", "free", (Request([[1, 2], [3]], 9),))
+    form = Form("free", "free", ((Ask([1, 2], 9), Ask([3], 9)),))
     assert time_form(empty, form, tick()).tokens == 2  # two ends of turn
     cut_off: Any = ScriptedEngine("a", [], finished=False, lengths=[9, 4])
     assert time_form(cut_off, form, tick()).tokens == 13
@@ -116,12 +124,12 @@ def test_a_free_reply_counts_the_token_that_ended_it() -> None:
 
 def test_a_short_decode_is_no_measurement() -> None:
     class Lazy(ScriptedEngine):
-        def generate(self, prompts: Any, max_new_tokens: int, **options: Any) -> Any:
-            return super().generate(prompts, max_new_tokens - 1, **options)
+        def generate_each(self, asks: Sequence[Ask]) -> list[Generation]:
+            return [Generation([5] * (ask.max_new_tokens - 1), finished=False) for ask in asks]
 
     engine: Any = Lazy("a", [])
-    with pytest.raises(RuntimeError, match=r"asked for 4 tokens each, the engine returned \[3\]"):
-        time_form(engine, Form("decode_b1", "decode", (Request([[1]], 4),)))
+    with pytest.raises(RuntimeError, match="asked for 4 tokens, the engine returned 3"):
+        time_form(engine, Form("decode_b1", "decode", ((Ask([1], 4, is_exact=True),),)))
 
 
 def test_a_rambling_model_shows_in_tokens_and_seconds() -> None:
@@ -157,14 +165,14 @@ def test_free_prompts_are_the_suites_own(
     spec: MeasureSpeedParams, tiny_model: Path, suite: Path, benchmarks: dict[str, Benchmark]
 ) -> None:
     chat = ChatTokenizer(tiny_model)
-    form = make_free_form(spec, suite, chat, 640)
-    assert [len(request.prompts) for request in form.requests] == [3, 2]
-    assert "2번 마을의 특산물은 무엇인가?" in chat.tokenizer.decode(form.requests[0].prompts[1])
+    form = make_suite_forms(spec, suite, chat, 640)[0]
+    assert [len(call) for call in form.calls] == [3, 2]
+    assert "2번 마을의 특산물은 무엇인가?" in chat.tokenizer.decode(form.calls[0][1].token_ids)
     with pytest.raises(InputError, match="a prompt has the token"):
-        make_free_form(spec, suite, chat, 100)
+        make_suite_forms(spec, suite, chat, 100)
     judged = spec.model_copy(update={"benchmarks": (benchmarks["komt_bench"],)})
     with pytest.raises(InputError, match="no benchmark to run free on"):
-        make_free_form(judged, suite, chat, 640)
+        make_suite_forms(judged, suite, chat, 640)
 
 
 def test_speed_of_two_models(
@@ -173,7 +181,9 @@ def test_speed_of_two_models(
     inputs = {"model": other_model, "baseline": tiny_model, "suite": suite}
     measure_speed.run(spec, inputs, tmp_path, ignore_progress)
     result = SpeedResult.model_validate_json((tmp_path / "metrics.json").read_text(encoding="utf-8"))
-    assert tuple(result.forms) == spec.forms == ("decode_b1", "decode_b3", "prefill", "free")
+    assert tuple(result.forms) == spec.forms == (
+        "decode_b1", "decode_b3", "prefill", "free", "benchmark", "matched",
+    )  # fmt: skip
     for form in result.forms.values():
         assert len(form.s_per_token_all) == len(form.baseline_s_per_token_all) == 3
         assert form.s_per_token == sorted(form.s_per_token_all)[1]
@@ -210,9 +220,15 @@ def test_free_running_counts_each_models_own_tokens(
     measure_speed.run(free, inputs, tmp_path, ignore_progress)
     result = SpeedResult.model_validate_json((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     chat = ChatTokenizer(tiny_model)
-    form = make_free_form(free, suite, chat, 640)
+    form = make_suite_forms(free, suite, chat, 640)[0]
     engine = load_engine(tiny_model, fit_engine(free))
-    outputs = [g for r in form.requests for g in engine.generate(r.prompts, r.max_new_tokens, stop=r.stop)]
+    outputs = [
+        generation
+        for call in form.calls
+        for generation in engine.generate(
+            [ask.token_ids for ask in call], call[0].max_new_tokens, stop=call[0].stop
+        )
+    ]
     engine.close()
     expected = sum(output.n_generated for output in outputs)
     assert result.forms["free"].tokens == result.forms["free"].baseline_tokens == expected
@@ -234,7 +250,7 @@ def test_a_model_that_says_nothing_is_measured(
     spec: MeasureSpeedParams, tiny_model: Path, suite: Path, tmp_path: Path
 ) -> None:
     free = spec.model_copy(update={"free_items": 1, "benchmarks": spec.benchmarks[:1]})
-    prompt = make_free_form(free, suite, ChatTokenizer(tiny_model), 640).requests[0].prompts[0]
+    prompt = make_suite_forms(free, suite, ChatTokenizer(tiny_model), 640)[0].calls[0][0].token_ids
     engine = load_engine(tiny_model, free.engine)
     first = engine.generate([prompt], 1, ignore_eos=True)[0].token_ids[0]
     engine.close()
@@ -254,7 +270,7 @@ def test_speed_of_the_baseline_is_one_series(
     spec: MeasureSpeedParams, tiny_model: Path, other_model: Path, suite: Path, tmp_path: Path
 ) -> None:
     inputs = {"model": tiny_model, "baseline": tiny_model, "suite": suite}
-    short = spec.model_copy(update={"free_items": 0, "repeats": 1})
+    short = spec.model_copy(update={"free_items": 0, "benchmark_items": 0, "min_repeats": 1})
     results = []
     for name, model in (("base", tiny_model), ("lane", other_model)):
         out = tmp_path / name
@@ -285,12 +301,12 @@ def test_a_gpus_sitting_by_hand(spec: MeasureSpeedParams) -> None:
         "s1",
         device="NVIDIA L4",
         device_kind="cuda",
-        series=[fast, slow],
+        turns=Turns(forms, [fast, slow]),
         descriptions=[{**described, "weight_bytes_per_step": n} for n in (900_000_000, 1_800_000_000)],
         facts={"name": "NVIDIA L4", "driver": "550.1", "power_limit_w": "72.00"},
         states=[{"sm_clock_mhz": "2000"}, {"sm_clock_mhz": "1990"}],
     )
-    result = measure_speed.summarize_sitting(spec, forms, sitting)
+    result = measure_speed.summarize_sitting(spec, sitting)
     assert result.baseline_s_per_token == pytest.approx(0.004)
     assert result.baseline_cost and result.baseline_cost.roofline_ratio == pytest.approx(0.5)
     assert result.cost and result.cost.roofline_ratio == pytest.approx(0.5)  # half the bytes in half the time
@@ -299,7 +315,7 @@ def test_a_gpus_sitting_by_hand(spec: MeasureSpeedParams) -> None:
     assert len(measure_speed.list_notes(result)) == 2
     assert result.warnings == []
     sitting.states[1]["sm_clock_mhz"] = "1500"
-    (warning,) = measure_speed.summarize_sitting(spec, forms, sitting).warnings
+    (warning,) = measure_speed.summarize_sitting(spec, sitting).warnings
     assert "the SM clock fell from 2000 to 1500 MHz" in warning
 
 
@@ -398,3 +414,77 @@ def test_memory_that_runs_out_is_explained(spec: MeasureSpeedParams) -> None:
         raise LanekitError("vLLM does not start")
     with pytest.raises(InputError, match="wrong"), explain_failure(spec.engine, 2):
         raise InputError("wrong")
+
+
+@pytest.mark.parametrize(
+    ("available", "total", "shares"),
+    [
+        ({"a": 600, "b": 300, "c": 100}, 100, {"a": 60, "b": 30, "c": 10}),
+        ({"a": 600, "b": 3}, 100, {"a": 99, "b": 1}),
+        ({"a": 5, "b": 3}, 100, {"a": 5, "b": 3}),
+        ({"a": 50, "b": 50, "c": 50}, 100, {"a": 34, "b": 33, "c": 33}),
+    ],
+)
+def test_the_sample_has_the_suites_proportions(
+    available: dict[str, int], total: int, shares: dict[str, int]
+) -> None:
+    assert share_proportionally(available, total) == shares
+
+
+def test_the_sample_holds_short_and_long_prompts_alike() -> None:
+    lengths = {"rag": [3000 - n for n in range(100)], "choice": list(range(100, 500))}
+    drawn = sample_items(lengths, 50, seed=42)
+    assert drawn == sample_items(lengths, 50, seed=42) != sample_items(lengths, 50, seed=43)
+    assert {name: len(items) for name, items in drawn.items()} == {"rag": 10, "choice": 40}
+    for name, items in drawn.items():
+        assert items == sorted(set(items))
+        step = len(lengths[name]) // len(items)
+        strata = {sorted(lengths[name]).index(lengths[name][item]) // step for item in items}
+        assert len(strata) == len(items), "one of each part"
+    assert sample_items({"a": [1, 2, 3]}, 9, seed=1) == {"a": [0, 1, 2]}
+
+
+def test_benchmark_is_one_call_and_matched_is_equal_work(
+    spec: MeasureSpeedParams,
+    tiny_model: Path,
+    other_model: Path,
+    suite: Path,
+    benchmarks: dict[str, Benchmark],
+    tmp_path: Path,
+) -> None:
+    """Each prompt under its own benchmark's limit; `matched` gives both the baseline's tokens, one by one."""
+    long = benchmarks["ko_longrag"].model_copy(update={"max_new_tokens": 12})
+    whole = spec.model_copy(update={"benchmarks": (spec.benchmarks[0], long), "score_form": "benchmark"})
+    chat = ChatTokenizer(tiny_model)
+    form = make_suite_forms(whole, suite, chat, 640)[1]
+    (call,) = form.calls
+    assert {ask.max_new_tokens for ask in call} == {8, 12} and len(call) == 4
+    measure_speed.run(
+        whole, {"model": other_model, "baseline": tiny_model, "suite": suite}, tmp_path, ignore_progress
+    )
+    result = SpeedResult.model_validate_json((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    free, matched = result.forms["benchmark"], result.forms["matched"]
+    engine = load_engine(tiny_model, fit_engine(whole))
+    said = sum(generation.n_generated for generation in engine.generate_each(call))
+    engine.close()
+    assert free.baseline_tokens == said
+    assert matched.tokens == matched.baseline_tokens == said
+    assert free.tokens_per_item == free.tokens / 4
+    assert (result.form, result.batch_size, result.decode_tokens) == ("benchmark", 4, 0)
+    assert result.ratio == free.ratio and free.ratio_low and free.ratio_low < free.ratio
+    assert result.shapes and result.warnings == []
+
+
+def test_each_prompt_is_answered_under_its_own_limit(engine_params: EngineParams, tiny_model: Path) -> None:
+    engine = load_engine(tiny_model, engine_params)
+    chat = ChatTokenizer(tiny_model)
+    prompts = [chat.encode_chat([{"role": "user", "content": f"{n}번 마을?"}]) for n in range(5)]
+    asks = [Ask(prompt, 3 + n, is_exact=n % 2 == 0) for n, prompt in enumerate(prompts)]
+    found = engine.generate_each(asks)
+    for n, (ask, generation) in enumerate(zip(asks, found, strict=True)):
+        alone = engine.generate([ask.token_ids], ask.max_new_tokens, ignore_eos=ask.is_exact)[0]
+        assert generation.token_ids == alone.token_ids, n
+        assert len(generation.token_ids) <= 3 + n
+    assert [len(found[n].token_ids) for n in (0, 2, 4)] == [3, 5, 7]
+    assert engine.generate_each([]) == []
+    engine.close()

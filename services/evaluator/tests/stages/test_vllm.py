@@ -101,6 +101,8 @@ def speed(params: EngineParams, benchmarks: dict[str, Benchmark]) -> MeasureSpee
         decode_tokens=8,
         prefill_tokens=32,
         free_items=3,
+        benchmark_items=3,
+        budget_s=0,
         score_form="decode_b2",
     )
 
@@ -116,12 +118,14 @@ def test_vllm_measures_two_models_in_turn(
     inputs = {"model": other_model, "baseline": tiny_model, "suite": suite}
     metrics = run_stage(child, "measure_speed", speed, tmp_path, **inputs)
     result = SpeedResult.model_validate(metrics)
-    assert tuple(result.forms) == ("decode_b1", "decode_b2", "prefill", "free")
+    assert tuple(result.forms) == ("decode_b1", "decode_b2", "prefill", "free", "benchmark", "matched")
     for form in result.forms.values():
         assert len(form.s_per_token_all) == len(form.baseline_s_per_token_all) == 3
         assert form.s_per_token_all != form.baseline_s_per_token_all
     assert result.forms["prefill"].tokens == 64
     assert 3 <= result.forms["free"].tokens <= 18
+    free, matched = result.forms["benchmark"], result.forms["matched"]
+    assert matched.tokens == matched.baseline_tokens == free.baseline_tokens
     assert (result.engine, result.batch_size) == ("vllm", 2)
     arguments = result.engine_arguments
     assert arguments["gpu_memory_utilization"] == speed.engine.gpu_memory_utilization / 2

@@ -225,7 +225,7 @@ def test_a_page_with_statistics_tells_what_they_say(rich_page: str) -> None:
         "exact 0.3000, 50 items",
         "Speed by form방식별 속도",
         "prefill프리필",
-        "2,075 / 1,800 tokens",
+        "⚠ 259.4 / 225.0 tokens an item",
         "Speed: where and how속도 측정 환경",
         "gpu: driver550.54",
         "memory bandwidth300 GB/s",

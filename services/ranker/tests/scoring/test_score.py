@@ -294,7 +294,7 @@ def test_a_form_without_a_number_goes_alone() -> None:
     form = SpeedForm(
         kind="decode", s_per_token=0.1, s_per_token_all=[0.1],
         baseline_s_per_token=0.2, baseline_s_per_token_all=[0.2],
-        n_sequences=1, tokens=8, baseline_tokens=8, seconds=0.8, baseline_seconds=1.6,
+        ratio=0.5, n_sequences=1, tokens=8, baseline_tokens=8, seconds=0.8, baseline_seconds=1.6,
     )  # fmt: skip
     broken = form.model_copy(update={"s_per_token_all": [float("nan")]})
     record.speed.forms = {"decode_b1": form, "free": broken}

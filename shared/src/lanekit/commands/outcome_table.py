@@ -70,7 +70,7 @@ def show_record(console: Console, record: LaneRecord) -> None:
         table.add_row(f"{name} ({result.metric})", f"{value} ({result.n_items} items{unparsed})")
     if record.speed:
         speed = record.speed
-        norm = 1 - speed.s_per_token / speed.baseline_s_per_token
+        norm = 1 - speed.ratio if speed.ratio is not None else None
         table.add_row(f"seconds per token ({speed.device}, {speed.engine})", f"{speed.s_per_token:.6f}")
         table.add_row("speed norm, against the baseline in the same sitting", _number(norm))
     if record.size_bytes:

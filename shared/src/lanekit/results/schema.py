@@ -45,16 +45,18 @@ class BenchmarkResult(_Schema):
     note: str = ""
 
 
-FormKind = Literal["decode", "prefill", "free"]
+FormKind = Literal["decode", "prefill", "free", "benchmark", "matched"]
+FIXED_KINDS: tuple[FormKind, ...] = ("decode", "prefill", "matched")
 
 
 class SpeedForm(_Schema):
     """One form of timing: wall seconds per token, the median and each repeat, base and candidate in turn.
 
-    The kinds `decode` and `prefill` have a fixed length, `free` runs until the model ends. Tokens are
-    generated ones, in `prefill` those of the prompts. `seconds` is the median wall time of a repeat, `tokens`
-    their number in it; free-running models end where they like, so the two differ between candidate and
-    baseline.
+    The FIXED_KINDS have a fixed length, `free` and `benchmark` run until the model ends. Tokens are
+    generated ones, in `prefill` those of the prompts. `seconds` is the median wall time of a repeat,
+    `tokens` their number in it; free-running models end where they like, so the two differ between
+    candidate and baseline. `ratio` is the median of the pairs' ratios, candidate over baseline, with its 95
+    % interval (None for one repeat). A repeat is `passes` over the form's `n_sequences` prompts.
     """
 
     kind: FormKind
@@ -62,11 +64,25 @@ class SpeedForm(_Schema):
     s_per_token_all: list[float]
     baseline_s_per_token: float
     baseline_s_per_token_all: list[float]
+    ratio: float
+    ratio_low: float | None = None
+    ratio_high: float | None = None
     n_sequences: int
+    passes: int = 1
     tokens: int
     baseline_tokens: int
     seconds: float
     baseline_seconds: float
+
+    @property
+    def tokens_per_item(self) -> float:
+        """The candidate's tokens for each prompt."""
+        return self.tokens / (self.n_sequences * self.passes)
+
+    @property
+    def baseline_tokens_per_item(self) -> float:
+        """The baseline's tokens for each prompt."""
+        return self.baseline_tokens / (self.n_sequences * self.passes)
 
 
 class ModelCost(_Schema):
@@ -89,7 +105,8 @@ class SpeedResult(_Schema):
     `baseline_*` are the uncompressed model's, measured in turn with the candidate's. `batch_size` is the
     form's number of sequences. `sitting` is one process group's measurement, and no other's; `gpu` holds what
     nvidia-smi says of the device (name, driver, clocks before and after), empty on a CPU. `warnings` tell
-    what makes the measurement doubtful, e.g. clocks that fell meanwhile.
+    what makes the measurement doubtful, e.g. clocks that fell meanwhile. `shapes` is a digest of what decides
+    which kernels run: models of equal shapes are equally fast.
     """
 
     s_per_token: float
@@ -112,6 +129,14 @@ class SpeedResult(_Schema):
     baseline_cost: ModelCost | None = None
     versions: dict[str, str] = {}
     warnings: list[str] = []
+    shapes: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """Candidate over baseline at the score's form; None where the baseline has no time."""
+        if self.form in self.forms:
+            return self.forms[self.form].ratio
+        return self.s_per_token / self.baseline_s_per_token if self.baseline_s_per_token > 0 else None
 
     @property
     def is_cpu(self) -> bool:
@@ -179,6 +204,7 @@ class RankedLane(_Schema):
 
     `tied_with` names the ranked lanes whose score cannot be told from this one's; `on_front` says that no
     lane is at least as good in quality, speed and size and better in one, contaminated lanes left out.
+    `pooled_with` names the lanes of equal shapes; `pooled_ratios` are theirs together, by fixed form.
     """
 
     rank: int | None
@@ -192,6 +218,8 @@ class RankedLane(_Schema):
     benchmark_statistics: dict[str, BenchmarkStatistics] = {}
     tied_with: list[str] = []
     on_front: bool = False
+    pooled_with: list[str] = []
+    pooled_ratios: dict[str, float] = {}
 
 
 class Ranking(_Schema):

@@ -190,27 +190,39 @@ class EvaluateParams(Parameters):
 
 
 class SpeedSettings(Parameters):
-    """What is timed, and what of it gives the score.
+    """What is timed, how long, and what of it gives the score.
 
     Fixed-length decode of `decode_tokens` after `prompt_tokens`, once for each of `batch_sizes`; prefill of
-    `prefill_tokens` by the largest batch; and, free-running, the first `free_items` benchmark prompts.
+    `prefill_tokens` by the largest batch; free-running, the first `free_items` benchmark prompts;
+    `benchmark`, the contest's clock: `benchmark_items` prompts in the suite's proportions, all in one call,
+    each reply ended by the model; and `matched`, the same with the baseline's numbers of tokens. The engine
+    runs as many sequences at once as the largest of `batch_sizes`: four times as many prompts keep it full.
     `score_form` is one of `forms`.
+
+    Every form is timed `min_repeats` times in pairs, the score's and `matched` until the ratio's 95 %
+    interval is within ± `ratio_tolerance` or `budget_s` are spent. A run lasts `min_repeat_s` at least
+    (None: 5 s on a GPU).
     """
 
-    batch_sizes: tuple[PositiveInt, ...] = (1, 8, 32)
+    batch_sizes: tuple[PositiveInt, ...] = (1, 8, 32, 64, 256)
     prompt_tokens: PositiveInt = 128
     decode_tokens: PositiveInt = 128
     prefill_tokens: NonNegativeInt = 512
     free_items: NonNegativeInt = 64
-    repeats: PositiveInt = 3
+    benchmark_items: NonNegativeInt = 1024
+    min_repeats: PositiveInt = 3
+    min_repeat_s: float | None = Field(default=None, ge=0)
+    ratio_tolerance: PositiveFloat = 0.01
+    budget_s: float = Field(default=600.0, ge=0)
     warmups: PositiveInt = 1
-    score_form: str = "decode_b8"
+    score_form: str = "benchmark"
 
     @property
     def forms(self) -> tuple[str, ...]:
         """The names of what is timed, in order."""
         names = [f"decode_b{size}" for size in self.batch_sizes]
         names += ["prefill"] * bool(self.prefill_tokens) + ["free"] * bool(self.free_items)
+        names += ["benchmark", "matched"] * bool(self.benchmark_items)
         return tuple(names)
 
     @model_validator(mode="after")

@@ -28,6 +28,19 @@ class Generation:
         return len(self.token_ids) + (self.finished and not self.by_text)
 
 
+@dataclass(frozen=True)
+class Ask:
+    """One prompt: its token ids, the most tokens to add, and the texts that end the reply before that.
+
+    `is_exact`: for timing: exactly `max_new_tokens`, whatever the model says.
+    """
+
+    token_ids: Sequence[int]
+    max_new_tokens: int
+    stop: tuple[str, ...] = ()
+    is_exact: bool = False
+
+
 class Engine(Protocol):
     """A loaded model."""
 
@@ -55,6 +68,9 @@ class Engine(Protocol):
                 `ignore_eos`.
             on_progress: called with the number of prompts that are done.
         """
+
+    def generate_each(self, asks: Sequence[Ask]) -> list[Generation]:
+        """Continue prompts greedily, each under its own limit, all in one call; in the order given."""
 
     def describe(self) -> dict[str, Any]:
         """Return the engine's name and settings, as JSON values.

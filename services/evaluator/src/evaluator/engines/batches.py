@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from evaluator.engines.base import Ask
+
 MAX_BATCH_TOKENS = 32_768  # of padded prompt: bounds the attention mask and the activations of the prefill
 
 
@@ -24,3 +26,15 @@ def plan_batches(
                 continue
         batches.append([index])
     return batches
+
+
+def plan_exact_batches(asks: Sequence[Ask], batch_size: int) -> list[list[int]]:
+    """Return batches of indexes, those with most new tokens first; equal lengths go together, however many.
+
+    A batch runs to its longest, so that every model does the same work for the same lengths.
+    """
+    lengths = {ask.max_new_tokens for ask in asks}
+    if len(lengths) <= 1:  # a fixed-length form: its batch is what is timed
+        return [list(range(len(asks)))] if asks else []
+    order = sorted(range(len(asks)), key=lambda i: (-asks[i].max_new_tokens, -len(asks[i].token_ids), i))
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

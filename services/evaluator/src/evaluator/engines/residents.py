@@ -22,8 +22,8 @@ REMEDY = (
 def fit_engine(spec: MeasureSpeedParams) -> EngineParams:
     """Return the engine's parameters for this measurement.
 
-    One batch holds all prompts of the largest size. Each model gets half of the GPU's memory that may be
-    used, the baseline that is measured alone too: its conditions are those of all others.
+    As many sequences run at once as the largest batch has. Each model gets half of the GPU's memory that may
+    be used, the baseline that is measured alone too: its conditions are those of all others.
     """
     share = spec.engine.gpu_memory_utilization / RESIDENTS
     batch_size = max(spec.batch_sizes)

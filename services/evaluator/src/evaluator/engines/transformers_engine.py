@@ -17,8 +17,8 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from evaluator.engines.base import Generation, OnProgress
-from evaluator.engines.batches import plan_batches
+from evaluator.engines.base import Ask, Generation, OnProgress
+from evaluator.engines.batches import plan_batches, plan_exact_batches
 from evaluator.engines.devices import describe_cpu, query_gpu
 from evaluator.engines.eos import read_eos_ids
 from evaluator.engines.kernels import count_dense_layers, count_resident_bytes
@@ -122,6 +122,26 @@ class TransformersEngine:
             if on_progress:
                 on_progress(len(results))
         return [results[i] for i in range(len(prompts))]
+
+    def generate_each(self, asks: Sequence[Ask]) -> list[Generation]:
+        """See base.Engine; those under one limit go together, the exact ones in batches of like lengths."""
+        results: dict[int, Generation] = {}
+        groups: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+        exact = [i for i, ask in enumerate(asks) if ask.is_exact]
+        for index, ask in enumerate(asks):
+            if not ask.is_exact:
+                groups.setdefault((ask.max_new_tokens, ask.stop), []).append(index)
+        for (limit, stop), indexes in groups.items():
+            prompts = [asks[i].token_ids for i in indexes]
+            results.update(zip(indexes, self.generate(prompts, limit, stop=stop), strict=True))
+        for batch in plan_exact_batches([asks[i] for i in exact], self.params.batch_size):
+            indexes = [exact[i] for i in batch]
+            longest = max(asks[i].max_new_tokens for i in indexes)
+            found = self.generate([asks[i].token_ids for i in indexes], longest, ignore_eos=True)
+            for index, generation in zip(indexes, found, strict=True):
+                kept = generation.token_ids[: asks[index].max_new_tokens]
+                results[index] = Generation(kept, finished=False)
+        return [results[i] for i in range(len(asks))]
 
     def _run_batch(
         self, prompts: Sequence[Sequence[int]], settings: GenerationConfig, stop: Sequence[str] = ()

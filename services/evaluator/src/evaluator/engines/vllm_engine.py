@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer
 
-from evaluator.engines.base import Generation, OnProgress
+from evaluator.engines.base import Ask, Generation, OnProgress
 from evaluator.engines.devices import describe_cpu, query_gpu
 from evaluator.engines.eos import read_eos_ids
 from evaluator.engines.kernels import count_kernels
@@ -107,26 +107,39 @@ class VllmEngine:
         on_progress: OnProgress | None = None,
     ) -> list[Generation]:
         """See base.Engine."""
-        from vllm import SamplingParams, TokensPrompt
+        asks = [Ask(prompt, max_new_tokens, tuple(stop), ignore_eos) for prompt in prompts]
+        return self.generate_each(asks, on_progress)
 
-        sampling = SamplingParams(
-            temperature=0.0,
-            max_tokens=max_new_tokens,
-            min_tokens=max_new_tokens if ignore_eos else 0,
-            ignore_eos=ignore_eos,
-            stop_token_ids=None if ignore_eos else self.eos_ids,
-            seed=self.params.seed,
-            stop=None if ignore_eos else list(stop),
-            detokenize=bool(stop) and not ignore_eos,
-        )
+    def generate_each(self, asks: Sequence[Ask], on_progress: OnProgress | None = None) -> list[Generation]:
+        """See base.Engine."""
+        from vllm import TokensPrompt
+
         with explain_dead_engine():
             outputs = self.llm.generate(
-                [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts],
-                sampling,
+                [TokensPrompt(prompt_token_ids=list(ask.token_ids)) for ask in asks],
+                [self._make_sampling(ask) for ask in asks],
                 use_tqdm=_make_bar(on_progress) if on_progress else False,
             )
-        ends = set() if ignore_eos else set(self.eos_ids)
-        return [_read_output(output.outputs[0], ends) for output in outputs]
+        ends = set(self.eos_ids)
+        return [
+            _read_output(output.outputs[0], set() if ask.is_exact else ends)
+            for ask, output in zip(asks, outputs, strict=True)
+        ]
+
+    def _make_sampling(self, ask: Ask) -> Any:
+        from vllm import SamplingParams
+
+        is_free = not ask.is_exact
+        return SamplingParams(
+            temperature=0.0,
+            max_tokens=ask.max_new_tokens,
+            min_tokens=0 if is_free else ask.max_new_tokens,
+            ignore_eos=ask.is_exact,
+            stop_token_ids=self.eos_ids if is_free else None,
+            seed=self.params.seed,
+            stop=list(ask.stop) if is_free else None,
+            detokenize=bool(ask.stop) and is_free,
+        )
 
     def describe(self) -> dict[str, Any]:
         """See base.Engine."""

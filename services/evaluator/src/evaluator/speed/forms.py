@@ -1,16 +1,19 @@
-"""Seconds per token in several forms, two engines in turn. The clock and the engines come in from outside."""
+"""What is timed: forms of prompts and lengths, one run of a form, and what a series of runs says. Pure but
+for the engine that comes in from outside."""
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evaluator.engines.base import Engine, Generation
+from evaluator.engines.base import Ask, Engine
+from evaluator.speed.ratio import estimate_ratio
 from lanekit.errors import InputError
 from lanekit.results.schema import FormKind, SpeedForm
 from lanekit.spec.lengths import list_long_forms
@@ -20,42 +23,44 @@ Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
-class Request:
-    """One call of an engine: prompts, and how many tokens it may add to each."""
-
-    prompts: list[list[int]]
-    max_new_tokens: int
-    stop: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Form:
-    """What is timed together. `decode` and `prefill` run to a fixed length, `free` until the model ends.
+    """What is timed together: calls of an engine, one after the other, all of them `times` times.
 
-    The tokens that the time is divided by are those generated, in `prefill` those of the prompts.
+    `decode`, `prefill` and `matched` run to a fixed length, `free` and `benchmark` until the model ends. The
+    tokens that the time is divided by are those generated, in `prefill` those of the prompts.
     """
 
     name: str
     kind: FormKind
-    requests: tuple[Request, ...]
+    calls: tuple[tuple[Ask, ...], ...]
+    times: int = 1
 
     @property
     def n_sequences(self) -> int:
-        """The number of prompts."""
-        return sum(len(request.prompts) for request in self.requests)
+        """The number of prompts in one pass."""
+        return sum(len(call) for call in self.calls)
 
     @property
     def n_prompt_tokens(self) -> int:
-        """The prompts' tokens, all together."""
-        return sum(len(prompt) for request in self.requests for prompt in request.prompts)
+        """The prompts' tokens in one pass, all together."""
+        return sum(len(ask.token_ids) for call in self.calls for ask in call)
+
+    def lengthen(self, seconds: float, least_s: float) -> Form:
+        """Return the form with so many passes that a run lasts `least_s`, where one lasts `seconds`.
+
+        More passes, not more at once: the number of sequences that run together stays.
+        """
+        passes = math.ceil(least_s / seconds) if seconds > 0 else 1
+        return replace(self, times=max(1, passes))
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One run of a form: wall seconds, and the tokens they were spent on."""
+    """One run of a form: wall seconds, the tokens they were spent on, each reply's of the last pass."""
 
     seconds: float
     tokens: int
+    lengths: tuple[int, ...] = ()
 
     @property
     def s_per_token(self) -> float:
@@ -81,13 +86,17 @@ def make_fixed_forms(spec: SpeedSettings, plain_ids: Sequence[int], seed: int) -
     A decode's time includes the prefill of its prompts, as a server's does; its time to the first token is
     what `prefill` shows by itself.
     """
-    forms = []
-    for size in spec.batch_sizes:
-        prompts = draw_prompts(plain_ids, size, spec.prompt_tokens, seed)
-        forms.append(Form(f"decode_b{size}", "decode", (Request(prompts, spec.decode_tokens),)))
+
+    def make(name: str, kind: FormKind, size: int, prompt_tokens: int, new_tokens: int) -> Form:
+        prompts = draw_prompts(plain_ids, size, prompt_tokens, seed)
+        return Form(name, kind, (tuple(Ask(prompt, new_tokens, is_exact=True) for prompt in prompts),))
+
+    forms = [
+        make(f"decode_b{size}", "decode", size, spec.prompt_tokens, spec.decode_tokens)
+        for size in spec.batch_sizes
+    ]
     if spec.prefill_tokens:
-        prompts = draw_prompts(plain_ids, max(spec.batch_sizes), spec.prefill_tokens, seed)
-        forms.append(Form("prefill", "prefill", (Request(prompts, 1),)))
+        forms.append(make("prefill", "prefill", max(spec.batch_sizes), spec.prefill_tokens, 1))
     return forms
 
 
@@ -97,73 +106,44 @@ def time_form(engine: Engine, form: Form, clock: Clock = time.perf_counter) -> T
     Raises:
         RuntimeError: the engine returned another number of tokens than asked for, or none at all.
     """
-    fixed = form.kind != "free"
-    outputs: list[list[Generation]] = []
     started = clock()
-    for request in form.requests:
-        outputs.append(
-            engine.generate(request.prompts, request.max_new_tokens, ignore_eos=fixed, stop=request.stop)
-        )
+    passes = [[engine.generate_each(call) for call in form.calls] for _ in range(form.times)]
     seconds = clock() - started
-    for request, generations in zip(form.requests, outputs, strict=True):
-        lengths = {len(generation.token_ids) for generation in generations}
-        if fixed and (len(generations) != len(request.prompts) or lengths != {request.max_new_tokens}):
-            raise RuntimeError(
-                f"asked for {request.max_new_tokens} tokens each, the engine returned {sorted(lengths)}"
-            )
-    # The token that ends a reply was generated as well, so that an empty reply took one.
-    new_tokens = sum(generation.n_generated for generations in outputs for generation in generations)
-    tokens = form.n_prompt_tokens if form.kind == "prefill" else new_tokens
+    new_tokens = 0
+    lengths: list[int] = []
+    for replies in passes:
+        lengths = []
+        for call, generations in zip(form.calls, replies, strict=True):
+            for ask, generation in zip(call, generations, strict=True):
+                if ask.is_exact and len(generation.token_ids) != ask.max_new_tokens:
+                    raise RuntimeError(
+                        f"{form.name}: asked for {ask.max_new_tokens} tokens, the engine returned "
+                        f"{len(generation.token_ids)}"
+                    )
+                # The token that ends a reply was generated as well, so that an empty reply took one.
+                lengths.append(generation.n_generated)
+        new_tokens += sum(lengths)
+    tokens = form.n_prompt_tokens * form.times if form.kind == "prefill" else new_tokens
     if tokens == 0:
         raise RuntimeError(f"{form.name}: the engine generated no token")
-    return Timing(seconds, tokens)
-
-
-def alternate(
-    engines: Sequence[Engine],
-    forms: Sequence[Form],
-    spec: SpeedSettings,
-    on_step: Callable[[int, int, str], None],
-    between: Callable[[], None] = lambda: None,
-    clock: Clock = time.perf_counter,
-) -> list[dict[str, list[Timing]]]:
-    """Warm every engine up on every form, then time them in turn; return each engine's timings by form.
-
-    In each repeat every form runs on all engines, one right after the other. The order of the engines turns
-    round with each repeat, so that none always goes first. `between` is called, unmeasured, before the first
-    repeat and after the last.
-    """
-    total = len(engines) * len(forms) * (spec.warmups + spec.repeats)
-    step = 0
-    for _ in range(spec.warmups):
-        for form in forms:
-            for engine in engines:
-                on_step(step, total, f"warming up, {form.name}")
-                time_form(engine, form, clock)
-                step += 1
-    between()
-    series: list[dict[str, list[Timing]]] = [{form.name: [] for form in forms} for _ in engines]
-    for repeat in range(spec.repeats):
-        order = list(range(len(engines)))
-        for form in forms:
-            for position in reversed(order) if repeat % 2 else order:
-                on_step(step, total, f"{form.name}, repeat {repeat + 1} of {spec.repeats}")
-                series[position][form.name].append(time_form(engines[position], form, clock))
-                step += 1
-    between()
-    on_step(total, total, "measured")
-    return series
+    return Timing(seconds, tokens, tuple(lengths))
 
 
 def summarize_form(form: Form, candidate: Sequence[Timing], baseline: Sequence[Timing]) -> SpeedForm:
-    """Return the form's result; medians are over the repeats."""
+    """Return the form's result; medians are over the repeats, the ratio is of their pairs."""
+    mine, theirs = ([timing.s_per_token for timing in series] for series in (candidate, baseline))
+    ratio = estimate_ratio(mine, theirs)
     return SpeedForm(
         kind=form.kind,
-        s_per_token=statistics.median(timing.s_per_token for timing in candidate),
-        s_per_token_all=[timing.s_per_token for timing in candidate],
-        baseline_s_per_token=statistics.median(timing.s_per_token for timing in baseline),
-        baseline_s_per_token_all=[timing.s_per_token for timing in baseline],
+        s_per_token=statistics.median(mine),
+        s_per_token_all=mine,
+        baseline_s_per_token=statistics.median(theirs),
+        baseline_s_per_token_all=theirs,
+        ratio=ratio.value,
+        ratio_low=ratio.low,
+        ratio_high=ratio.high,
         n_sequences=form.n_sequences,
+        passes=form.times,
         tokens=statistics.median_low(timing.tokens for timing in candidate),
         baseline_tokens=statistics.median_low(timing.tokens for timing in baseline),
         seconds=statistics.median(timing.seconds for timing in candidate),
@@ -174,19 +154,17 @@ def summarize_form(form: Form, candidate: Sequence[Timing], baseline: Sequence[T
 def describe_form(form: Form, spec: SpeedSettings) -> dict[str, Any]:
     """Return `form`, `batch_size`, `prompt_tokens` and `decode_tokens` of the form that gives the score.
 
-    The lengths are each sequence's. Free-running, `prompt_tokens` is the mean and `decode_tokens` 0: a reply
-    has no fixed length.
+    The lengths are each sequence's. Of the suite's prompts `prompt_tokens` is the mean and `decode_tokens` 0:
+    their replies have no one length.
     """
-    lengths = {
-        "decode": (spec.prompt_tokens, spec.decode_tokens),
-        "prefill": (spec.prefill_tokens, 1),
-        "free": (round(form.n_prompt_tokens / form.n_sequences), 0),
-    }[form.kind]
+    mean = round(form.n_prompt_tokens / form.n_sequences)
+    lengths = {"decode": (spec.prompt_tokens, spec.decode_tokens), "prefill": (spec.prefill_tokens, 1)}
+    prompt_tokens, decode_tokens = lengths.get(form.kind, (mean, 0))
     return {
         "form": form.name,
         "batch_size": form.n_sequences,
-        "prompt_tokens": lengths[0],
-        "decode_tokens": lengths[1],
+        "prompt_tokens": prompt_tokens,
+        "decode_tokens": decode_tokens,
     }
 
 

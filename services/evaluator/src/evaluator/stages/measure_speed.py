@@ -17,7 +17,6 @@ from evaluator.quality.chat import ChatTokenizer
 from evaluator.speed.forms import (
     Form,
     Timing,
-    alternate,
     check_lengths,
     describe_form,
     is_same_model,
@@ -27,15 +26,20 @@ from evaluator.speed.forms import (
     summarize_form,
     time_form,
 )
-from evaluator.speed.free_running import make_free_form
 from evaluator.speed.gpu_state import GpuMonitor, find_warnings, join_states
 from evaluator.speed.roofline import RATIO_NOTE, find_bandwidth, measure_ratio
+from evaluator.speed.shapes import digest_shapes
+from evaluator.speed.suite_forms import make_suite_forms
+from evaluator.speed.turns import Turns, measure_width, take_turns
 from lanekit.files.model_folder import read_config, write_json
+from lanekit.files.safetensors_header import check_model_folder
 from lanekit.host.devices import DeviceKind
 from lanekit.host.probe import list_versions
 from lanekit.progress import Progress
 from lanekit.results.schema import ModelCost, SpeedForm, SpeedResult
 from lanekit.spec.params import MeasureSpeedParams
+
+LEAST_GPU_SECONDS = 5.0
 
 
 def run(spec: MeasureSpeedParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
@@ -53,7 +57,7 @@ def run(spec: MeasureSpeedParams, inputs: Mapping[str, Path], out: Path, progres
     check_lengths(spec)
     forms = make_forms(spec, folders, baseline, inputs)
     sitting = hold_sitting(spec, folders, forms, progress)
-    result = summarize_sitting(spec, forms, sitting)
+    result = summarize_sitting(spec, sitting)
     report: dict[str, Any] = {
         "sitting": sitting.name,
         "device": sitting.device,
@@ -61,10 +65,11 @@ def run(spec: MeasureSpeedParams, inputs: Mapping[str, Path], out: Path, progres
         "notes": list_notes(result),
         "one_series": len(folders) == 1,
         "warmups": spec.warmups,
+        "seconds": sitting.turns.seconds,
         "load_seconds": sitting.load_seconds,
         "spread": {name: _describe_spread(form) for name, form in result.forms.items()},
-        "candidate": {"engine": sitting.descriptions[0], "timings": _list_timings(sitting.series[0])},
-        "baseline": {"engine": sitting.descriptions[-1], "timings": _list_timings(sitting.series[-1])},
+        "candidate": {"engine": sitting.descriptions[0], "timings": _list_timings(sitting.turns.series[0])},
+        "baseline": {"engine": sitting.descriptions[-1], "timings": _list_timings(sitting.turns.series[-1])},
         "engine_parameters": fit_engine(spec).model_dump(mode="json"),
         "versions": result.versions,
     }
@@ -83,11 +88,12 @@ class SpeedSitting:
     name: str
     device: str = ""
     device_kind: DeviceKind = "cpu"
-    series: list[dict[str, list[Timing]]] = field(default_factory=list)
+    turns: Turns = field(default_factory=lambda: Turns([], []))
     descriptions: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     states: list[dict[str, str]] = field(default_factory=list)
     load_seconds: list[float] = field(default_factory=list)
+    shapes: str = ""
 
 
 def hold_sitting(
@@ -105,6 +111,7 @@ def hold_sitting(
     if monitor:
         check_memory(folders, params, monitor.facts)
     engines: list[Engine] = []
+    sitting.shapes = digest_shapes(check_model_folder(folders[0]))
 
     def read_state() -> None:
         if monitor and sitting.device_kind == "cuda":
@@ -120,7 +127,14 @@ def hold_sitting(
                 engines.append(load_engine(folder, params))
                 sitting.load_seconds.append(time.perf_counter() - started)
             sitting.device, sitting.device_kind = engines[0].device, engines[0].device_kind
-            sitting.series = alternate(engines, forms, spec, progress, read_state)
+            sitting.turns = take_turns(
+                engines,
+                forms,
+                spec,
+                least_s=choose_least_seconds(spec, sitting.device_kind),
+                on_step=progress,
+                between=read_state,
+            )
             sitting.descriptions = [engine.describe() for engine in engines]
     finally:
         for engine in engines:
@@ -133,9 +147,17 @@ def find_scored(spec: MeasureSpeedParams, forms: Sequence[Form]) -> Form:
     return next(form for form in forms if form.name == spec.score_form)
 
 
-def summarize_sitting(spec: MeasureSpeedParams, forms: Sequence[Form], sitting: SpeedSitting) -> SpeedResult:
+def choose_least_seconds(spec: MeasureSpeedParams, device_kind: DeviceKind) -> float:
+    """Return how long a timed run lasts at least: a GPU's clocks and host show themselves in seconds."""
+    if spec.min_repeat_s is not None:
+        return spec.min_repeat_s
+    return LEAST_GPU_SECONDS if device_kind == "cuda" else 0.0
+
+
+def summarize_sitting(spec: MeasureSpeedParams, sitting: SpeedSitting) -> SpeedResult:
     """Return the result; the score's form stands at its head."""
-    candidate, base = sitting.series[0], sitting.series[-1]
+    forms = sitting.turns.forms
+    candidate, base = sitting.turns.series[0], sitting.turns.series[-1]
     results = {form.name: summarize_form(form, candidate[form.name], base[form.name]) for form in forms}
     scored = find_scored(spec, forms)
     top = results[scored.name]
@@ -159,8 +181,23 @@ def summarize_sitting(spec: MeasureSpeedParams, forms: Sequence[Form], sitting: 
         cost=_describe_cost(sitting.descriptions[0], bandwidth, steps[0]),
         baseline_cost=_describe_cost(sitting.descriptions[-1], bandwidth, steps[1]),
         versions=list_versions(),
-        warnings=find_warnings(*sitting.states) if sitting.states else [],
+        shapes=sitting.shapes,
+        warnings=[
+            *(find_warnings(*sitting.states) if sitting.states else []),
+            *find_unsettled(spec, sitting.turns),
+        ],
     )
+
+
+def find_unsettled(spec: MeasureSpeedParams, turns: Turns) -> list[str]:
+    """Return a warning where the budget ended before the score's ratio was as sure as was asked."""
+    if turns.is_settled or not spec.budget_s:
+        return []
+    width = measure_width(turns.series, spec.score_form)
+    return [
+        f"the 95 % interval of its ratio is ±{width:.1%} after {turns.seconds:.0f} s, where "
+        f"±{spec.ratio_tolerance:.1%} was asked for"
+    ]
 
 
 def name_sitting(now: datetime) -> str:
@@ -171,16 +208,16 @@ def name_sitting(now: datetime) -> str:
 def make_forms(
     spec: MeasureSpeedParams, folders: Sequence[Path], baseline: Path, inputs: Mapping[str, Path]
 ) -> list[Form]:
-    """Return the forms to time, with the baseline's tokens, in the order of `spec.forms`.
+    """Return the forms to time, with the baseline's tokens; `matched` follows when they are warmed up.
 
     Raises:
-        InputError: see `make_free_form`; or the models share no ordinary token.
+        InputError: see `make_suite_forms`; or the models share no ordinary token.
     """
     chat = ChatTokenizer(baseline, enable_thinking=spec.enable_thinking)
     vocab_size = min(int(read_config(folder)["vocab_size"]) for folder in folders)
     forms = make_fixed_forms(spec, chat.list_plain_ids(vocab_size), spec.engine.seed)
-    if spec.free_items:
-        forms.append(make_free_form(spec, inputs["suite"], chat, vocab_size))
+    if spec.free_items or spec.benchmark_items:
+        forms += make_suite_forms(spec, inputs["suite"], chat, vocab_size)
     return forms
 
 

@@ -76,8 +76,8 @@ def explain_formula(ranking: Ranking, quality_weight: float) -> tuple[str, str]:
     forms = sorted({lane.record.speed.form for lane in ranking.lanes if lane.record.speed})
     return formula, (
         f"Perf is the weighted mean of the benchmarks ({shares or 'none could be used'}). The speed gain is "
-        f"1 − s_per_token/s_per_token_base at the form {', '.join(forms) or 'set'}, base and candidate "
-        "measured in turn in one sitting."
+        f"1 − s_per_token/s_per_token_base at the form {', '.join(forms) or 'set'}, the median of "
+        "the ratios of repeats in which base and candidate ran one right after the other."
     )
 
 

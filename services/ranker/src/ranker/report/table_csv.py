@@ -97,6 +97,11 @@ def _collect_speed(record: LaneRecord, forms: Sequence[str]) -> dict[str, object
         form = speed.forms.get(name) if speed else None
         cells[f"s_per_token_{name}"] = form.s_per_token if form else None
         cells[f"s_per_token_base_{name}"] = form.baseline_s_per_token if form else None
+        cells[f"ratio_{name}"] = form.ratio if form else None
+        cells[f"ratio_{name}_low"] = form.ratio_low if form else None
+        cells[f"ratio_{name}_high"] = form.ratio_high if form else None
+        cells[f"tokens_per_item_{name}"] = form.tokens_per_item if form else None
+        cells[f"tokens_per_item_base_{name}"] = form.baseline_tokens_per_item if form else None
     cost = speed.cost if speed else None
     cells["weight_bytes_per_step"] = cost.weight_bytes_per_step if cost else None
     cells["roofline_ratio"] = cost.roofline_ratio if cost else None

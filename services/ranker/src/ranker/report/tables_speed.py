@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from lanekit.results.schema import FormKind, Ranking, SpeedForm
+from lanekit.results.schema import FIXED_KINDS, FormKind, Ranking, SpeedForm
 from lanekit.spec.stages import STAGE_TYPES
 from ranker.report.formats import (
     EMPTY,
@@ -16,12 +16,20 @@ from ranker.report.formats import (
     show_time,
 )
 from ranker.report.table import LANE, Cell, Head, Table, make_row
+from ranker.scoring.lengths import differs_in_length
 
-KOREAN_KINDS: dict[FormKind, str] = {"decode": "디코드", "prefill": "프리필", "free": "자유 생성"}
+KOREAN_KINDS: dict[FormKind, str] = {
+    "decode": "디코드",
+    "prefill": "프리필",
+    "free": "자유 생성",
+    "benchmark": "벤치마크 전체",
+    "matched": "동일 길이",
+}
 FORM_NOTE = (
     "Milliseconds per token ± half the spread of the repeats, and the gain over the baseline in the same "
-    "sitting. Prefill counts the prompts' tokens. Free-running models end where they like: their tokens are "
-    "given, the lane's / the baseline's."
+    "sitting with its 95 % interval. Prefill counts the prompts' tokens. In `free` and `benchmark` models "
+    "end where they like: tokens an item are given, the lane's / the baseline's, ⚠ where they differ by more "
+    "than 10 %; `matched` has the baseline's lengths for both. Pooled: with the lanes of equal shapes."
 )
 COST_NOTE = (
     "Weights a step are read once for each decode step. Of the roofline: the least time that the memory's "
@@ -52,17 +60,27 @@ def tabulate_forms(ranking: Ranking) -> Table | None:
     ]  # fmt: skip
     rows = []
     for lane, speed in timed:
-        cells = [_show_form(name, speed.forms.get(name), name == speed.form) for name in forms]
+        cells = [
+            _show_form(speed.forms.get(name), lane.pooled_ratios.get(name), is_scored=name == speed.form)
+            for name in forms
+        ]
         rows.append(make_row(ranking, lane, *cells))
     return Table("Speed by form", "방식별 속도", FORM_NOTE, (LANE, *heads), tuple(rows))
 
 
-def _show_form(name: str, form: SpeedForm | None, is_scored: bool) -> Cell:
+def _show_form(form: SpeedForm | None, pooled: float | None, *, is_scored: bool) -> Cell:
     if form is None:
         return Cell(EMPTY)
-    gain = show_percent(1 - form.s_per_token / form.baseline_s_per_token, signed=True)
-    tokens = f"; {form.tokens:,} / {form.baseline_tokens:,} tokens" if form.kind == "free" else ""
-    return Cell(show_time(form.s_per_token, form.s_per_token_all, 3), gain + tokens, is_scored)
+    parts = [show_percent(1 - form.ratio, signed=True)]
+    if form.ratio_low is not None and form.ratio_high is not None:
+        ends = (show_percent(1 - end, signed=True) for end in (form.ratio_high, form.ratio_low))
+        parts[0] += f" [{', '.join(ends)}]"
+    if pooled is not None:
+        parts.append(f"pooled {show_percent(1 - pooled, signed=True)}")
+    if form.kind not in FIXED_KINDS:
+        mark = "⚠ " if differs_in_length(form) else ""
+        parts.append(f"{mark}{form.tokens_per_item:.1f} / {form.baseline_tokens_per_item:.1f} tokens an item")
+    return Cell(show_time(form.s_per_token, form.s_per_token_all, 3), "; ".join(parts), is_scored)
 
 
 def tabulate_costs(ranking: Ranking) -> Table | None:

@@ -42,7 +42,7 @@ def _clean_speed(speed: SpeedResult) -> SpeedResult | None:
     speed.forms = {
         name: form
         for name, form in speed.forms.items()
-        if are_times([*_list_times(form), form.seconds, form.baseline_seconds])
+        if are_times([*_list_times(form), form.seconds, form.baseline_seconds, form.ratio])
     }
     if speed.bandwidth_bytes_per_s is not None and not math.isfinite(speed.bandwidth_bytes_per_s):
         speed.bandwidth_bytes_per_s = None

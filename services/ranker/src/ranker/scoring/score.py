@@ -1,6 +1,7 @@
 """The contest's score. Pure.
 
-Score = max(q·Perf/Perf_base + (1 − q)·(1 − spt/spt_base), 0), q = 0.5 in the contest.
+Score = max(q·Perf/Perf_base + (1 − q)·(1 − spt/spt_base), 0), q = 0.5 in the contest. spt/spt_base is the
+median of the repeats' ratios, each of candidate and baseline timed one right after the other.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from lanekit.errors import InputError
 from lanekit.results.schema import FAILED, LaneRecord, RankedLane, Ranking
 from ranker.scoring.finite import drop_non_finite
+from ranker.scoring.lengths import warn_of_lengths, warn_of_order
+from ranker.scoring.pooling import POOL_RULE, Pool, pool_equal_shapes
 from ranker.scoring.sittings import REMEDY, describe_drift, find_unlike_conditions
 
 TIE_RULE = (
@@ -76,8 +79,18 @@ def rank_lanes(
     obstacle = _find_obstacle(base, base_perf)
     if obstacle:
         notes.append(obstacle)
+    pools = pool_equal_shapes(records, baseline)
     ranked = [
-        _score_lane(r, base, base_perf, obstacle, used, quality_weight, (objections or {}).get(r.lane, ""))
+        _score_lane(
+            r,
+            base,
+            base_perf,
+            obstacle,
+            used,
+            quality_weight,
+            (objections or {}).get(r.lane, ""),
+            pools.get(r.lane),
+        )
         for r in records
         if r is not base
     ]
@@ -91,7 +104,9 @@ def rank_lanes(
     notes += warn_of_speed(records)
     notes += _note_drift(records, base)
     lanes = [head, *scored, *rest]
-    return Ranking(experiment=experiment, lanes=lanes, weights_used=used, notes=notes, rules=[TIE_RULE])
+    notes += warn_of_lengths(lanes) + warn_of_order(lanes)
+    rules = [TIE_RULE, *([POOL_RULE] if pools else [])]
+    return Ranking(experiment=experiment, lanes=lanes, weights_used=used, notes=notes, rules=rules)
 
 
 def _value(record: LaneRecord, benchmark: str) -> float | None:
@@ -145,14 +160,19 @@ def _score_lane(
     used: Mapping[str, float],
     quality_weight: float,
     objection: str = "",
+    pool: Pool | None = None,
 ) -> RankedLane:
     record = record.model_copy(deep=True)
     lane = RankedLane(rank=None, record=record)
     if record.status in FAILED:
         return lane
     lane.perf = compute_perf(_values(record), used)
-    if record.speed is not None and record.speed.baseline_s_per_token > 0:
-        lane.speed_norm = 1 - record.speed.s_per_token / record.speed.baseline_s_per_token
+    if record.speed is not None and (ratio := record.speed.ratio) is not None:
+        if pool and record.speed.form in pool.forms:
+            ratio = pool.forms[record.speed.form].ratio
+        lane.speed_norm = 1 - ratio
+        lane.pooled_with = [name for name in pool.lanes if name != record.lane] if pool else []
+        lane.pooled_ratios = {name: pairs.ratio for name, pairs in pool.forms.items()} if pool else {}
     if obstacle:
         record.status, record.reason = "unscored", record.reason or obstacle
         return lane

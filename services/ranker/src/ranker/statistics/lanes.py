@@ -14,6 +14,7 @@ import numpy as np
 
 from lanekit.results.schema import BenchmarkStatistics, RankedLane, Ranking
 from ranker.scoring.front import mark_front
+from ranker.scoring.pooling import Pool, pool_equal_shapes
 from ranker.scoring.score import get_form
 from ranker.statistics.items import ItemValues, LaneItems
 from ranker.statistics.resampling import divide, draw_gains, find_interval, make_rng, resample_means
@@ -90,10 +91,11 @@ def add_statistics(
             notes.append(
                 f"Asked other items of {name} than the baseline, and not compared: {_shorten(unpaired)}."
             )
+    pools = pool_equal_shapes([lane.record for lane in ranking.lanes], base.record.lane)
     scores = {}
     timed_once = []
     for lane in ranking.lanes:
-        drawn = draw_scores(lane, paired, ranking.weights_used, quality_weight, method)
+        drawn = draw_scores(lane, paired, ranking.weights_used, quality_weight, method, pools)
         if drawn is None or lane is base:
             continue
         perf_norm, score = drawn
@@ -225,6 +227,7 @@ def draw_scores(
     weights: Mapping[str, float],
     quality_weight: float,
     method: Resampling,
+    pools: Mapping[str, Pool],
 ) -> tuple[np.ndarray, np.ndarray | None] | None:
     """Return a lane's resampled Perf/Perf_base and scores (resamples,); None without a score or its items.
 
@@ -241,8 +244,12 @@ def draw_scores(
         perf += weight * means.lane
         base_perf += weight * means.base
     perf_norm = divide(perf, base_perf)
-    rng = make_rng(method.seed, f"repeats of {lane.record.lane}")
-    gains = draw_gains(speed.s_per_token_all, speed.baseline_s_per_token_all, method.resamples, rng)
+    # Lanes that share a speed share its draws: the difference of their scores is then their quality's alone.
+    pool = pools.get(lane.record.lane)
+    pairs = pool.forms.get(speed.form) if pool else None
+    rng = make_rng(method.seed, f"repeats of {', '.join(pool.lanes) if pool and pairs else lane.record.lane}")
+    mine, theirs = pairs or (speed.s_per_token_all, speed.baseline_s_per_token_all)
+    gains = draw_gains(mine, theirs, method.resamples, rng)
     if gains is None:
         return perf_norm, None
     return perf_norm, np.maximum(quality_weight * perf_norm + (1 - quality_weight) * gains, 0.0)

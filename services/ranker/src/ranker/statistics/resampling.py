@@ -63,8 +63,8 @@ def draw_gains(
 ) -> np.ndarray | None:
     """Return speed gains (draws,), 1 − ratio, whose spread is that of n repeats measured in pairs.
 
-    The two lists are s/token of the repeats, candidate and baseline in turn. A draw's log ratio is that of
-    the two medians, the value that is scored, plus Student's t with n − 1 degrees of freedom (Student 1908)
+    The two lists are s/token of the repeats, candidate and baseline in turn. A draw's log ratio is the median
+    of the pairs', the value that is scored, plus Student's t with n − 1 degrees of freedom (Student 1908)
     times the standard error: the standard deviation of the pairs' log ratios over √n, times √(π/2), the
     asymptotic ratio of a median's standard error to a mean's for normal noise (Laplace; van der Vaart 1998,
     ch. 21). For few repeats the true ratio is smaller, so the interval is rather too wide.
@@ -77,7 +77,7 @@ def draw_gains(
         return None
     logs = np.log(np.array([seconds, base_seconds]))
     spread = float((logs[0] - logs[1]).std(ddof=1))
-    centre = float(np.log(np.median(seconds) / np.median(base_seconds)))
+    centre = float(np.median(logs[0] - logs[1]))
     error = spread * math.sqrt(math.pi / 2) / math.sqrt(n_pairs)
     logs_drawn = centre + error * rng.standard_t(n_pairs - 1, size=draws)
     return 1 - np.exp(np.clip(logs_drawn, -LARGEST_LOG, LARGEST_LOG))

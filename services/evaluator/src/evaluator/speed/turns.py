@@ -1,0 +1,111 @@
+"""Engines timed in turn, form by form, until their ratio is known well enough or the time is up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from evaluator.engines.base import Engine
+from evaluator.speed.forms import Clock, Form, Timing, time_form
+from evaluator.speed.ratio import estimate_ratio
+from evaluator.speed.suite_forms import make_matched_form
+from lanekit.spec.params import SpeedSettings
+
+Series = dict[str, list[Timing]]
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What the turns brought: the forms as they were run, and each engine's timings by form.
+
+    `seconds` are those of the repeats; `is_settled` says that the score's ratio is as sure as was asked.
+    """
+
+    forms: list[Form]
+    series: list[Series]
+    seconds: float = 0.0
+    is_settled: bool = True
+
+
+def take_turns(
+    engines: Sequence[Engine],
+    forms: Sequence[Form],
+    spec: SpeedSettings,
+    *,
+    least_s: float = 0.0,
+    on_step: Callable[[int, int, str], None],
+    between: Callable[[], None] = lambda: None,
+    clock: Clock = time.perf_counter,
+) -> Turns:
+    """Warm every engine up on every form, then time them in turn.
+
+    In each repeat every form runs on all engines, one right after the other. The order of the engines turns
+    round with each repeat, so that none always goes first. After `spec.min_repeats` of every form the score's
+    form and `matched` go on until the 95 % interval of the score's ratio is within ± `spec.ratio_tolerance`,
+    and end where `spec.budget_s` is spent. `between` is called, unmeasured, before the first repeat and after
+    the last.
+
+    Args:
+        engines: the candidate's first, the baseline's last: its replies give `matched` its lengths.
+        least_s: how long a run shall last; forms that are over sooner are run in more passes.
+    """
+    warmed = _warm_up(engines, forms, spec, least_s, on_step, clock)
+    between()
+    started = clock()
+    series: list[Series] = [{form.name: [] for form in warmed} for _ in engines]
+    total = spec.min_repeats * len(warmed) * len(engines)
+    step, repeat = 0, 0
+    is_settled = False
+    while repeat < spec.min_repeats or not is_settled:
+        extra = repeat >= spec.min_repeats
+        if extra and (len(engines) < 2 or clock() - started >= spec.budget_s):
+            break
+        order = list(range(len(engines)))
+        for form in warmed:
+            if extra and form.name not in (spec.score_form, "matched"):
+                continue
+            for position in reversed(order) if repeat % 2 else order:
+                on_step(min(step, total), total, f"{form.name}, repeat {repeat + 1}")
+                series[position][form.name].append(time_form(engines[position], form, clock))
+                step += 1
+        repeat += 1
+        is_settled = measure_width(series, spec.score_form) <= spec.ratio_tolerance
+    seconds = clock() - started
+    between()
+    on_step(total, total, "measured")
+    return Turns(warmed, series, seconds, is_settled or len(engines) < 2)
+
+
+def measure_width(series: Sequence[Mapping[str, Sequence[Timing]]], form: str) -> float:
+    """Return half the width of the ratio's interval at a form, as a share of the ratio."""
+    mine, theirs = ([timing.s_per_token for timing in one[form]] for one in (series[0], series[-1]))
+    return estimate_ratio(mine, theirs).half_width
+
+
+def _warm_up(
+    engines: Sequence[Engine],
+    forms: Sequence[Form],
+    spec: SpeedSettings,
+    least_s: float,
+    on_step: Callable[[int, int, str], None],
+    clock: Clock,
+) -> list[Form]:
+    """Run every form on every engine; return the forms as they are to be timed, `matched` among them."""
+    warmed: list[Form] = []
+    waiting = list(forms)
+    step, total = 0, spec.warmups * len(engines) * (len(forms) + 1)
+    while waiting:
+        form = waiting.pop(0)
+        timing = Timing(0.0, 1)
+        fastest = float("inf")
+        for _ in range(spec.warmups):
+            for engine in engines:
+                on_step(step, total, f"warming up, {form.name}")
+                timing = time_form(engine, form, clock)
+                fastest = min(fastest, timing.seconds)
+                step += 1
+        warmed.append(form.lengthen(fastest, least_s))
+        if form.kind == "benchmark":  # the last engine is the baseline's
+            waiting.insert(0, make_matched_form(form, timing.lengths))
+    return warmed
