@@ -194,7 +194,7 @@ def test_local_sources_are_relative_to_the_experiment(lanes_folder: Path, tmp_pa
          "9:74: evaluation.judge.api_key_env: String should match pattern '^LANEKIT_JUDGE_[A-Z0-9_]+$'"),
         ("speed: {}", "speed: {score_form: decode_b9}",
          "10:1: speed: score_form 'decode_b9' is not timed; timed: decode_b1, decode_b8, "
-         "decode_b32, prefill, free"),
+         "decode_b32, decode_b64, decode_b256, prefill, free, benchmark, matched"),
         ("speed: {}", "speed: {}\nbenchmarks: []",
          "11:1: benchmarks stand in files of their own, benchmarks/*.yaml"),
         (EXPERIMENT, "- a list\n", "1:1: an experiment file is a mapping"),

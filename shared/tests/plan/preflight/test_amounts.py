@@ -63,6 +63,7 @@ def test_weights_that_leave_nothing_to_rank(bench: Bench) -> None:
         texts = bench.list_texts()
         assert "nothing could be ranked: komt_bench is scored by a judge alone" in texts[0]
     bench.change(lambda s: s["scoring"].update(benchmark_weights={"komt_bench": 1.0}))
+    bench.change(lambda s: s["speed"].update(free_items=8))
     assert "no benchmark can run free" in bench.list_texts()[1]
     bench.change(lambda s: s["evaluation"].update(judge=JUDGE))
     (text,) = bench.list_texts()
