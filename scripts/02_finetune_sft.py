@@ -34,7 +34,9 @@ def main() -> int:
     adhoc.add_source_option(parser)
     args = parser.parse_args()
     if args.mode != "kd" and (args.keep_layers is not None or args.teacher):
-        raise InputError("--keep-layers and --teacher belong to --mode kd")
+        raise InputError(
+            "--keep-layers and --teacher belong to --mode kd", remedy="leave them out, or give --mode kd"
+        )
     if args.mode == "kd" and args.keep_layers is None and not args.teacher:
         raise InputError(
             "--mode kd would distil a model from itself",

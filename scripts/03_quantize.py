@@ -36,8 +36,11 @@ def main() -> int:
     if args.scheme and args.scheme not in SCHEMES:
         hint = did_you_mean(args.scheme, SCHEMES)
         raise InputError(f"unknown scheme '{args.scheme}'{hint}", remedy="one of " + ", ".join(SCHEMES))
-    if args.lane and (args.input_model or args.dampening or args.overrides):
-        raise InputError("a lane's model and parameters stand in its file; leave the other options out")
+    if args.lane and (args.input_model or args.dampening is not None or args.overrides):
+        raise InputError(
+            "a lane's model and parameters stand in its file",
+            remedy="leave --input-model, --dampening and --set out, or give --scheme in place of --lane",
+        )
     experiment, lanes = cli.load_inputs(args, lambda e: adhoc.replace_sources(e, args.sources))
     if args.lane:
         lane = select_lanes(lanes, [args.lane])[0]
@@ -46,7 +49,7 @@ def main() -> int:
     else:
         name, stage = f"quantize-{args.scheme.lower()}", SCHEMES[args.scheme]
         if stage == "fp8" and args.dampening:
-            raise InputError("--dampening belongs to GPTQ; FP8 has none")
+            raise InputError("--dampening belongs to GPTQ; FP8 has none", remedy="leave --dampening out")
         fixed = {"scheme": args.scheme, "dampening": args.dampening}
         defaults = cli.read_stage_defaults(args, stage)
         stages = [(stage, adhoc.make_params(stage, defaults, args.overrides, **fixed))]

@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--lane-id", help="name in the tables (default: the model folder's name)")
     adhoc.add_source_option(parser)
     args = parser.parse_args()
-    name = BASELINE if args.baseline else (args.lane_id or Path(args.model).name.lower().replace("-", "_"))
+    name = BASELINE if args.baseline else (args.lane_id or adhoc.name_model(args.model).replace("-", "_"))
     if not args.baseline and (not LANE_NAME.match(name) or name in RESERVED_NAMES):
         raise InputError(f"'{name}' cannot name a lane", remedy="pass --lane-id with a-z, 0-9 and _ alone")
     check_results(args.results, [name])

@@ -21,13 +21,16 @@ from lanekit.commands.stack.health import StackError, check_minio
 from lanekit.commands.stack.status import read_phase
 from lanekit.errors import InputError
 from lanekit.execute.driver import hold_store
+from lanekit.files.pruning import DAY_S, Bound
 from lanekit.host.settings import load_host_settings
 from lanekit.host.stack_settings import load_operator_settings
 from lanekit.results.folder import check_results
 from lanekit.results.packages import check_submissions
 from lanekit.store.folder import FolderStore
+from lanekit.store.prune import prune_cache
 
 CACHE = Path(".lanekit/stack-cache")
+CACHE_BOUND = Bound(size_bytes=30_000_000_000, age_s=30 * DAY_S)
 
 
 def main() -> int:
@@ -76,6 +79,9 @@ def main() -> int:
     with hold_store(store):
         fetched_bytes = mirror_artifacts(stack, wanted, store, console)
         exported = export_outcome(store, outcome, args.results, args.submissions)
+        if args.store is None:
+            removed = prune_cache(CACHE, [item.ref for item in wanted], CACHE_BOUND)
+            exported += [f"removed from {CACHE}, not used for long: {place}" for place in removed]
     fetched = f"fetched {fetched_bytes / 1e6:.1f} MB" if fetched_bytes else "everything is here already"
     console.print(
         f"run {run_id} ({ended.phase}): {fetched}, every file's sha256 checked",

@@ -37,10 +37,12 @@ SPEED = {
     "engine": "transformers", "device": "cpu: x", "device_kind": "cpu",
 }  # fmt: skip
 CONTENTS: dict[str, dict[str, Any]] = {
-    "evaluate": {"benchmarks": {"kmmlu_pro": {"metric": "accuracy", "version": 1, "value": 0.5, "n_items": 2}},
-                 "size_bytes": 9},
+    "evaluate": {
+        "benchmarks": {"kmmlu_pro": {"metric": "accuracy", "version": 1, "value": 0.5, "n_items": 2}},
+        "size_bytes": 9,
+    },
     "measure_speed": SPEED,
-}  # fmt: skip
+}
 Collect = Callable[..., dict[str, LaneRecord]]
 
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -52,6 +52,21 @@ def mark_folder(folder: Path) -> None:
 def is_marked(folder: Path) -> bool:
     """Whether a folder bears this product's mark; a link to one does not count."""
     return not folder.is_symlink() and (folder / MARK).is_file()
+
+
+def adopt_folder(folder: Path, is_own: Callable[[Path], bool]) -> bool:
+    """Mark a folder that is new, or in which all entries are this product's; return whether it is marked.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if is_marked(folder):
+        return True
+    if folder.is_symlink() or (folder.exists() and not all(is_own(entry) for entry in folder.iterdir())):
+        return False
+    folder.mkdir(parents=True, exist_ok=True)  # another process may make it as well
+    (folder / MARK).write_text(MARK_TEXT, encoding="utf-8")
+    return True
 
 
 def remove_marked(folder: Path) -> bool:
