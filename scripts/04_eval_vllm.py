@@ -20,7 +20,7 @@ from lanekit.errors import InputError, PermanentError
 from lanekit.plan.graph import BASELINE
 from lanekit.plan.planner import Planner
 from lanekit.results.collect import collect_record
-from lanekit.results.folder import read_records, write_record
+from lanekit.results.folder import check_results, read_records, write_record
 from lanekit.results.schema import LaneRecord
 from lanekit.spec.lane_file import LANE_NAME, RESERVED_NAMES
 
@@ -40,9 +40,10 @@ def main() -> int:
     parser.add_argument("--lane-id", help="name in the tables (default: the model folder's name)")
     adhoc.add_source_option(parser)
     args = parser.parse_args()
-    name = BASELINE if args.baseline else (args.lane_id or Path(args.model).name.lower().replace("-", "_"))
+    name = BASELINE if args.baseline else (args.lane_id or adhoc.name_model(args.model).replace("-", "_"))
     if not args.baseline and (not LANE_NAME.match(name) or name in RESERVED_NAMES):
         raise InputError(f"'{name}' cannot name a lane", remedy="pass --lane-id with a-z, 0-9 and _ alone")
+    check_results(args.results, [name])
     recorded = None if args.baseline else find_baseline(args.results)
     base = () if args.baseline or recorded else ("base_model",)
     inputs = read_inputs(args.experiment, lambda e: adhoc.replace_sources(e, args.sources))
@@ -69,7 +70,7 @@ def main() -> int:
         record = collect_record(planner.plan, state, session.store, name)
         path = write_record(args.results, record)
         if record.status == "failed":
-            raise PermanentError(record.reason)
+            raise PermanentError(record.reason, remedy="mend that, then run the same command again")
         show_record(session.console, record)
         session.console.print(f"record: {path}", highlight=False, soft_wrap=True)
     return 0

@@ -4,41 +4,56 @@ Reads results/baseline.json and every results/<lane>/metrics.json, as run_all.py
 them; writes summary.csv, summary.md and submissions/top1..3 with their zips. A package is unzipped, loaded
 and asked for a generation before it counts.
 
+A record of another base model, another suite or another version of its lane file gets no rank and no package,
+and neither does one whose numbers cannot be, or are not those of the store: the reason stands in the table.
+
   python scripts/05_rank_and_package.py
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from lanekit.commands import cli
 from lanekit.commands.outcome_table import show_outcome
+from lanekit.commands.preflight import Asked, read_inputs
 from lanekit.commands.session import export_outcome
 from lanekit.host.settings import load_host_settings
+from lanekit.plan.evaluation import plan_evaluation
 from lanekit.plan.run_document import describe_ranking
 from lanekit.results.course import direct_ranking
-from lanekit.results.folder import read_records
-from lanekit.spec.experiment_file import load_experiment
+from lanekit.results.folder import check_results, read_records
+from lanekit.results.identity import check_experiment
+from lanekit.results.packages import check_submissions
+from lanekit.results.provenance import refuse_altered
 
 
 def main() -> int:
     """Rank and package; the exit code is 1 if a package was refused or nothing could be ranked."""
     parser = cli.make_parser(__doc__)
     parser.add_argument(
-        "--submissions", type=Path, default=load_host_settings().submissions,
+        "--submissions", type=cli.read_folder, default=load_host_settings().submissions,
         help="folder of the packages (default: %(default)s)",
     )  # fmt: skip
     args = parser.parse_args()
-    experiment = load_experiment(args.experiment)
+    inputs = read_inputs(args.experiment)
+    engine = cli.choose_engine(args, inputs.experiment)
+    experiment = cli.prepare_inputs(args, inputs, Asked(engine=engine, parts=("base_model",)))
     records = read_records(args.results)
-    cli.check_engine(args, experiment)
+    check_results(args.results)
+    check_submissions(args.submissions, experiment.packaging.top_k)
     with cli.open_session(args, experiment) as session:
+        evaluation = plan_evaluation(experiment, session.engine)
+        records = check_experiment(
+            records, experiment.base_model.digest, evaluation, inputs.lanes, str(args.experiment)
+        )
+        records = refuse_altered(records, session.store)
         director = direct_ranking(
             records, describe_ranking(experiment), session.engine, session.lock_digests, session.store
         )
         outcome = session.follow(director)
-        export_outcome(session.store, outcome, args.results, args.submissions)
+        exported = export_outcome(session.store, outcome, args.results, args.submissions)
         show_outcome(session.console, outcome)
+        for line in exported:
+            session.console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0 if outcome.is_complete else cli.EXIT_FAILED
 
 

@@ -21,11 +21,16 @@ from lanekit.commands.stack.health import StackError, check_minio
 from lanekit.commands.stack.status import read_phase
 from lanekit.errors import InputError
 from lanekit.execute.driver import hold_store
+from lanekit.files.pruning import DAY_S, Bound
 from lanekit.host.settings import load_host_settings
 from lanekit.host.stack_settings import load_operator_settings
+from lanekit.results.folder import check_results
+from lanekit.results.packages import check_submissions
 from lanekit.store.folder import FolderStore
+from lanekit.store.prune import prune_cache
 
 CACHE = Path(".lanekit/stack-cache")
+CACHE_BOUND = Bound(size_bytes=30_000_000_000, age_s=30 * DAY_S)
 
 
 def main() -> int:
@@ -34,17 +39,20 @@ def main() -> int:
     parser = make_stack_parser(__doc__)
     add_run_argument(parser)
     parser.add_argument(
-        "--results", type=Path, default=settings.results, help="folder of the tables (default: %(default)s)"
+        "--results",
+        type=cli.read_folder,
+        default=settings.results,
+        help="folder of the tables (default: %(default)s)",
     )
     parser.add_argument(
         "--submissions",
-        type=Path,
+        type=cli.read_folder,
         default=settings.submissions,
         help="folder of the packages (default: %(default)s)",
     )
     parser.add_argument(
         "--store",
-        type=Path,
+        type=cli.read_folder,
         help=f"mirror every artifact into this store (default: the ranking and the packages, into {CACHE})",
     )
     args = parser.parse_args()
@@ -59,6 +67,8 @@ def main() -> int:
             f"run {run_id} has not ended: {read_phase(stack, run_id)}",
             remedy=f"python scripts/status.py {run_id} --watch",
         )
+    check_results(args.results, [record.lane for record in ended.records])
+    check_submissions(args.submissions, len(ended.packages))
     console = cli.make_console()
     outcome = build_outcome(stack, ended)
     wanted = find_wanted(stack, [outcome.summary, *outcome.packages.values()], must_exist=True)
@@ -68,18 +78,18 @@ def main() -> int:
     store = FolderStore(args.store or CACHE)
     with hold_store(store):
         fetched_bytes = mirror_artifacts(stack, wanted, store, console)
-        export_outcome(store, outcome, args.results, args.submissions)
+        exported = export_outcome(store, outcome, args.results, args.submissions)
+        if args.store is None:
+            removed = prune_cache(CACHE, [item.ref for item in wanted], CACHE_BOUND)
+            exported += [f"removed from {CACHE}, not used for long: {place}" for place in removed]
     fetched = f"fetched {fetched_bytes / 1e6:.1f} MB" if fetched_bytes else "everything is here already"
     console.print(
         f"run {run_id} ({ended.phase}): {fetched}, every file's sha256 checked",
         highlight=False,
         soft_wrap=True,
     )
-    console.print(
-        f"tables: {args.results}/, packages: {args.submissions}/, artifacts: {store.root}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    for line in (*exported, f"artifacts: {store.root}"):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0
 
 

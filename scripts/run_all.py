@@ -12,7 +12,6 @@ with its reason; the others go on.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from lanekit.commands import cli
 from lanekit.commands.outcome_table import show_outcome
@@ -22,6 +21,8 @@ from lanekit.host.settings import load_host_settings
 from lanekit.plan.planner import plan_lanes
 from lanekit.plan.run_document import describe_run
 from lanekit.results.course import direct_run
+from lanekit.results.folder import check_results
+from lanekit.results.packages import check_submissions
 from lanekit.spec.lane_file import parse_names
 
 
@@ -32,7 +33,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--max-lanes", type=int, metavar="N", help="run the first N lanes alone")
     parser.add_argument("--plan", action="store_true", help="print the plan and stop")
     parser.add_argument(
-        "--submissions", type=Path, default=load_host_settings().submissions,
+        "--submissions", type=cli.read_folder, default=load_host_settings().submissions,
         help="folder of the packages (default: %(default)s)",
     )  # fmt: skip
     return parser.parse_args()
@@ -45,20 +46,24 @@ def main() -> int:
     inputs = read_inputs(args.experiment)
     lanes = inputs.choose_lanes(only, args.max_lanes)
     experiment = cli.prepare_inputs(args, inputs, Asked(lanes, cli.choose_engine(args, inputs.experiment)))
+    check_results(args.results, [lane.name for lane in lanes])
+    check_submissions(args.submissions, experiment.packaging.top_k)
+    looking = cli.make_looking_session(args, experiment)
+    plan = plan_lanes(experiment, lanes, looking.engine, looking.lock_digests, looking.hardware)
+    spec = describe_run(experiment, plan, looking.engine, looking.lock_digests, looking.hardware)
+    looking.console.print(
+        f"run {spec.run_id}: {cli.describe_plan(plan, looking)}", soft_wrap=True, highlight=False
+    )
+    if args.plan:
+        for run in plan.runs.values():
+            looking.console.print(f"  {run.path}", highlight=False, markup=False, soft_wrap=True)
+        return 0
     with cli.open_session(args, experiment) as session:
-        plan = plan_lanes(experiment, lanes, session.engine, session.lock_digests, session.hardware)
-        spec = describe_run(experiment, plan, session.engine, session.lock_digests, session.hardware)
-        session.console.print(
-            f"run {spec.run_id}: {cli.describe_plan(plan, session)}", soft_wrap=True, highlight=False
-        )
-        if args.plan:
-            for run in plan.runs.values():
-                session.console.print(f"  {run.path}", highlight=False)
-            return 0
         outcome = session.follow(direct_run(spec, plan, session.store))
-        export_outcome(session.store, outcome, args.results, args.submissions)
+        exported = export_outcome(session.store, outcome, args.results, args.submissions)
         show_outcome(session.console, outcome)
-        session.console.print(f"tables: {args.results}/, packages: {args.submissions}/", highlight=False)
+        for line in exported:
+            session.console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0 if outcome.is_complete else cli.EXIT_FAILED
 
 

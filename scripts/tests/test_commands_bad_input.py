@@ -11,6 +11,9 @@ import pytest
 from commands import ROOT, Runner, make_environment
 from filelock import FileLock
 
+from lanekit.commands import adhoc
+from lanekit.errors import InputError
+
 BAD_INPUT = 2
 
 
@@ -213,3 +216,92 @@ def test_options_that_ask_for_what_cannot_be(
     done = run_script(*command, cwd=tmp_path, expect=BAD_INPUT)
     check_error(done.stderr, *parts, "remedy:")
     assert not (tmp_path / ".lanekit").exists()
+
+
+@pytest.mark.parametrize(
+    "value", ["ignore=[lm_head", "ignore={", "dampening=: :", "ignore=*x", "ignore=!!python/object:os.system",
+              "steps=2026-13-45", "seed=" + "1" * 5000, "ignore=!!bool maybe", "ignore=" + "[" * 3000]
+)  # fmt: skip
+def test_a_set_option_that_is_no_yaml_is_named(value: str) -> None:
+    with pytest.raises(InputError, match="not readable") as caught:
+        adhoc.make_params("gptq", {}, [value])
+    assert caught.value.message.startswith(f"--set {value}") and "YAML" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [(".", "model-v1.5"), ("../Model-v1.5/", "model-v1.5"), ("한국어 모델", "model"), ("-x", "x"),
+     ("/", "model"),
+     ("LGAI-EXAONE/EXAONE-4.0-1.2B", "exaone-4.0-1.2b")],
+)  # fmt: skip
+def test_a_models_name_begins_with_no_dash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, name: str
+) -> None:
+    for folder in ("Model-v1.5/한국어 모델", "Model-v1.5/-x"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "Model-v1.5")
+    assert adhoc.name_model(source) == name
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "words"),
+    [
+        (
+            "01_prepare_data.py",
+            ("--source", "kmmlu_pro=kmlu.parquet"),
+            "kmlu.parquet: no such file or folder",
+        ),
+        ("01_prepare_data.py", ("--source", "kmmlu_pro=C:\\\\data\\\\k.jsonl"), "no such file or folder"),
+        ("04_eval_vllm.py", ("--model", "sft-w4"), "sft-w4: no such file or folder (did you mean 'sft-w8'?)"),
+    ],
+)
+def test_a_typed_path_is_never_asked_of_the_hub(
+    run_script: Runner, tmp_path: Path, script: str, options: tuple[str, ...], words: str
+) -> None:
+    (tmp_path / "sft-w8").mkdir()
+    done = run_script(script, *options, cwd=tmp_path, expect=BAD_INPUT)
+    check_error(done.stderr, words, "remedy: correct the path")
+
+
+def list_tree(root: Path) -> list[str]:
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*"))
+
+
+def test_a_plan_writes_nothing_and_takes_no_lock(run_script: Runner, tmp_path: Path) -> None:
+    (tmp_path / "hpc" / "scratch" / "thesis-data").mkdir(parents=True)
+    (tmp_path / "hpc" / "scratch" / "thesis-data" / "results.csv").write_text("mine", encoding="utf-8")
+    with FileLock(tmp_path / "hpc" / ".run.lock"):
+        before = list_tree(tmp_path)
+        for store in ("hpc", "absent"):
+            done = run_script("run_all.py", "--plan", "--only", "lane01", "--store", store, cwd=tmp_path)
+            assert "2 lanes ask for" in done.stdout
+        assert list_tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["submissions/top1/thesis.txt", "submissions/submit_top3.zip", "results/summary.md"]
+)
+def test_what_others_wrote_is_refused_before_any_work(run_script: Runner, tmp_path: Path, name: str) -> None:
+    for place in (name, "submissions/top10-papers/thesis.txt", "submissions/top2_old/a"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text("mine", encoding="utf-8")
+    before = list_tree(tmp_path)
+    done = run_script("run_all.py", "--plan", "--only", "lane01", cwd=tmp_path, expect=BAD_INPUT)
+    check_error(done.stderr, name.partition("/")[2], "remedy: move it away, or pass another --")
+    assert list_tree(tmp_path) == before
+
+
+def test_an_empty_store_is_not_the_working_folder(run_script: Runner, tmp_path: Path) -> None:
+    done = run_script("run_all.py", "--plan", "--store", "", cwd=tmp_path, expect=BAD_INPUT)
+    check_error(done.stderr, "--store: it is empty")
+    assert list_tree(tmp_path) == []
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "euc-kr"])
+@pytest.mark.parametrize("script", ["00_setup_check.py", "compare_lanes.py", "run_all.py", "make_env.py"])
+def test_help_is_shown_in_any_encoding(script: str, encoding: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / script), "--help"], check=False, capture_output=True,
+        timeout=120, env={**make_environment(), "PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    assert done.returncode == 0 and b"Traceback" not in done.stderr

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from lanekit.errors import InputError
+from lanekit.files.owned import mark_folder, remove_marked
 from tiny.datasets import build_datasets, write_datasets
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -93,7 +95,12 @@ def write_inputs(folder: Path, *, tiny: bool, device: str, enforce_eager: bool) 
     experiment = folder / "lanes" / "experiment.yaml"
     if experiment.is_file():
         return experiment
-    shutil.rmtree(folder / "model", ignore_errors=True)
+    if (folder / "model").exists() and not remove_marked(folder / "model"):
+        raise InputError(
+            f"{folder / 'model'}: it stands there, and is not this command's",
+            remedy="give an empty --folder",
+        )
+    mark_folder(folder / "model")
     build_model(folder / "model", TINY if tiny else REAL, LAYERS, device, seed=42)
     datasets = build_datasets(42)
     datasets["manta"] = list(make_long_talks(datasets["manta"], seed=42))

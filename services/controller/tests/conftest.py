@@ -85,7 +85,9 @@ def make_double(run: StageRun, inputs: Mapping[str, Path], out: Path, progress: 
     if run.type.name == "evaluate":
         results = {
             "benchmarks": {
-                name: BenchmarkResult(metric="accuracy", version=1, value=0.3 + number / 2).model_dump()
+                name: BenchmarkResult(
+                    metric="accuracy", version=1, value=0.3 + number / 2, n_items=4
+                ).model_dump()
                 for name in ("kmmlu_pro", "kmmlu_redux", "ko_longrag")
             },
             "size_bytes": 1000 + int(1000 * number),
@@ -93,7 +95,7 @@ def make_double(run: StageRun, inputs: Mapping[str, Path], out: Path, progress: 
         write_json(out / "metrics.json", results)
     elif run.type.name == "measure_speed":
         speed = SpeedResult(
-            s_per_token=0.05 + number / 50, s_per_token_all=[0.06], baseline_s_per_token=0.1,
+            s_per_token=0.05 + number / 50, s_per_token_all=[0.05 + number / 50], baseline_s_per_token=0.1,
             baseline_s_per_token_all=[0.1], batch_size=1, prompt_tokens=8, decode_tokens=8,
             engine="transformers", device=HARDWARE, device_kind="cpu",
         )  # fmt: skip

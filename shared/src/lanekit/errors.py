@@ -54,9 +54,15 @@ class TransientError(LanekitError):
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the closest allowed word, or an empty string."""
+    close = find_close(word, allowed)
+    return f" (did you mean '{close}'?)" if close is not None else ""
+
+
+def find_close(word: str, allowed: Iterable[str]) -> str | None:
+    """Return the closest allowed word, None where none is close."""
     original = {a.lower(): a for a in allowed}
     close = difflib.get_close_matches(word.lower(), original, n=1, cutoff=0.6)
-    return f" (did you mean '{original[close[0]]}'?)" if close else ""
+    return original[close[0]] if close else None
 
 
 def first_finding(error: ValidationError) -> str:

@@ -72,8 +72,8 @@ def test_gpus() -> None:
 def test_a_gpu_that_is_not_listed_is_never_taken_for_none() -> None:
     assert [d.kind for d in choose_devices([GPU], has_cuda=True)] == ["cuda"]
     assert [d.kind for d in choose_devices([], has_cuda=False)] == ["cpu"]
-    with pytest.raises(TransientError, match="nvidia-smi lists none"):
-        choose_devices([], has_cuda=True)
+    with pytest.raises(TransientError, match="nvidia-smi names none: out of order"):
+        choose_devices([], has_cuda=True, fault="out of order")
 
 
 def test_nvidia_smi_output_is_parsed() -> None:
@@ -348,3 +348,51 @@ def test_the_command_explains_a_bad_experiment_and_itself(tmp_path: Path, lanes_
     assert "✗ plan" in bad.stdout and "did you mean 'W4A16'?" in bad.stdout
     text = run_command("--help").stdout
     assert "exit code is 0" in text and "LANEKIT_REDIS_URL" in text
+
+
+def make_nvidia_smi(folder: Path, script: str) -> str:
+    """Write an nvidia-smi that runs a shell script, and return a PATH on which it is the only one."""
+    folder.mkdir()
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    (folder / "nvidia-smi").chmod(0o755)
+    return f"{folder}:/usr/bin:/bin"
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18",
+         "Failed to initialize NVML: Driver/library version mismatch (exit code 18)"),
+        ("echo 'No devices were found' >&2; exit 6", "No devices were found (exit code 6)"),
+        ("exit 3", "exit code 3"),
+        ("kill -SEGV $$", "ended by SIGSEGV"),
+        ("exit 0", "it lists no GPU"),
+        ("printf '\\377\\376 broken'; exit 9", "broken (exit code 9)"),
+        ("printf '\\377\\376'", "it lists no GPU"),
+    ],
+)  # fmt: skip
+def test_an_nvidia_smi_that_fails_is_told_in_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, words: str
+) -> None:
+    monkeypatch.setenv("PATH", make_nvidia_smi(tmp_path / "bin", script))
+    gpus, fault = probe.ask_gpus()
+    assert gpus == [] and words in fault
+    found = check.check_gpus(gpus, fault)
+    assert [finding.level for finding in found] == ["warning"]
+    assert words in found[0].found and "nvidia-smi is there and fails" in found[0].found
+    assert "restart the host" in found[0].remedy
+
+
+def test_a_field_that_nvidia_smi_does_not_know_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "echo 'GPU-1, NVIDIA A10, 570.1, [N/A]'"
+    monkeypatch.setenv("PATH", make_nvidia_smi(tmp_path / "bin", script))
+    gpus, fault = probe.ask_gpus()
+    assert ([gpu.name for gpu in gpus], fault) == (["NVIDIA A10"], "")
+
+
+def test_without_an_nvidia_smi_there_is_nothing_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert probe.ask_gpus() == ([], "")
+    assert "none found" in check.check_gpus([])[0].found

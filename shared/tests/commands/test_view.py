@@ -77,3 +77,19 @@ def test_time_left_counts_from_the_first_step_of_a_count(plan: Plan) -> None:
 
 def test_a_plan_of_packages_is_packaging(plan: Plan) -> None:
     assert find_phase(plan) == "lanes"
+
+
+class BrokenConsole(Console):
+    """A console whose stream cannot take what is printed."""
+
+    def print(self, *_: object, **__: object) -> None:
+        raise UnicodeEncodeError("ascii", "고", 0, 1, "ordinal not in range")
+
+
+def test_what_cannot_be_shown_does_not_stop_the_work(plan: Plan) -> None:
+    run = next(iter(plan.runs.values()))
+    with RunView(plan, BrokenConsole(width=100)) as view:
+        view.show_status(run, "running")
+        view.show_progress(ProgressEvent(run.key, 1, 2, "고"))
+        view.show_status(run, "failed", "고양이")
+    assert view.make_snapshot().runs[0].status == "failed"

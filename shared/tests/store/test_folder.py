@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,10 +20,12 @@ from hypothesis import strategies as st
 from lanekit.errors import CorruptArtifactError, InputError, StoreError
 from lanekit.execute.driver import hold_store
 from lanekit.execute.stage import Measured, execute_stage
+from lanekit.files.owned import MARK
 from lanekit.plan.graph import StageRun, make_stage_run
 from lanekit.progress import Progress, ignore_progress
 from lanekit.sources.locks import SERVICES
 from lanekit.spec.params import FetchModelParams, Source
+from lanekit.store.base import is_committed
 from lanekit.store.folder import FolderStore
 from lanekit.store.manifest import MANIFEST_NAME, make_manifest
 
@@ -60,7 +64,7 @@ def test_what_is_published_comes_back_identical(files: dict[str, bytes], digest:
         assert manifest is not None
         assert manifest.key == run.key
         assert manifest.size_bytes == sum(len(content) for content in files.values())
-        assert not any((Path(root) / "scratch").iterdir())
+        assert not list_unfinished(FolderStore(Path(root)))
 
 
 def test_nothing_is_found_before_it_is_published(tmp_path: Path, make_fetch: MakeFetch) -> None:
@@ -98,6 +102,11 @@ def damage_flip(path: Path) -> None:
     path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
 
 
+def list_unfinished(store: FolderStore) -> list[Path]:
+    """Return what stands in the processes' own folders of a store's scratch."""
+    return [path for path in store.scratch_root.glob("*/*") if path.name != MARK]
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -120,15 +129,64 @@ def test_a_damaged_file_is_named(
     assert caught.value.remedy.startswith(f"delete {store.locate(run)};")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"key": "x"}', b"\xff\xfe\x00"])
-def test_an_unreadable_manifest_is_named(tmp_path: Path, make_fetch: MakeFetch, content: bytes) -> None:
+def change_manifest(content: bytes, **changes: Any) -> bytes:
+    return json.dumps(json.loads(content) | changes).encode()
+
+
+UNUSABLE_MANIFESTS: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "cut": lambda content: content[:300],
+    "not of ours": lambda _: b'{"key": "x"}',
+    "not UTF-8": lambda _: b"\xff\xfe\x00",
+    "of a newer version": lambda content: change_manifest(content, format_version=2),
+    "with a field of a newer version": lambda content: change_manifest(content, signature="x"),
+    "with a negative size": lambda c: change_manifest(c, files={"a": {"size_bytes": -1, "sha256": "0" * 64}}),
+    "with a file outside": lambda c: change_manifest(
+        c, files={"../a": {"size_bytes": 1, "sha256": "0" * 64}}
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", UNUSABLE_MANIFESTS.values(), ids=UNUSABLE_MANIFESTS)
+def test_an_artifact_whose_manifest_cannot_be_used_is_absent_told_once_and_made_anew(
+    tmp_path: Path, make_fetch: MakeFetch, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
     run = make_fetch()
-    publish(FolderStore(tmp_path), run, {"a": b"1"})
-    manifest = FolderStore(tmp_path).locate(run) / MANIFEST_NAME
-    manifest.write_bytes(content)
-    with pytest.raises(CorruptArtifactError, match=r"manifest\.json: not a readable manifest") as caught:
-        FolderStore(tmp_path).find_artifact(run)
-    assert "delete this artifact's folder" in caught.value.remedy
+    publish(FolderStore(tmp_path), run, {"a": b"1", "old": b"2"})
+    store = FolderStore(tmp_path)
+    manifest = store.locate(run) / MANIFEST_NAME
+    manifest.write_bytes(damage(manifest.read_bytes()))
+
+    def call(run: StageRun, inputs: Mapping[str, Path], out: Path, progress: Progress) -> Measured:
+        (out / "a").write_bytes(b"anew")
+        return Measured(1.0)
+
+    assert store.find_artifact(run) is None
+    assert not is_committed(store, run)
+    with pytest.raises(StoreError, match="no such artifact"):
+        store.fetch_artifact(run)
+    with pytest.raises(StoreError, match="no such artifact"):
+        store.load_run(run.path)
+    execute_stage(run, {}, store, call, ignore_progress)
+    assert len(caplog.messages) == 1
+    assert f"{manifest}: not a readable manifest" in caplog.text and "makes it anew" in caplog.text
+    assert (store.fetch_artifact(run) / "a").read_bytes() == b"anew"
+    assert not (store.locate(run) / "old").exists()
+
+
+def test_a_run_that_another_version_made_is_told_by_its_stage(tmp_path: Path, make_fetch: MakeFetch) -> None:
+    store, run = FolderStore(tmp_path), make_fetch()
+    publish(store, run, {"a": b"1"})
+    manifest = store.locate(run) / MANIFEST_NAME
+    content = manifest.read_bytes()
+    for changes, reason in (
+        ({"stage": "sharpen"}, "its stage 'sharpen' is not known"),
+        ({"parameters": {"name": "m"}}, "made by another version: model"),
+    ):
+        manifest.write_bytes(change_manifest(content, **changes))
+        with pytest.raises(StoreError, match=reason) as caught:
+            store.load_run(run.path)
+        assert caught.value.remedy
 
 
 def test_a_damage_after_the_first_look_is_still_seen_by_its_size(
@@ -176,11 +234,11 @@ def test_a_publisher_killed_before_the_manifest_leaves_no_artifact(
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     store, run = FolderStore(tmp_path), make_fetch()
-    leftover = store.locate(run) if victim == "MANIFEST_NAME" else next(store.scratch_root.iterdir())
+    leftover = store.locate(run) if victim == "MANIFEST_NAME" else list_unfinished(store)[0]
     assert (leftover / "model.safetensors").read_bytes() == b"whole"
     assert store.find_artifact(run) is None
     with hold_store(store):
-        assert list(store.scratch_root.iterdir()) == []
+        assert not list_unfinished(store)
         publish(store, run, {"model.safetensors": b"again"})
     assert (FolderStore(tmp_path).fetch_artifact(run) / "model.safetensors").read_bytes() == b"again"
 
@@ -189,13 +247,13 @@ def test_a_store_under_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for root in (tmp_path / "file" / "store", tmp_path / "file"):
         with pytest.raises(StoreError, match=r"the store .*file.* is not writable") as caught:
-            FolderStore(root)
+            FolderStore(root).prepare()
         assert "pass another --store" in caught.value.remedy
 
 
 def test_a_read_only_store_is_refused(read_only_disk: Path) -> None:
     with pytest.raises(StoreError, match="is not writable: Read-only file system") as caught:
-        FolderStore(read_only_disk / "store")
+        FolderStore(read_only_disk / "store").prepare()
     assert caught.value.remedy == "the file system is read-only: pass another --store"
 
 
@@ -212,15 +270,48 @@ def test_a_full_disk_loses_nothing_and_says_so(small_disk: Path, make_fetch: Mak
     with pytest.raises(StoreError, match=f"publishing {lost.name} to .*No space left") as caught:
         store.publish_artifact(lost, folder, manifest)
     assert caught.value.remedy.startswith("free space on that disk")
-    fresh = FolderStore.__new__(FolderStore)  # a new store would have to write its probe
-    fresh.root, fresh._verified = store.root, set()
+    fresh = FolderStore(store.root)
     assert fresh.find_artifact(lost) is None
     assert (fresh.fetch_artifact(kept) / "a").read_bytes() == b"1" * 1000
     with pytest.raises(StoreError, match="No space left"):
-        FolderStore(small_disk / "store")
+        FolderStore(small_disk / "store").prepare()
     ballast.unlink()
     publish(FolderStore(small_disk / "store"), lost, {"a": b"2" * 1000})
     assert (fresh.fetch_artifact(lost) / "a").read_bytes() == b"2" * 1000
+
+
+def list_tree(root: Path) -> dict[str, bytes | None]:
+    return {p.relative_to(root).as_posix(): p.read_bytes() if p.is_file() else None for p in root.rglob("*")}
+
+
+def test_a_store_in_a_folder_of_other_things_clears_only_what_bears_its_mark(
+    tmp_path: Path, make_fetch: MakeFetch
+) -> None:
+    foreign = ("scratch/thesis-data/results.csv", "scratch/run-0a1b2c3d/a", "scratch/notes.txt",
+               f"scratch/{'ab' * 16}/a", f"scratch/{'ab' * 16}.lock", "scratch/own.lock", "scratch/own/a",
+               "models/mine/a", "logs/a", "incoming/a")  # fmt: skip
+    for name in foreign:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    code = "import sys, os; from pathlib import Path; from lanekit.store.folder import FolderStore;"
+    code += "(FolderStore(Path(sys.argv[1])).make_scratch('m') / 'half').write_text('x'); os._exit(9)"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert list(tmp_path.glob("scratch/*/m-*/half"))
+    with hold_store(FolderStore(tmp_path)):
+        assert not list(tmp_path.glob("scratch/*/m-*"))
+    for name in foreign:
+        assert (tmp_path / name).read_text(encoding="utf-8") == name
+
+
+def test_a_store_that_is_only_read_writes_nothing(tmp_path: Path, make_fetch: MakeFetch) -> None:
+    run = make_fetch()
+    publish(FolderStore(tmp_path / "store"), run, {"a": b"1"})
+    (tmp_path / "foreign" / "scratch" / "thesis").mkdir(parents=True)
+    before = list_tree(tmp_path)
+    for root in ("store", "foreign", "absent"):
+        store = FolderStore(tmp_path / root)
+        assert is_committed(store, run) is (root == "store")
+    assert list_tree(tmp_path) == before
 
 
 def test_one_run_at_a_time_holds_a_store(tmp_path: Path) -> None:
@@ -249,7 +340,7 @@ def test_a_stage_is_executed_once_and_a_failed_one_leaves_nothing(
     with pytest.raises(InputError, match="bad data"):
         execute_stage(run, {}, store, call, ignore_progress)
     assert store.find_artifact(run) is None
-    assert list(store.scratch_root.iterdir()) == []
+    assert not list_unfinished(store)
     first = execute_stage(run, {}, store, call, ignore_progress)
     second = execute_stage(run, {}, store, call, ignore_progress)
     assert (calls, first.seconds, second) == (2, 2.5, first)

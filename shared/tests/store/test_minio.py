@@ -180,14 +180,26 @@ def test_a_damaged_object_is_refused_and_leaves_nothing(
         other.read_file(run, name)
 
 
-def test_an_unreadable_manifest_names_the_artifact(
-    client: StoreClient, store: MinioStore, make_fetch: MakeFetch
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"format_version": 2}'])
+def test_an_artifact_whose_manifest_cannot_be_used_is_absent_told_once_and_made_anew(
+    client: StoreClient,
+    store: MinioStore,
+    make_fetch: MakeFetch,
+    content: bytes,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     run = make_fetch()
-    client.minio.put_object(run.bucket, f"{run.name}/{MANIFEST_NAME}", io.BytesIO(b"{"), 1)
-    with pytest.raises(CorruptArtifactError) as caught:
-        store.find_artifact(run)
-    assert f"--delete {run.bucket}/{run.name}" in caught.value.remedy
+    publish(store, run, {"a": b"first"})
+    name = f"{run.name}/{MANIFEST_NAME}"
+    client.minio.put_object(run.bucket, name, io.BytesIO(content), len(content))
+    assert store.find_artifact(run) is None
+    with pytest.raises(StoreError, match="no such artifact in MinIO"):
+        store.load_run(run.path)
+    assert store.find_artifact(run) is None
+    assert len(caplog.messages) == 1
+    assert f"{run.bucket}/{name}: not a readable manifest" in caplog.text
+    publish(store, run, {"a": b"anew"})
+    assert store.read_file(run, "a") == b"anew"
 
 
 def test_a_file_that_changed_after_its_stage_is_not_committed(

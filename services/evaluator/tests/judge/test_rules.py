@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from evaluator.judge.judging import (
 from evaluator.quality.items import load_items
 from evaluator.quality.korean import is_korean
 from lanekit.errors import InputError
+from lanekit.files.pruning import DAY_S, Bound
 from lanekit.spec.benchmark import Benchmark
 from lanekit.spec.judge import JudgeSettings, check_judge
 from lanekit.spec.rows import ChatItem
@@ -104,11 +107,35 @@ RATINGS: list[tuple[str, float | None]] = [
     ("Rating: [[8]]\n\n(The format asked for was Rating: [[5]].)", 8),
     ("Rating: [[8]]\n\n(The format was [[5]]", 8),
     ("Rating: [[8]]\nThe format was Rating: [[5]], as asked.", None),
-    ("Rating: [[4]] (of 10)", None),
+    ("Rating: [[4]] (of 10)", 4),  # a remark behind the rating is none of another rating
     ("(Rating: [[4]])", None),
     ("<think>as in Rating: [[5]]\nGood.", None),
     ("<think>\nRating: [[5]]\n</think>", None),
     ("<think>\nRating: [[5]]\n</think>\n\nRating: [[7]].", 7),
+    ("답변이 정확합니다. 평점: [[7]]점", 7),
+    ("평점: [[7]]입니다.", 7),
+    ("평점은 [[7]]점입니다.", 7),
+    ("따라서 [[7.5]]점을 부여합니다.", 7.5),
+    ("최종적으로 [[7]]점으로 평가하겠습니다。", 7),
+    ("10점 만점에 [[7]]점 드립니다!", 7),
+    ("점수: [[7]]점 (10점 만점)", 7),
+    ("Rating: [[7]]/10", 7),
+    ("Rating: [[7]] / 10점", 7),
+    ("Rating: [[7]] out of 10.", 7),
+    ("Rating: [[7]] (good)", 7),
+    ("[[7]]。", 7),
+    ("| Rating: [[7]] |", 7),
+    ("\\boxed{[[7]]}", 7),
+    ("<b>Rating: [[7]]</b>", 7),
+    ("Rating: [[７]]", 7),
+    ("Rating: [[7]]\n\n평점: [[7.0]]점", 7),
+    ("Rating: [[7]]/5", None),  # another scale
+    ("Rating: [[7]]/100", None),
+    ("첫째 [[6]]점, 둘째 [[8]]점", None),
+    ("Rating: [[6]]\n다시 보니 평점: [[8]]점", None),
+    ("[[7]]점은 보기입니다.", None),
+    ("Rating: [[7]] is what they ask for", None),
+    ("Rating: [[11]]점", None),
 ]
 
 
@@ -125,6 +152,8 @@ def test_read_rating(benchmarks: dict[str, Benchmark], words: str, rating: float
         ("They ask for\nRating: [[5]]\nso I look at the reply, which", None),
         ("Rating: [[7]]\n\n(The form was", None),
         ("<think>They ask for\nRating: [[5]]", None),
+        ("좋다. 평점: [[7]]점", 7),
+        ("평점: [[7]]점\n그 까닭은", None),
     ],
 )
 def test_words_cut_off_rate_where_they_end_with_a_rating(
@@ -313,12 +342,52 @@ def test_judgements_are_kept(tmp_path: Path) -> None:
     assert JudgementCache(tmp_path / "judge").load("http://a/v1", body) == judgement
     for url, other in (("http://b/v1", body), ("http://a/v1", {**body, "seed": 2})):
         assert cache.load(url, other) is None
-    for damaged in ("", "[]", '{"text": "x"}'):
+    wrong = '{"text": 7, "model": "m", "finish_reason": "stop", "prompt_tokens": 1, "completion_tokens": 1}'
+    for damaged in ("", "[]", '{"text": "x"}', wrong):
         cache.locate("http://a/v1", body).write_text(damaged)
         assert cache.load("http://a/v1", body) is None
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="judgements cannot be kept here"):
         JudgementCache(tmp_path / "file" / "judge")
+
+
+def fill_cache(folder: Path, count: int) -> list[Path]:
+    """Keep judgements, each used a day before the next, and return their files, the oldest first."""
+    cache, paths = JudgementCache(folder), []
+    for number in range(count):
+        body = {"seed": number}
+        cache.save("http://a/v1", body, Judgement("x" * 1000, "m", "stop", 1, 1))
+        paths.append(cache.locate("http://a/v1", body))
+        used_at = time.time() - (count - number) * DAY_S
+        os.utime(paths[-1], (used_at, used_at))
+    return paths
+
+
+def test_judgements_not_used_for_long_go_and_a_bound_holds(tmp_path: Path) -> None:
+    paths = fill_cache(tmp_path / "judge", 6)
+    cache = JudgementCache(tmp_path / "judge")
+    assert cache.load("http://a/v1", {"seed": 0})  # used just now
+    assert cache.prune(Bound(10_000_000, age_s=4.5 * DAY_S)) == 1
+    assert [path.exists() for path in paths] == [True, False, True, True, True, True]
+    size_bytes = paths[0].stat().st_size
+    assert cache.prune(Bound(2 * size_bytes, age_s=100 * DAY_S)) == 3
+    assert [path.exists() for path in paths] == [True, False, False, False, False, True]
+    assert cache.prune() == 0
+
+
+def test_nothing_is_pruned_where_something_else_stands(tmp_path: Path) -> None:
+    (tmp_path / "judge").mkdir()
+    (tmp_path / "judge" / "notes.txt").write_text("mine", encoding="utf-8")
+    paths = fill_cache(tmp_path / "judge", 2)
+    assert JudgementCache(tmp_path / "judge").prune(Bound(0, age_s=0.0)) == 0
+    assert all(path.exists() for path in paths)
+    others = fill_cache(tmp_path / "own", 2)  # marked while it was ours alone: what came later stays
+    (tmp_path / "own" / "ab").mkdir(exist_ok=True)
+    foreign = [tmp_path / "own" / "notes.json", tmp_path / "own" / "ab" / "x.json"]
+    for path in foreign:
+        path.write_text("mine", encoding="utf-8")
+    assert JudgementCache(tmp_path / "own").prune(Bound(0, age_s=0.0)) == 2
+    assert all(path.exists() for path in foreign) and not any(path.exists() for path in others)
 
 
 def test_where_judgements_are_kept(tmp_path: Path) -> None:

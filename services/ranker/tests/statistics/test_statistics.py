@@ -17,7 +17,7 @@ from ranker.report.notes import collect_warnings
 from ranker.report.plots import find_tied_runs
 from ranker.scoring.front import find_front
 from ranker.scoring.score import rank_lanes
-from ranker.statistics.items import ItemValues, LaneItems
+from ranker.statistics.items import ItemValues, LaneItems, find_unlike_values
 from ranker.statistics.lanes import Resampling, add_statistics, find_ties
 from ranker.statistics.resampling import draw_gains, find_interval, make_rng, resample_means
 from ranker.statistics.significance import MCNEMAR, SIGN_FLIP, adjust_holm, compare_pairs
@@ -360,24 +360,39 @@ def test_a_contaminated_lane_takes_no_other_off_the_front(make_record: Callable[
     assert (on_front["cheat"], on_front["honest"]) == (False, True)
 
 
-def test_lanes_whose_items_are_unknown_or_unlike_are_ranked_without_statistics(
+def test_lanes_whose_items_are_unknown_are_ranked_without_statistics(
     make_record: Callable[..., LaneRecord],
 ) -> None:
     right = draw_right(100, 0.6, 1)
     benchmarks = {n: BenchmarkResult(metric="accuracy", version=1, value=float(np.mean(right)), n_items=100)
                   for n in "ab"}  # fmt: skip
-    records = [make_record(n, benchmarks=benchmarks) for n in ("baseline", "fine", "gone", "unlike")]
+    records = [make_record(n, benchmarks=benchmarks) for n in ("baseline", "fine", "gone")]
     fine: LaneItems = {n: make_items(right) for n in "ab"}
-    items = {"baseline": fine, "fine": fine, "unlike": fine | {"b": make_items([0.0] * 100)}}
+    items = {"baseline": fine, "fine": fine}
     ranking = rank_lanes(records, {"a": 0.5, "b": 0.5})
     add_statistics(ranking, items, 0.5, QUICK)
     by_name = {lane.record.lane: lane for lane in ranking.lanes}
     assert by_name["fine"].score_interval and by_name["fine"].tied_with == []
     assert by_name["gone"].rank and not by_name["gone"].benchmark_statistics
-    assert set(by_name["unlike"].benchmark_statistics) == {"a"} and by_name["unlike"].score_interval is None
-    notes = " ".join(ranking.notes)
-    assert "No per-item outputs, so no interval, test or tie: gone." in notes
-    assert "do not give the value on record, and are not used: unlike (b)." in notes
+    assert "No per-item outputs, so no interval, test or tie: gone." in " ".join(ranking.notes)
+
+
+def test_values_that_the_per_item_outputs_do_not_give_are_named(
+    make_record: Callable[..., LaneRecord],
+) -> None:
+    right = [1.0] * 60 + [0.0] * 40
+    record = make_record("lane", benchmarks={
+        name: BenchmarkResult(metric="accuracy", version=1, value=value, n_items=100)
+        for name, value in (("fits", 0.6), ("edited", 0.7), ("unjudged", 0.6), ("lost", 0.6), ("none", None))
+    })  # fmt: skip
+    items: LaneItems = {name: make_items(right) for name in ("fits", "edited")}
+    items["unjudged"] = make_items([math.nan] * 100)
+    assert find_unlike_values(record, items) == [
+        "edited: the per-item outputs give 0.6, the record says 0.7",
+        "unjudged: the per-item outputs give no value, the record says 0.6",
+        "lost: the per-item outputs give no value, the record says 0.6",
+    ]
+    assert find_unlike_values(record, None) == []
 
 
 @pytest.mark.slow

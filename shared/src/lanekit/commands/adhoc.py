@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,8 @@ from lanekit.files.validation import describe_error
 from lanekit.plan.graph import Plan
 from lanekit.plan.planner import Planner
 from lanekit.sources.resolve import resolve_source
-from lanekit.spec.experiment_file import Experiment, is_local
+from lanekit.sources.typed import find_source
+from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.lane_file import Lane, LaneStage
 from lanekit.spec.params import Parameters, Source
 from lanekit.spec.stages import STAGE_TYPES
@@ -58,32 +60,56 @@ def replace_sources(experiment: Experiment, sources: list[str]) -> Experiment:
     for option in sources:
         name, sign, value = option.partition("=")
         if not sign or not value:
-            raise InputError(f"--source {option}: not of the form SET=PATH")
+            raise InputError(
+                f"--source {option}: not of the form SET=PATH",
+                remedy="give a data set's name and a path, e.g. manta=./train.parquet",
+            )
         if name not in data:
             raise InputError(
                 f"--source {option}: unknown data set '{name}'{did_you_mean(name, data)}",
                 remedy="known sets: " + ", ".join(data),
             )
-        data[name] = data[name].model_copy(update={"source": make_absolute(value), "rows": None})
+        data[name] = data[name].model_copy(update={"source": find_source(value), "rows": None})
     return experiment.model_copy(update={"data": data})
 
 
-def make_absolute(source: str) -> str:
-    """Return an existing path absolute, and anything else, a hub id, as it is."""
-    path = Path(source).expanduser()
-    return str(path.resolve()) if path.exists() or is_local(source) else source
-
-
 def resolve_model(source: str) -> Source:
-    """Return a model given on the command line, with its digest."""
-    return resolve_source(Source(source=make_absolute(source)), "model")
+    """Return a model given on the command line, with its digest.
+
+    Raises:
+        InputError: it is a path at which nothing stands, or the hub has no such model.
+    """
+    return resolve_source(Source(source=find_source(source)), "model")
+
+
+def name_model(source: str) -> str:
+    """Return a short name for a model given on the command line: of a-z, 0-9, dots, _ and -."""
+    name = re.sub(r"[^a-z0-9._]+", "-", Path(find_source(source)).name.lower()).strip("-._")
+    return name or "model"
 
 
 def add_input_model(planner: Planner, source: str | None) -> str:
     """Add the fetching of a model given on the command line, or of the base model; return its key."""
     if source is None:
         return planner.add_base()
-    return planner.add_model(Path(source).name.lower(), resolve_model(source))
+    return planner.add_model(name_model(source), resolve_model(source))
+
+
+def read_value(option: str, text: str) -> Any:
+    """Return the value of a `--set NAME=VALUE` option, written as in a YAML file.
+
+    Raises:
+        InputError: it is no YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, OverflowError, RecursionError) as error:
+        # from ValueError on: PyYAML's own slips, e.g. on a month 13 or a forced tag
+        detail = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise InputError(
+            f"--set {option}: not readable: {detail}",
+            remedy="write the value as in a YAML file; text with : { [ * & ! or # stands in quotes",
+        ) from error
 
 
 def make_params(stage: str, defaults: Mapping[str, Any], options: list[str], **fixed: Any) -> Parameters:
@@ -96,8 +122,10 @@ def make_params(stage: str, defaults: Mapping[str, Any], options: list[str], **f
     for option in options:
         name, sign, text = option.partition("=")
         if not sign:
-            raise InputError(f"--set {option}: not of the form NAME=VALUE")
-        values[name.replace("-", "_")] = yaml.safe_load(text)
+            raise InputError(
+                f"--set {option}: not of the form NAME=VALUE", remedy="give both, e.g. --set steps=500"
+            )
+        values[name.replace("-", "_")] = read_value(option, text)
     model = STAGE_TYPES[stage].params
     try:
         return model.model_validate(values)
@@ -118,7 +146,7 @@ def make_lane(name: str, command: str, stages: Sequence[tuple[str, Parameters]])
 
 def find_model(source: str | None) -> Source | None:
     """Return a model given on the command line as a source without its digest; None where none is given."""
-    return None if source is None else Source(source=make_absolute(source))
+    return None if source is None else Source(source=find_source(source))
 
 
 def run_to_model(session: Session, plan: Plan, lane: str, output: Path | None) -> Path:
@@ -133,7 +161,7 @@ def run_to_model(session: Session, plan: Plan, lane: str, output: Path | None) -
     state = session.run(plan)
     reason = state.explain_lane(lane)
     if reason:
-        raise PermanentError(reason)
+        raise PermanentError(reason, remedy="mend that, then run the same command again")
     folder = session.store.fetch_artifact(plan.runs[plan.lanes[lane].model_key])
     if output is None:
         return folder

@@ -8,29 +8,31 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 
-from lanekit.commands.preflight import Asked, Inputs, check_host, check_inputs, look_at_host
+from lanekit.commands.preflight import Asked, Inputs, check_inputs, look_at_host
 from lanekit.commands.session import Session
-from lanekit.errors import InputError, LanekitError
+from lanekit.commands.streams import drop_output, make_streams_lenient
+from lanekit.errors import InputError, PermanentError
 from lanekit.execute.driver import hold_store
 from lanekit.execute.environment import make_child_environment
 from lanekit.execute.pool import ChildPool
 from lanekit.files.strict_yaml import read_yaml
 from lanekit.host.checkout import find_project_root
 from lanekit.host.devices import detect_cuda, list_devices, name_hardware
+from lanekit.host.failures import explain_unexpected, hide_secrets, keep_traceback
 from lanekit.host.settings import load_host_settings
 from lanekit.plan.evaluation import plan_engine
-from lanekit.plan.graph import Plan
+from lanekit.plan.graph import Plan, StageRun
+from lanekit.progress import Progress
 from lanekit.sources.locks import load_lock_digests
 from lanekit.sources.resolve import resolve_sources
-from lanekit.sources.revisions import Revisions
 from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.params import EngineParams
 from lanekit.store.base import is_committed
@@ -56,11 +58,12 @@ def make_parser(doc: str | None, epilog: str = "") -> argparse.ArgumentParser:
         help="experiment file (default: lanes/experiment.yaml; experiment.demo.yaml is the small one)",
     )  # fmt: skip
     group.add_argument(
-        "--store", type=Path, default=settings.store, help="artifact store (default: %(default)s)"
+        "--store", type=read_folder, default=settings.store, help="artifact store (default: %(default)s)"
     )
     group.add_argument(
-        "--results", type=Path, default=settings.results, help="folder of the tables (default: %(default)s)"
-    )
+        "--results", type=read_folder, default=settings.results,
+        help="folder of the tables (default: %(default)s)",
+    )  # fmt: skip
     group.add_argument(
         "--engine", choices=("vllm", "transformers"), default=settings.engine,
         help="evaluation engine (default: the experiment's; its 'auto' is vllm where CUDA is)",
@@ -70,6 +73,17 @@ def make_parser(doc: str | None, epilog: str = "") -> argparse.ArgumentParser:
         help="stages at once (default: 1 with a GPU, else up to 2)",
     )  # fmt: skip
     return parser
+
+
+def read_folder(text: str) -> Path:
+    """Return a folder that an option names.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty, which would be the working folder.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; the working folder is '.'")
+    return Path(text)
 
 
 class Stopped(KeyboardInterrupt):
@@ -113,7 +127,8 @@ def tell_exit_code(stopped: KeyboardInterrupt) -> int:
 
 
 def run_main(main: Callable[[], int | None]) -> None:
-    """Run a command; print expected errors without a traceback and exit with a telling code."""
+    """Run a command; print errors without a traceback and exit with a telling code."""
+    make_streams_lenient()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     heed_signals()
     console = Console(stderr=True)
@@ -123,12 +138,23 @@ def run_main(main: Callable[[], int | None]) -> None:
         with suppress(OSError):  # after SIGHUP there is no terminal to tell it to
             console.print("stopped: what is committed is kept, the same command goes on from there")
         sys.exit(tell_exit_code(error))
-    except InputError as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(EXIT_BAD_INPUT)
-    except LanekitError as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(EXIT_FAILED)
+    except BrokenPipeError:
+        drop_output()
+        sys.exit(EXIT_BY_SIGNAL + signal.SIGPIPE)
+    except Exception as error:  # the boundary: no traceback reaches a user
+        sys.exit(_tell_error(console, error))
+
+
+def _tell_error(console: Console, error: Exception) -> int:
+    """Print an error and return the exit code."""
+    known = explain_unexpected(error)
+    text = f"error: {hide_secrets(str(known))}"
+    if known is not error and type(known) is PermanentError:
+        kept = keep_traceback(error)
+        text += f"; its traceback: {kept}" if kept else ""
+    with suppress(OSError):
+        console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    return EXIT_BAD_INPUT if isinstance(known, InputError) else EXIT_FAILED
 
 
 def make_console() -> Console:
@@ -150,19 +176,6 @@ def prepare_inputs(args: argparse.Namespace, inputs: Inputs, asked: Asked) -> Ex
     return resolve_sources(inputs.experiment, asked.parts, inputs.revisions)
 
 
-def check_engine(args: argparse.Namespace, experiment: Experiment) -> None:
-    """Check that the engine and its device are on this machine, for a command that runs no lanes.
-
-    Raises:
-        PreflightError: they are not.
-    """
-    option = f"--engine {args.engine}" if args.engine else ""
-    inputs = Inputs(experiment, [], read_yaml(args.experiment), Revisions())
-    check_host(
-        inputs, Asked(engine=choose_engine(args, experiment), engine_option=option, host=look_at_host())
-    )
-
-
 def choose_engine(args: argparse.Namespace, experiment: Experiment) -> EngineParams:
     """Return the engine that evaluates on this machine."""
     return plan_engine(experiment, detect_cuda, args.engine)
@@ -171,24 +184,31 @@ def choose_engine(args: argparse.Namespace, experiment: Experiment) -> EnginePar
 @contextmanager
 def open_session(args: argparse.Namespace, experiment: Experiment) -> Iterator[Session]:
     """Hold the store and give a session whose stages run in warm child processes."""
-    settings = load_host_settings(slots=args.slots)
-    store = FolderStore(args.store)
-    engine = choose_engine(args, experiment)
-    with hold_store(store):
-        pool = ChildPool(store.root / "logs", make_child_environment())
+    session = make_looking_session(args, experiment)
+    with hold_store(session.store):
+        pool = ChildPool(session.store.root / "logs", make_child_environment())
         try:
-            yield Session(
-                experiment=experiment,
-                store=store,
-                call=pool,
-                engine=engine,
-                lock_digests=load_lock_digests(find_project_root()),
-                console=make_console(),
-                slots=settings.count_slots(),
-                hardware=name_hardware(list_devices()),
-            )
+            yield replace(session, call=pool)
         finally:
             pool.close()
+
+
+def make_looking_session(args: argparse.Namespace, experiment: Experiment) -> Session:
+    """Return a session that reads the store and can run nothing: it writes nothing and takes no lock."""
+    return Session(
+        experiment=experiment,
+        store=FolderStore(args.store),
+        call=_refuse_to_run,
+        engine=choose_engine(args, experiment),
+        lock_digests=load_lock_digests(find_project_root()),
+        console=make_console(),
+        slots=load_host_settings(slots=args.slots).count_slots(),
+        hardware=name_hardware(list_devices()),
+    )
+
+
+def _refuse_to_run(run: StageRun, inputs: Mapping[str, Path], out: Path, progress: Progress) -> NoReturn:
+    raise PermanentError(f"{run.name}: this session only looks", remedy="report this as a bug")
 
 
 def describe_plan(plan: Plan, session: Session) -> str:

@@ -14,7 +14,8 @@ from lanekit.execute.stage import StageCaller
 from lanekit.plan.graph import Plan
 from lanekit.plan.state import RunState
 from lanekit.results.course import Director, Outcome
-from lanekit.results.folder import clear_packages, export_package, export_ranking
+from lanekit.results.folder import export_ranking
+from lanekit.results.packages import export_packages
 from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.params import EngineParams
 from lanekit.store.folder import FolderStore
@@ -49,9 +50,22 @@ class Session:
                 return outcome
 
 
-def export_outcome(store: FolderStore, outcome: Outcome, results: Path, submissions: Path) -> None:
-    """Copy the tables to the results folder, the packages and their zips to the submissions folder."""
-    export_ranking(store.fetch_artifact(outcome.summary), results)
-    clear_packages(submissions)
-    for position, package in enumerate(outcome.packages.values(), start=1):
-        export_package(store.fetch_artifact(package), submissions, position)
+def export_outcome(store: FolderStore, outcome: Outcome, results: Path, submissions: Path) -> list[str]:
+    """Copy the tables to the results folder, the packages and their zips to the submissions folder.
+
+    Where nothing was ranked, or nothing packaged, what an earlier run left there stays.
+
+    Returns:
+        A line for each thing: where it is, or that it is an earlier run's.
+    """
+    is_ranked = any(lane.rank is not None for lane in outcome.ranking.lanes)
+    tables = export_ranking(store.fetch_artifact(outcome.summary), results, is_ranked=is_ranked)
+    lines = [f"tables: {tables}/"]
+    if tables != results:
+        lines.append(f"nothing was ranked: {results}/ is as the last ranking left it")
+    if outcome.packages:
+        export_packages([store.fetch_artifact(p) for p in outcome.packages.values()], submissions)
+        lines.append(f"packages: {submissions}/")
+    else:
+        lines.append(f"nothing was packaged: {submissions}/ is as it was")
+    return lines

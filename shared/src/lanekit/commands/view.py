@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
@@ -35,15 +35,15 @@ class RunView:
         self._live = Live(self, console=console, refresh_per_second=4) if console.is_terminal else None
 
     def __enter__(self) -> RunView:
-        if self._live:
-            self._live.start()
-        else:
-            self._lines.show(self.make_snapshot())
+        with _keep_going():
+            if self._live:
+                self._live.start()
+        self._tell()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live:
-            with suppress(OSError):  # the terminal has gone
+        with _keep_going():
+            if self._live:
                 self._live.stop()
 
     def show_status(self, run: StageRun, status: StageStatus, reason: str = "") -> None:
@@ -81,15 +81,25 @@ class RunView:
 
     def _tell(self) -> None:
         if self._live is None:  # a live console draws by itself
-            self._lines.show(self.make_snapshot())
+            with _keep_going():
+                self._lines.show(self.make_snapshot())
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        with _keep_going():
+            yield from self._draw(console, options)
+
+    def _draw(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         snapshot = self.make_snapshot()
         lanes, failures = draw_lanes(snapshot), list(draw_failures(snapshot))
         left = max((options.height or console.height) - FIXED_LINES - lanes.row_count - len(failures), 2)
         spent = format_span(time.monotonic() - self._begin)
         heading = Text(f"{snapshot.phase}  {count_finished(snapshot)}, {spent}", style="bold")
         yield Group(heading, lanes, *failures, *draw_active(snapshot, options.max_width, left))
+
+
+def _keep_going() -> AbstractContextManager[None]:
+    """Drop what drawing raises: what can be shown does not decide whether the work goes on."""
+    return suppress(Exception)
 
 
 def find_phase(plan: Plan) -> RunPhase:

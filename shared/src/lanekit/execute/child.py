@@ -18,8 +18,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from lanekit.errors import LanekitError
+from lanekit.errors import LanekitError, PermanentError
 from lanekit.execute.keeper import EVENTS_FD_VARIABLE, PARENT_PID_VARIABLE
+from lanekit.host.failures import explain_unexpected, hide_secrets
 from lanekit.host.gpu_holders import advise_on_holders, describe_holders, list_holders
 from lanekit.host.memory import MemoryMeter
 from lanekit.host.probe import list_versions
@@ -94,9 +95,10 @@ def describe_failure(error: Exception) -> dict[str, Any]:
         advice = advise_on_holders(holders) or "free the GPU"
         remedy = f"{advice}; or lower batch_size in the experiment file"
     else:
-        message, transient = f"{type(error).__name__}: {error}", False
-        remedy = "read the stage's log"
-    return {"event": "failed", "message": message, "remedy": remedy, "transient": transient}
+        known = explain_unexpected(error)
+        message, transient = known.message, known.transient
+        remedy = known.remedy if type(known) is not PermanentError else ""  # the log says more than we know
+    return {"event": "failed", "message": hide_secrets(message), "remedy": remedy, "transient": transient}
 
 
 def main() -> None:

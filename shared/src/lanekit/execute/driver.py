@@ -40,7 +40,9 @@ def hold_store(store: FolderStore) -> Iterator[None]:
 
     Raises:
         InputError: another run holds it.
+        StoreError: it cannot be made or written.
     """
+    store.prepare()
     lock = FileLock(store.root / ".run.lock")
     try:
         lock.acquire(timeout=0)
@@ -50,9 +52,9 @@ def hold_store(store: FolderStore) -> Iterator[None]:
             remedy="wait for it or stop it; or give this run a store of its own (--store)",
         ) from error
     try:
-        store.clear_scratch()
         yield
     finally:
+        store.close()
         lock.release()
 
 

@@ -16,6 +16,8 @@ def make_child_environment() -> dict[str, str]:
     environment = dict(os.environ)
     environment["PYTHONHASHSEED"] = "42"
     environment["PYTHONUNBUFFERED"] = "1"
+    environment["PYTHONUTF8"] = "1"  # whatever the locale: libraries print and open files
+    environment["PYTHONIOENCODING"] = "utf-8:replace"
     environment["TOKENIZERS_PARALLELISM"] = "false"
     environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     environment.setdefault("VLLM_NO_USAGE_STATS", "1")

@@ -21,6 +21,7 @@ from lanekit.plan.graph import StageRun
 from lanekit.progress import Progress
 
 LOG_TAIL_LINES = 20
+READ_LOG = "read the stage's log"
 KEEPER_SECONDS = 5.0  # within which a keeper that was asked has ended all that it keeps
 
 
@@ -85,7 +86,8 @@ class ChildProcess:
             else:
                 kinds = TransientError if event["transient"] else StageFailedError
                 tail = read_tail(Path(job["log"]))
-                raise kinds(event["message"], remedy=f"{event['remedy']} ({job['log']})", log_tail=tail)
+                remedy = f"{event['remedy'] or READ_LOG} ({job['log']})"
+                raise kinds(event["message"], remedy=remedy, log_tail=tail)
         code = self.process.wait()
         died = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         tail = read_tail(Path(job["log"]))
@@ -220,7 +222,7 @@ class ChildPool:
     def _take(self, service: str, overrides: Mapping[str, str]) -> ChildProcess:
         with self._lock:
             if self._closed:
-                raise InputError("the run was stopped")
+                raise InputError("the run was stopped", remedy="run the same command again: it goes on")
             for child in [c for c in self._idle if (c.service, c.overrides) == (service, overrides)]:
                 self._idle.remove(child)
                 if child.is_ready:

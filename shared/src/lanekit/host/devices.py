@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from lanekit.errors import TransientError
-from lanekit.host.probe import Gpu, query_gpus
+from lanekit.host.probe import Gpu, ask_gpus
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # the same in every container of one host
 
@@ -33,20 +33,24 @@ def list_devices() -> list[Device]:
     Raises:
         TransientError: there is a GPU, but nvidia-smi lists none.
     """
-    return choose_devices(query_gpus(), has_cuda=detect_cuda())
+    gpus, fault = ask_gpus()
+    return choose_devices(gpus, has_cuda=detect_cuda(), fault=fault)
 
 
-def choose_devices(gpus: Sequence[Gpu], has_cuda: bool) -> list[Device]:
+def choose_devices(gpus: Sequence[Gpu], has_cuda: bool, fault: str = "") -> list[Device]:
     """Return the GPUs; the processor only where there is surely none.
 
     A GPU that is taken for none would be computed on without its lease, beside whoever holds that.
+
+    Args:
+        fault: why nvidia-smi names none, in its own words.
 
     Raises:
         TransientError: there is a GPU, but none is listed.
     """
     if has_cuda and not gpus:
         raise TransientError(
-            "there is an NVIDIA GPU here, but nvidia-smi lists none within a minute",
+            f"there is an NVIDIA GPU here, but nvidia-smi names none: {fault or 'it is not there'}",
             remedy="run nvidia-smi here (in a container: docker compose exec trainer nvidia-smi), mend "
             "what it says, then start this again",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import psutil
 COMMAND_SECONDS = 10.0
 GPU_SECONDS = 60.0  # without persistence mode a driver wakes every GPU first
 CONNECT_SECONDS = 2.0
+MAX_WORDS_CHARACTERS = 300
 DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "http": 80, "https": 443}
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -35,22 +37,55 @@ class Gpu:
     cuda: str
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a command printed, or why there is nothing: `fault` is empty where it ended well."""
+
+    output: str = ""
+    fault: str = ""
+
+
+def ask_command(command: list[str], limit_s: float = COMMAND_SECONDS) -> Answer:
+    """Return a command's answer, a failure in the command's own words."""
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        return Answer(fault=f"it did not answer within {limit_s:g} s")
+    except OSError as error:
+        return Answer(fault=error.strerror or str(error))
+    output, errors = (stream.decode("utf-8", errors="replace") for stream in (done.stdout, done.stderr))
+    if done.returncode == 0:
+        return Answer(output)
+    ended = f"exit code {done.returncode}"
+    if done.returncode < 0:
+        ended = f"ended by {signal.Signals(-done.returncode).name}"
+    words = " ".join(f"{output} {errors}".split())[:MAX_WORDS_CHARACTERS]
+    return Answer(fault=f"{words} ({ended})" if words else ended)
+
+
 def run_command(command: list[str], limit_s: float = COMMAND_SECONDS) -> str | None:
     """Return a command's output, None where it is not there, fails or takes too long."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=limit_s)
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-        return None
-    return done.stdout
+    answer = ask_command(command, limit_s)
+    return None if answer.fault else answer.output
 
 
 def query_gpus() -> list[Gpu]:
     """Return the host's NVIDIA GPUs, none where nvidia-smi is not there or sees none."""
+    return ask_gpus()[0]
+
+
+def ask_gpus() -> tuple[list[Gpu], str]:
+    """Return the host's NVIDIA GPUs, and why nvidia-smi names none where it is there and does not."""
+    if shutil.which("nvidia-smi") is None:
+        return [], ""
     fields = "uuid,name,driver_version,memory.total"
-    listing = run_command(
-        ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"], GPU_SECONDS
-    )
-    return parse_gpus(listing or "", run_command(["nvidia-smi"]) or "" if listing else "")
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
+    answer = ask_command(command, GPU_SECONDS)
+    if answer.fault:
+        return [], answer.fault
+    gpus = parse_gpus(answer.output, run_command(["nvidia-smi"]) or "")
+    words = " ".join(answer.output.split())[:MAX_WORDS_CHARACTERS]
+    return gpus, "" if gpus else f"it lists no GPU{': ' + words if words else ''}"
 
 
 def parse_gpus(listing: str, banner: str) -> list[Gpu]:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lanekit.errors import InputError
@@ -23,6 +23,14 @@ class Settings(BaseSettings):
     submissions: Path = Path("submissions")
     engine: Literal["vllm", "transformers"] | None = None
     slots: int | None = None
+
+    @field_validator("store", "results", "submissions", mode="before")
+    @classmethod
+    def check_folder(cls, value: Any) -> Any:
+        """Refuse an empty name: it would be the working folder."""
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("it is empty; the working folder is '.'")
+        return value
 
     def count_slots(self) -> int:
         """Return how many stages may run at once: one on a GPU host, else up to two."""
@@ -42,6 +50,7 @@ def load_host_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(
-            f"LANEKIT_{str(first['loc'][0]).upper()}={first['input']}: {first['msg'].lower()}",
+            f"LANEKIT_{str(first['loc'][0]).upper()}={first['input']}: "
+            f"{first['msg'].removeprefix('Value error, ').lower()}",
             remedy="correct the variable, or unset it",
         ) from None

@@ -19,6 +19,7 @@ from lanekit.spec.params import EngineParams, Parameters
 from lanekit.spec.source import drop_local_paths
 from lanekit.spec.stages import STAGE_TYPES
 
+ONE_VERSION = "bring host and images to one version: docker compose up -d --build"
 RUN_ID = re.compile(r"^[a-z0-9][a-z0-9-]*-[0-9a-f]{12}$")
 
 
@@ -95,20 +96,23 @@ def check_stage_run(
     if stage_type is None:
         raise InputError(f"unknown stage '{stage}'", remedy="known stages: " + ", ".join(STAGE_TYPES))
     if stage_type.service not in lock_digests:
-        raise InputError(f"stage {stage}: it is the {stage_type.service}'s, which is not at work here")
+        raise InputError(
+            f"stage {stage}: it is the {stage_type.service}'s, which is not at work here",
+            remedy="enqueue the run again: scripts/enqueue_lane.py",
+        )
     try:
         checked = stage_type.params.model_validate(params)
         run = make_stage_run(stage, checked, inputs, lock_digests)
     except ValidationError as error:
-        raise InputError(f"stage {stage}: {first_finding(error)}") from error
+        raise InputError(f"stage {stage}: {first_finding(error)}", remedy=ONE_VERSION) from error
     except ValueError as error:
-        raise InputError(f"stage {stage}: {error}") from error
+        raise InputError(f"stage {stage}: {error}", remedy=ONE_VERSION) from error
     if run.key != key:
         raise InputError(
             f"stage {stage}: its key {key[:SHORT_KEY_CHARACTERS]} is not that of its contents here "
             f"({run.key[:SHORT_KEY_CHARACTERS]}): another version of the code or of the "
             f"{stage_type.service}'s requirements.lock made it",
-            remedy="bring host and images to one version: docker compose up -d --build",
+            remedy=ONE_VERSION,
         )
     return run
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from lanekit.errors import PermanentError
 from lanekit.plan.graph import BASELINE, LanePlan, Locator, Plan
 from lanekit.plan.state import RunState
+from lanekit.results.identity import identify_record
 from lanekit.results.schema import BenchmarkResult, LaneRecord, SpeedResult
 from lanekit.store.manifest import Manifest
 
@@ -40,6 +41,7 @@ def collect_record(plan: Plan, state: RunState, store: ResultReader, lane: str) 
     record.stages = [plan.runs[key].path for key in lane_plan.stage_keys]
     record.model = plan.runs[lane_plan.model_key].path
     record.contamination = count_contamination(plan, lane_plan, store)
+    record.identity = identify_record(plan, lane_plan, manifests)
     reason = state.explain_lane(lane)
     if reason:
         record.status, record.reason = "failed", reason
@@ -65,6 +67,7 @@ def collect_record(plan: Plan, state: RunState, store: ResultReader, lane: str) 
         return record
     record.benchmarks, record.size_bytes, record.speed = benchmarks, size_bytes, speed
     record.evaluation = plan.runs[lane_plan.evaluate_key].path
+    record.timing = plan.runs[lane_plan.speed_key].path
     return record
 
 

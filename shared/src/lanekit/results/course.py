@@ -16,7 +16,8 @@ from lanekit.plan.graph import BASELINE, ArtifactRef, LanePlan, Plan, StageRun, 
 from lanekit.plan.run_document import RankingSettings, RunSpec
 from lanekit.plan.state import RunState
 from lanekit.results.collect import ResultReader, collect_record
-from lanekit.results.schema import FAILED, LaneRecord, RankedLane, Ranking
+from lanekit.results.identity import refuse_foreign
+from lanekit.results.schema import FAILED, NOT_USED, LaneRecord, RankedLane, Ranking
 from lanekit.spec.params import EngineParams, PackageParams, RankParams, VerifyPackageParams
 
 RANKING_TITLE = "ranking"
@@ -74,6 +75,7 @@ def direct_ranking(
     Raises:
         InputError: the records cannot be ranked at all.
     """
+    records = refuse_foreign(records)
     params = RankParams(
         records=tuple(record.model_dump(mode="json") for record in records),
         weights=dict(settings.scoring.benchmark_weights),
@@ -97,7 +99,7 @@ def direct_ranking(
     state = yield plan
     reason = state.explain_lane(title)
     if reason:
-        raise InputError(reason)
+        raise InputError(reason, remedy="see the ranking's log (logs/ in the store)")
     outcome = Outcome(Ranking.model_validate_json(store.read_file(rank, "ranking.json")), rank.ref)
     ranked = outcome.ranking.lanes
     base = next(lane.record for lane in ranked if lane.rank is None and lane.record.lane == BASELINE)
@@ -119,7 +121,8 @@ def direct_ranking(
 def list_item_artifacts(record: LaneRecord) -> dict[str, str]:
     """Return the places of a lane's per-item outputs by the roles that the ranking knows them by."""
     places = {f"items.{record.lane}": record.evaluation, f"judged.{record.lane}": record.judgement}
-    return {role: path for role, path in places.items() if path and record.benchmarks}
+    is_used = record.benchmarks and record.status not in NOT_USED
+    return {role: path for role, path in places.items() if path and is_used}
 
 
 def load_committed(path: str, store: ArtifactReader) -> StageRun | None:

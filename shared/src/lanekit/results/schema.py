@@ -8,8 +8,13 @@ from pydantic import BaseModel, ConfigDict
 
 from lanekit.host.devices import DeviceKind
 
-LaneStatus = Literal["ok", "failed", "unreadable", "incomplete", "unscored"]
-FAILED: tuple[LaneStatus, ...] = ("failed", "unreadable")
+LaneStatus = Literal["ok", "failed", "unreadable", "foreign", "refused", "incomplete", "unscored"]
+NOT_USED: tuple[LaneStatus, ...] = (
+    "unreadable",
+    "foreign",
+    "refused",
+)  # the file is nobody's to rank or write
+FAILED: tuple[LaneStatus, ...] = ("failed", *NOT_USED)
 
 
 class _Schema(BaseModel):
@@ -144,12 +149,27 @@ class SpeedResult(_Schema):
         return self.device_kind == "cpu"
 
 
+class RecordIdentity(_Schema):
+    """Which experiment a record is of, as sha256 (`base_source` of a hub model: its commit).
+
+    `base_model` is of the base model's weights and config, `base_source` what its source was named by;
+    `suite` of the benchmarks' rows, `settings` of how they are asked; `lane` of the lane's stages and their
+    parameters, "" for a model that was made elsewhere.
+    """
+
+    base_model: str
+    base_source: str
+    suite: str
+    settings: str
+    lane: str
+
+
 class LaneRecord(_Schema):
     """All that ranking and packaging need to know of one lane.
 
-    `model`, `evaluation` and `judgement` are places in the store. `contamination` counts, by benchmark, the
-    items that stand in the text which this lane was trained or calibrated on: {} where there are none, None
-    where it is not known, as for a model that was made elsewhere.
+    `model`, `evaluation`, `judgement` and `timing` are places in the store. `contamination` counts, by
+    benchmark, the items that stand in the text which this lane was trained or calibrated on: {} where there
+    are none, None where it is not known, as for a model that was made elsewhere.
     """
 
     lane: str
@@ -163,6 +183,8 @@ class LaneRecord(_Schema):
     model: str = ""
     evaluation: str = ""
     judgement: str = ""
+    timing: str = ""
+    identity: RecordIdentity | None = None
     contamination: dict[str, int] | None = None
     stages: list[str] = []
     stage_seconds: dict[str, float] = {}

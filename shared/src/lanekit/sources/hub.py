@@ -12,6 +12,32 @@ _UNAUTHORIZED = 401
 _TOO_MANY = 429
 _SERVER_FAULT = 500
 _MAX_DETAIL = 200
+# What the HTTP libraries call an address that is none.
+_ADDRESS_FAULTS = {
+    "MissingSchema",
+    "InvalidSchema",
+    "InvalidURL",
+    "LocationParseError",
+    "UnsupportedProtocol",
+}
+
+
+def check_token() -> None:
+    """Look at the hub's token, which a header must be able to hold.
+
+    Raises:
+        InputError: it holds what no token has; the token is not shown.
+    """
+    from huggingface_hub import get_token
+
+    token = get_token() or ""
+    odd = sorted({character for character in token if not "!" <= character <= "~"})
+    if odd:
+        raise InputError(
+            "HF_TOKEN (or the token that the hub's login stored) holds characters that no token has: "
+            + ", ".join(f"U+{ord(character):04X}" for character in odd),
+            remedy="copy it anew from https://huggingface.co/settings/tokens, without quotes or spaces",
+        )
 
 
 def name_page(repo: str, kind: HubKind) -> str:
@@ -29,11 +55,16 @@ def explain_hub_error(error: BaseException, repo: str, kind: HubKind, revision: 
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
+    try:
+        check_token()
+    except InputError as odd:
+        return odd
     chain = _list_causes(error)
     page, has_token = name_page(repo, kind), bool(get_token())
     for cause in chain:
@@ -60,6 +91,16 @@ def explain_hub_error(error: BaseException, repo: str, kind: HubKind, revision: 
                 f"{repo}: no such {kind} on the hub, {hint}",
                 remedy=f"see whether {page} opens; correct the name in the experiment file, or give a local "
                 "path (it starts with / or ./)",
+            )
+        if isinstance(cause, HFValidationError):
+            return InputError(
+                f"{repo}: not a hub id: {_shorten(cause)}",
+                remedy="a hub id has the form OWNER/NAME; a local path starts with / or ./",
+            )
+        if type(cause).__name__ in _ADDRESS_FAULTS:
+            return InputError(
+                f"{repo}: the hub's address is none: {_shorten(cause)}",
+                remedy="correct HF_ENDPOINT (https://…), or unset it",
             )
         if isinstance(cause, OfflineModeIsEnabled):
             return InputError(

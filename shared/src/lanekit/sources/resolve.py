@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lanekit.files.hashing import hash_source
-from lanekit.sources.hub import HubKind, explain_hub_error
+from lanekit.sources.hub import HubKind, check_token, explain_hub_error
 from lanekit.sources.revisions import COMMIT, Revisions
+from lanekit.sources.typed import explain_missing, looks_like_path
 from lanekit.spec.experiment_file import CORPUS, Experiment, is_local
 from lanekit.spec.params import Source
 
@@ -28,7 +29,12 @@ def resolve_source(
         TransientError: the hub cannot be reached.
     """
     if is_local(source.source):
-        return source.model_copy(update={"digest": hash_source(Path(source.source).expanduser())})
+        path = Path(source.source).expanduser()
+        if not path.exists():
+            raise explain_missing(source.source, path)
+        return source.model_copy(update={"digest": hash_source(path)})
+    if looks_like_path(source.source):
+        raise explain_missing(source.source, Path(source.source))
     if COMMIT.match(source.revision):
         return source.model_copy(update={"digest": source.revision})
     known = revisions if revisions is not None else Revisions()
@@ -75,6 +81,7 @@ def ask_hub(repo: str, revision: str, kind: HubKind) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
+    check_token()
     try:
         info = HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=30)
     except (HfHubHTTPError, OSError, ValueError) as error:

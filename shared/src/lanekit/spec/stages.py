@@ -101,7 +101,7 @@ _TYPES = [
               needs_corpus=lambda q: q.scheme == "FP8", corpus_part="calibration", needs_device=True),
     StageType("evaluate", 2, "evaluator", "evaluator.stages.evaluate:run", p.EvaluateParams,
               "results", _named("evaluate"), needs_device=True, timeout_s=12 * HOUR_S),
-    StageType("judge", 1, "evaluator", "evaluator.stages.judge:run", JudgeParams, "results",
+    StageType("judge", 2, "evaluator", "evaluator.stages.judge:run", JudgeParams, "results",
               _named("judge"), timeout_s=6 * HOUR_S),
     StageType("measure_speed", 4, "evaluator", "evaluator.stages.measure_speed:run",
               p.MeasureSpeedParams, "results", _named("speed"), needs_device=True, exclusive=True,

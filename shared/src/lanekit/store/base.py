@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Protocol
 from lanekit.errors import CorruptArtifactError
 from lanekit.plan.graph import Locator, StageRun
 from lanekit.spec.params import Parameters
-from lanekit.store.manifest import Manifest
+from lanekit.store.manifest import Manifest, parse_manifest
 
 log = logging.getLogger(__name__)
 
@@ -20,11 +21,7 @@ class ArtifactReader(Protocol):
     """What is read of artifacts without fetching them."""
 
     def find_artifact(self, locator: Locator) -> Manifest | None:
-        """Return the manifest of a committed artifact, None where there is none.
-
-        Raises:
-            CorruptArtifactError: there is a manifest, but not a readable one.
-        """
+        """Return the manifest of a committed artifact, None where there is none that can be used."""
 
     def read_file(self, locator: Locator, name: str) -> bytes:
         """Return one small file of a committed artifact, checked against its manifest."""
@@ -50,13 +47,37 @@ class ArtifactStore(ArtifactReader, Protocol):
 
 
 def is_committed(store: ArtifactReader, run: StageRun) -> bool:
-    """Whether a run's artifact is there; one with an unreadable manifest is not.
+    """Whether a run's artifact is there.
 
     Raises:
         StoreError, TransientError: the store could not be asked.
     """
-    try:
-        return store.find_artifact(run) is not None
-    except CorruptArtifactError as error:  # who needs it meets it as well, and that failure says so
-        log.warning("%s", error)
-        return False
+    return store.find_artifact(run) is not None
+
+
+class ManifestPolicy:
+    """What both stores do about a manifest that is damaged, empty or of another version.
+
+    Its artifact counts as absent, so that the next run makes it anew in its place, and each such place is
+    told of once.
+    """
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+        self._lock = threading.Lock()
+
+    def read(self, content: bytes, where: str) -> Manifest | None:
+        """Return the manifest; None where it cannot be used, with a warning that names `where`."""
+        try:
+            return parse_manifest(content, where)
+        except CorruptArtifactError as error:
+            self.warn(where, error.message)
+            return None
+
+    def warn(self, where: str, message: str) -> None:
+        """Say once that what stands at a place counts as absent."""
+        with self._lock:
+            is_new = where not in self._told
+            self._told.add(where)
+        if is_new:
+            log.warning("%s; it counts as absent, and the run that needs it makes it anew", message)

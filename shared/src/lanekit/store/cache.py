@@ -35,6 +35,7 @@ log = structlog.get_logger()
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 READ_ONLY = 0o444
+TRASH = "lanekit-removed-"
 
 Files = Mapping[str, FileEntry]
 
@@ -216,9 +217,9 @@ class ArtifactCache:
         """Remove a place, also on a full disk; what a kill leaves of it goes with the next removal."""
         trash = self.root / "trash"
         with contextlib.suppress(FileNotFoundError):
-            self.locate(place).rename(trash / uuid.uuid4().hex)
+            self.locate(place).rename(trash / f"{TRASH}{uuid.uuid4().hex}")
         self._state_path(place).unlink(missing_ok=True)
-        for leftover in trash.iterdir():
+        for leftover in trash.glob(f"{TRASH}*"):  # by our own name: the folder may be a person's as well
             shutil.rmtree(leftover, ignore_errors=True)
 
     def _state_path(self, place: str) -> Path:

@@ -13,24 +13,32 @@ from lanekit.errors import StoreError, explain_os_errors
 from lanekit.files.atomic import write_text_atomically
 from lanekit.plan.graph import Locator, StageRun
 from lanekit.spec.params import Parameters
-from lanekit.store.manifest import MANIFEST_NAME, Manifest, check_files, parse_manifest
+from lanekit.store.base import ManifestPolicy
+from lanekit.store.manifest import MANIFEST_NAME, Manifest, check_files
+from lanekit.store.scratch import Scratch
 
 
 class FolderStore:
-    """Artifacts as `root/bucket/name-key12/` folders.
-
-    Raises:
-        StoreError: the root cannot be made or written.
-    """
+    """Artifacts as `root/bucket/name-key12/` folders. Nothing is written before `prepare` or a commit."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self._verified: set[str] = set()
+        self._manifests = ManifestPolicy()
+        self._scratch = Scratch(self.scratch_root)
+
+    def prepare(self) -> None:
+        """Make the root and try to write there, and remove what killed runs left unfinished.
+
+        Raises:
+            StoreError: the root cannot be made or written.
+        """
         with explain_os_errors(f"the store {self.root} is not writable"):
             self.scratch_root.mkdir(parents=True, exist_ok=True)
             probe = self.scratch_root / f".probe-{uuid.uuid4().hex}"
             probe.write_bytes(b"x")
             probe.unlink()
+            self._scratch.clear_dead()
 
     @property
     def scratch_root(self) -> Path:
@@ -46,10 +54,8 @@ class FolderStore:
         path = self.locate(locator) / MANIFEST_NAME
         if not path.is_file():
             return None
-        with explain_os_errors(f"reading {path}"):
-            content = path.read_bytes()
-        manifest = parse_manifest(content, str(path))
-        return manifest if manifest.key == locator.key else None
+        manifest = self._read_manifest(path)
+        return manifest if manifest is not None and manifest.key == locator.key else None
 
     def fetch_artifact(self, locator: Locator) -> Path:
         """Return an artifact's verified folder. Content is hashed once per store object, sizes always.
@@ -86,14 +92,15 @@ class FolderStore:
         """Return the run behind a committed artifact named "bucket/name", read from its manifest.
 
         Raises:
-            StoreError: there is no such artifact.
+            StoreError: there is no such artifact, or one of another version.
         """
         manifest_path = self.root / path / MANIFEST_NAME
-        if not manifest_path.is_file():
+        manifest = self._read_manifest(manifest_path) if manifest_path.is_file() else None
+        if manifest is None:
             raise StoreError(
                 f"{self.root / path}: no such artifact", remedy="evaluate the model again with this --store"
             )
-        return parse_manifest(manifest_path.read_text(encoding="utf-8"), str(manifest_path)).make_run()
+        return manifest.make_run()
 
     def publish_artifact(self, locator: Locator, folder: Path, manifest: Manifest) -> None:
         """See ArtifactStore. The folder is moved; an unfinished leftover in its place is replaced."""
@@ -104,10 +111,12 @@ class FolderStore:
                 return
             for path in sorted(p for p in folder.rglob("*") if p.is_file()):
                 _sync(path)
-            if target.exists():
-                shutil.rmtree(target)
             target.parent.mkdir(parents=True, exist_ok=True)
+            replaced = self.make_scratch(f"replaced-{locator.name}")
+            if target.exists():
+                target.rename(replaced / target.name)
             folder.rename(target)
+            shutil.rmtree(replaced, ignore_errors=True)
             text = manifest.model_dump_json(indent=2) + "\n"
             write_text_atomically(target / MANIFEST_NAME, text, durable=True)
             _sync(target)
@@ -115,17 +124,16 @@ class FolderStore:
 
     def make_scratch(self, name: str) -> Path:
         """See ArtifactStore."""
-        folder = self.scratch_root / f"{name}-{uuid.uuid4().hex[:8]}"
-        with explain_os_errors(f"making room for {name}"):
-            folder.mkdir(parents=True)
-        return folder
+        return self._scratch.make(name)
 
-    def clear_scratch(self) -> int:
-        """Remove what killed runs left behind; only for a caller that holds the store's run lock."""
-        leftovers = [p for p in self.scratch_root.iterdir() if p.is_dir()]
-        for folder in leftovers:
-            shutil.rmtree(folder, ignore_errors=True)
-        return len(leftovers)
+    def close(self) -> None:
+        """Remove this process's unfinished outputs."""
+        self._scratch.close()
+
+    def _read_manifest(self, path: Path) -> Manifest | None:
+        with explain_os_errors(f"reading {path}"):
+            content = path.read_bytes()
+        return self._manifests.read(content, str(path))
 
 
 def _sync(path: Path) -> None:

@@ -14,15 +14,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lanekit.errors import CorruptArtifactError, InputError, StoreError, first_finding
+from lanekit.errors import InputError, StoreError, first_finding
 from lanekit.files.hashing import hash_file, list_files, write_canonical_json
 from lanekit.plan.keys import SHORT_KEY_CHARACTERS
 from lanekit.spec.params import Parameters
 from lanekit.spec.source import LOCAL, list_sources, put_local_paths
+from lanekit.store.base import ManifestPolicy
 from lanekit.store.cache import ArtifactCache
 from lanekit.store.manifest import FileEntry
 from lanekit.store.minio_client import MissingObjectError, StoreClient
-from lanekit.store.objects import Place, explain_removal, put_object, read_object
+from lanekit.store.objects import Place, put_object, read_object
 from lanekit.store.transfer import download_files, upload_files
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
 
 BUCKET = "data"
 LISTING_NAME = "source.json"
+
+_policy = ManifestPolicy()
 
 
 class SourceListing(BaseModel):
@@ -72,8 +75,7 @@ def describe_source(path: Path) -> SourceListing:
 def find_source(client: StoreClient, digest: str) -> SourceListing | None:
     """Return a stored source's listing, None where it is not, or not completely, there.
 
-    Raises:
-        CorruptArtifactError: there is a listing, but not a readable one.
+    A damaged one counts as absent, as a manifest does.
     """
     name = _name(digest)
     try:
@@ -83,10 +85,9 @@ def find_source(client: StoreClient, digest: str) -> SourceListing | None:
     try:
         listing = SourceListing.model_validate_json(content)
     except ValidationError as error:
-        raise CorruptArtifactError(
-            f"{BUCKET}/{name}/{LISTING_NAME}: not a readable listing: {first_finding(error)}",
-            remedy=explain_removal(BUCKET, name),
-        ) from error
+        where = f"{BUCKET}/{name}/{LISTING_NAME}"
+        _policy.warn(where, f"{where}: not a readable listing: {first_finding(error)}")
+        return None
     return listing if listing.digest == digest else None
 
 

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    ValidationError,
+    field_validator,
+)
 
-from lanekit.errors import CorruptArtifactError, first_finding
+from lanekit.errors import CorruptArtifactError, StoreError, first_finding
 from lanekit.files.hashing import hash_file, list_files
 from lanekit.plan.graph import StageRun
 from lanekit.spec.source import drop_local_paths
 from lanekit.spec.stages import STAGE_TYPES
 
 MANIFEST_NAME = "manifest.json"
+FORMAT_VERSION = 1
 
 
 class FileEntry(BaseModel):
@@ -22,8 +32,8 @@ class FileEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
-    size_bytes: int
-    sha256: str
+    size_bytes: NonNegativeInt
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class Manifest(BaseModel):
@@ -31,8 +41,8 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
-    format_version: int = 1
-    key: str
+    format_version: int = FORMAT_VERSION
+    key: str = Field(pattern=r"^[0-9a-f]{64}$")
     name: str
     stage: str
     stage_version: int
@@ -45,10 +55,27 @@ class Manifest(BaseModel):
         serialization_alias="environment",
     )
     started_at: datetime
-    seconds: float
-    peak_rss_bytes: int = 0
-    peak_gpu_bytes: int = 0
+    seconds: NonNegativeFloat
+    peak_rss_bytes: NonNegativeInt = 0
+    peak_gpu_bytes: NonNegativeInt = 0
     files: dict[str, FileEntry]
+
+    @field_validator("format_version")
+    @classmethod
+    def check_version(cls, version: int) -> int:
+        """Refuse another version: what its fields mean is not known here."""
+        if version != FORMAT_VERSION:
+            raise ValueError(f"it is of version {version}, and this product reads version {FORMAT_VERSION}")
+        return version
+
+    @field_validator("files")
+    @classmethod
+    def check_names(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+        """Refuse names that lead out of the artifact's folder."""
+        for name in files:
+            if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise ValueError(f"'{name}' is no file of an artifact")
+        return files
 
     @property
     def size_bytes(self) -> int:
@@ -56,9 +83,23 @@ class Manifest(BaseModel):
         return sum(entry.size_bytes for entry in self.files.values())
 
     def make_run(self) -> StageRun:
-        """Return the stage run that made the artifact, without inputs: what is committed needs none."""
-        stage_type = STAGE_TYPES[self.stage]
-        return StageRun(self.key, stage_type, stage_type.params.model_validate(self.parameters), {})
+        """Return the stage run that made the artifact, without inputs: what is committed needs none.
+
+        Raises:
+            StoreError: this version does not know the stage, or one of its parameters.
+        """
+        stage_type = STAGE_TYPES.get(self.stage)
+        remedy = "run the lanes that make it again with this version"
+        if stage_type is None:
+            raise StoreError(
+                f"{self.bucket}/{self.name}: its stage '{self.stage}' is not known", remedy=remedy
+            )
+        try:
+            params = stage_type.params.model_validate(self.parameters)
+        except ValidationError as error:
+            message = f"{self.bucket}/{self.name}: made by another version: {first_finding(error)}"
+            raise StoreError(message, remedy=remedy) from error
+        return StageRun(self.key, stage_type, params, {})
 
 
 def describe_files(folder: Path) -> dict[str, FileEntry]:
@@ -96,7 +137,7 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
     except ValidationError as error:
         raise CorruptArtifactError(
             f"{where}: not a readable manifest: {first_finding(error)}",
-            remedy="delete this artifact's folder; the next run makes it anew",
+            remedy="run the lanes that make this artifact: they make it anew",
         ) from error
 
 

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import structlog
 
-from lanekit.errors import CorruptArtifactError, LanekitError, StoreError
+from lanekit.errors import LanekitError, StoreError
 from lanekit.plan.graph import Locator, StageRun
 from lanekit.spec.params import Parameters
+from lanekit.store.base import ManifestPolicy
 from lanekit.store.cache import ArtifactCache
 from lanekit.store.local_sources import fetch_source, find_local_digests, put_local_paths
-from lanekit.store.manifest import MANIFEST_NAME, Manifest, parse_manifest
+from lanekit.store.manifest import MANIFEST_NAME, Manifest
 from lanekit.store.minio_client import MissingObjectError, StoreClient
-from lanekit.store.objects import Place, explain_removal, put_object, read_object
+from lanekit.store.objects import Place, put_object, read_object
 from lanekit.store.scratch import Scratch
 from lanekit.store.transfer import download_files, find_differing, upload_files
 
@@ -42,6 +43,7 @@ class MinioStore:
         self._cache = cache
         self._scratch = Scratch(cache.root / "scratch") if cache else None
         self._contents: dict[str, bytes] = {}
+        self._manifests = ManifestPolicy()
 
     def find_artifact(self, locator: Locator) -> Manifest | None:
         """See ArtifactStore. MinIO is asked every time: an artifact may have been deleted."""
@@ -57,7 +59,10 @@ class MinioStore:
         """
         place, entry = self._locate(locator), self._require(locator).files.get(name)
         if entry is None:
-            raise StoreError(f"{place.show(name)}: no such file in the artifact")
+            raise StoreError(
+                f"{place.show(name)}: no such file in the artifact",
+                remedy="it was made by another version: run the lanes that make it with this one",
+            )
         if entry.sha256 in self._contents:
             return self._contents[entry.sha256]
         try:
@@ -159,10 +164,7 @@ class MinioStore:
             content = read_object(self.client, bucket, f"{name}/{MANIFEST_NAME}")
         except MissingObjectError:
             return None
-        try:
-            return parse_manifest(content, f"{bucket}/{name}/{MANIFEST_NAME}")
-        except CorruptArtifactError as error:
-            raise CorruptArtifactError(error.message, remedy=explain_removal(bucket, name)) from error
+        return self._manifests.read(content, f"{bucket}/{name}/{MANIFEST_NAME}")
 
     @contextmanager
     def _hold(self, locator: Locator) -> Iterator[Path]:

@@ -123,18 +123,9 @@ def make_pool(settings: StackSettings) -> urllib3.PoolManager:
 
 
 def parse_endpoint(settings: StackSettings) -> tuple[str, bool]:
-    """Return host:port and whether TLS is used.
-
-    Raises:
-        InputError: the URL is not http://host:port or https://host:port.
-    """
+    """Return host:port and whether TLS is used; the settings have checked the URL."""
     parts = urlsplit(settings.minio_url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
-        raise InputError(
-            f"LANEKIT_MINIO_URL: not the address of a MinIO: '{settings.minio_url}'",
-            remedy="give http://HOST:9000 or https://HOST:9000",
-        )
-    return parts.netloc.rpartition("@")[2], parts.scheme == "https"
+    return parts.netloc, parts.scheme == "https"
 
 
 def make_client(settings: StackSettings, retry: RetryPolicy | None = None) -> StoreClient:
@@ -146,14 +137,20 @@ def make_client(settings: StackSettings, retry: RetryPolicy | None = None) -> St
     endpoint, secure = parse_endpoint(settings)
     # It would log every connection that it opens again; what fails for good is told by us.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    minio = Minio(
-        endpoint,
-        access_key=settings.minio_access_key,
-        secret_key=settings.minio_secret_key.get_secret_value(),
-        secure=secure,
-        region=REGION,
-        http_client=make_pool(settings),
-    )
+    try:
+        minio = Minio(
+            endpoint,
+            access_key=settings.minio_access_key,
+            secret_key=settings.minio_secret_key.get_secret_value(),
+            secure=secure,
+            region=REGION,
+            http_client=make_pool(settings),
+        )
+    except ValueError as error:  # the library's own rules of what a host is
+        raise InputError(
+            f"LANEKIT_MINIO_URL: not the address of a MinIO: {settings.minio_url} ({error})",
+            remedy="give http://HOST:9000 or https://HOST:9000",
+        ) from error
     return StoreClient(minio, settings.minio_access_key, settings.minio_url, retry or RetryPolicy())
 
 
@@ -184,14 +181,19 @@ def explain_minio_errors(doing: str, *, access_key: str = "", url: str = "") -> 
             remedy="docker compose up -d --wait; on another host check LANEKIT_MINIO_URL and the firewall",
         ) from error
     except ElementTree.ParseError as error:
-        raise TransientError(f"{doing}: MinIO at {url} broke off its answer") from error
+        raise TransientError(
+            f"{doing}: MinIO at {url} broke off its answer", remedy="docker compose logs minio"
+        ) from error
 
 
 def _explain_answer(error: S3Error, doing: str, access_key: str) -> LanekitError:
     code, status = error.code or "", error.response.status
     bucket = error.bucket_name or "?"
     if code in {"NoSuchKey", "NoSuchVersion"}:
-        return MissingObjectError(f"{doing}: no such object: {bucket}/{error.object_name}")
+        return MissingObjectError(
+            f"{doing}: no such object: {bucket}/{error.object_name}",
+            remedy="run the lanes that make it again",
+        )
     if code in REFUSED:
         return StoreError(
             f"{doing}: MinIO refuses access key '{access_key}' on bucket '{bucket}': {code}",

@@ -5,14 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from lanekit.errors import InputError
 from lanekit.files.atomic import write_text_atomically
+from lanekit.files.owned import adopt_folder
+from lanekit.files.pruning import DAY_S, Bound, Kept, choose_removals
+
+BOUND = Bound(size_bytes=500_000_000, age_s=365 * DAY_S)  # a quarter of a million judgements, and a year
+_SHELF = re.compile(r"[0-9a-f]{2}")
+_NAME = re.compile(r"[0-9a-f]{64}\.json")
 
 
 @dataclass(frozen=True)
@@ -26,6 +37,9 @@ class Judgement:
     completion_tokens: int | None
 
 
+_JUDGEMENT = TypeAdapter(Judgement)
+
+
 def find_cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
     """Return `judge` in LANEKIT_CACHE, else in the user's cache directory for this product."""
     if environment.get("LANEKIT_CACHE"):
@@ -37,8 +51,8 @@ def find_cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
 class JudgementCache:
     """Judgements by the sha256 of endpoint and request; the same request is the same judgement.
 
-    A file holds the judge's words and token counts, about 2 kB, and nothing is ever removed: delete the
-    folder to have all judged anew. Neither a key nor a request is in it.
+    A file holds the judge's words and token counts, about 2 kB; what was not used for long goes by `prune`,
+    and deleting the folder has all judged anew. Neither a key nor a request is in it.
 
     Raises:
         InputError: the folder cannot be written.
@@ -47,7 +61,7 @@ class JudgementCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            self._is_own = adopt_folder(folder, lambda entry: _SHELF.fullmatch(entry.name) is not None)
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
             raise InputError(
@@ -63,10 +77,31 @@ class JudgementCache:
 
     def load(self, url: str, body: Mapping[str, Any]) -> Judgement | None:
         """Return a request's judgement; None where there is none, or its file is damaged."""
+        path = self.locate(url, body)
         try:
-            return Judgement(**json.loads(self.locate(url, body).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            judgement = _JUDGEMENT.validate_json(path.read_bytes(), strict=True)
+            os.utime(path)
+        except (OSError, ValueError):
             return None
+        return judgement
+
+    def prune(self, bound: Bound = BOUND) -> int:
+        """Remove the judgements not used for longest until the bound holds, and return how many.
+
+        Nothing goes of a folder in which something else stands.
+        """
+        if not self._is_own:
+            return 0
+        kept = []
+        for path in self.folder.glob("*/*.json"):
+            if _NAME.fullmatch(path.name) and path.parent.name == path.name[:2]:
+                with suppress(OSError):  # another judge may prune as well
+                    stat = path.stat()
+                    kept.append(Kept(path, stat.st_size, stat.st_mtime))
+        removals = choose_removals(kept, bound, time.time())
+        for path in removals:
+            path.unlink(missing_ok=True)
+        return len(removals)
 
     def save(self, url: str, body: Mapping[str, Any], judgement: Judgement) -> None:
         """Keep a judgement; a reader sees all of it or nothing."""

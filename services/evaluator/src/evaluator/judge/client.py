@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import openai
 
 from evaluator.judge.cache import Judgement
+from evaluator.judge.faults import choose_wait_s, find_fault, may_pass
 from evaluator.judge.judging import Messages
 from lanekit.errors import InputError, LanekitError, TransientError, did_you_mean
 from lanekit.spec.judge import JudgeParams, show_host
 
 URL_NAME = "LANEKIT_JUDGE_URL"
+AGAIN = "see to the endpoint, then run again: what is judged is kept"
 _NO_KEY = "none"  # local endpoints ask for no key, but the library wants one
 _MAX_NAMES = 20
 _MAX_MESSAGE_CHARACTERS = 500
@@ -64,6 +67,8 @@ def check_allowed(url: str, environment: Mapping[str, str] = os.environ) -> None
 class JudgeClient:
     """Asks the endpoint; tries again, with back-off, after 408, 409, 429, 5xx, time-outs, lost connections.
 
+    An error in the body of an answer with status 200 is taken as one with its own code.
+
     `n_retries` counts the further tries of what came to be answered. It belongs to one event loop.
     """
 
@@ -88,15 +93,24 @@ class JudgeClient:
             TransientError: it cannot be reached, or fails, after all retries.
         """
         rest = {name: value for name, value in body.items() if name not in ("model", "messages")}
-        try:
-            raw = await self._client.chat.completions.with_raw_response.create(
-                model=body["model"], messages=body["messages"], extra_body=rest
-            )
+        attempt = 0
+        while True:
+            try:
+                raw = await self._client.chat.completions.with_raw_response.create(
+                    model=body["model"], messages=body["messages"], extra_body=rest
+                )
+            except openai.OpenAIError as error:
+                problem = await self._explain(error, label)
+                raise problem from None  # the library's own message may quote the key
             self.n_retries += raw.retries_taken
-            return self._read(raw)
-        except openai.OpenAIError as error:
-            problem = await self._explain(error, label)
-        raise problem from None  # the library's own message may quote the key
+            fault = find_fault(raw.http_response.text)
+            if fault is None:
+                return self._read(raw)
+            if not fault.may_pass or attempt >= self.spec.retries:
+                raise await self._explain_answer(fault.status, fault.code, self._shorten(fault.words), label)
+            await asyncio.sleep(choose_wait_s(attempt, raw.headers))
+            attempt += 1
+            self.n_retries += 1
 
     def _read(self, raw: Any) -> Judgement:
         try:
@@ -119,8 +133,7 @@ class JudgeClient:
         )
 
     async def _explain(self, error: openai.OpenAIError, label: str) -> LanekitError:
-        name, tries = self.spec.api_key_env, self.spec.retries + 1
-        again = "see to the endpoint, then run again: what is judged is kept"
+        tries, again = self.spec.retries + 1, AGAIN
         if isinstance(error, openai.APITimeoutError):
             message = (
                 f"the judge at {self.host} did not answer within {self.spec.timeout_s:g} s, {tries} times"
@@ -132,22 +145,28 @@ class JudgeClient:
             return TransientError(message, remedy=f"{again}; evaluation.judge.url is its address")
         if not isinstance(error, openai.APIStatusError):
             return InputError(
-                f"the judge at {self.host}: {self._quote(error)}", remedy="read the stage's log"
+                f"the judge at {self.host}: {self._quote(error)}",
+                remedy='correct evaluation.judge.url: it goes up to and with "/v1"',
             )
-        status, words = error.status_code, self._quote(error)
-        answer = f"the judge at {self.host} answers {status}: {words}"
+        code = str(getattr(error, "code", None) or "")
+        return await self._explain_answer(error.status_code, code, self._quote(error), label)
+
+    async def _explain_answer(self, status: int, code: str, words: str, label: str) -> LanekitError:
+        """Explain an error that came as an answer; `status` is 0 where it has none."""
+        name, tries = self.spec.api_key_env, self.spec.retries + 1
+        answer = f"the judge at {self.host} answers {status or 'with an error'}: {words}"
         if status == 401:
             state = "refuses the key that is" if self._key else "wants a key, and none is"
             return InputError(
                 f"the judge at {self.host} {state} in {name} (401)", remedy=f"set {name} to a valid key"
             )
-        if status in (402, 403) or getattr(error, "code", None) == "insufficient_quota":
+        if status in (402, 403) or code == "insufficient_quota":
             return InputError(answer, remedy=f"see what the account behind {name} may use and pay")
         if status == 404:
             return await self._explain_missing(words)
-        if _may_pass(error):
+        if status == 0 or may_pass(status):
             return TransientError(
-                f"{answer} ({tries} times)", remedy=f"{again}; or lower evaluation.judge.concurrency"
+                f"{answer} ({tries} times)", remedy=f"{AGAIN}; or lower evaluation.judge.concurrency"
             )
         return InputError(
             f"{label}: {answer}",
@@ -175,11 +194,8 @@ class JudgeClient:
         """Return an endpoint's own words without the key."""
         body = getattr(error, "body", None)
         said = body.get("message") if isinstance(body, dict) else None
-        words = " ".join(str(said or error).split())
+        return self._shorten(" ".join(str(said or error).split()))
+
+    def _shorten(self, words: str) -> str:
         words = words.replace(self._key, "***") if self._key else words
         return words if len(words) <= _MAX_MESSAGE_CHARACTERS else f"{words[:_MAX_MESSAGE_CHARACTERS]}…"
-
-
-def _may_pass(error: openai.OpenAIError) -> bool:
-    status = getattr(error, "status_code", 0)
-    return status in (408, 409, 429) or status >= 500

@@ -26,7 +26,14 @@ from lanekit.spec.rows import ChatItem
 NOTE_CHARACTERS = 2000
 NO_ANSWER = "(the assistant gave no answer)"
 NO_REFERENCE = "(none is given)"
-_LINE_END = re.compile(r"[\s*_`~\"'”’.!]*\Z")  # what may follow a rating on its line
+# What may follow a rating on its line: marks, the scale, how a Korean sentence ends, a remark in parentheses.
+_MARKS = r"[\s*_`~\"'”’」』.!。．…,;|}\]>$]+|</?\w+>"
+_SCALE = r"(?:/|／|out of|점?\s*만점에)\s*{highest}(?:\.0)?(?!\d|\.\d)|\d+점\s*만점"
+_KOREAN_END = (
+    r"점?\s*(?:을|으로|이라고|정도)?\s*"
+    r"(?:입니다|이다|이에요|예요|임|만점|(?:부여|드리|드립|드려|주겠|줍|준다|주었|평가|매기|매겨|매깁|채점|판단|책정)[가-힣\s]*)?"
+)
+_REMARK = r"[(（][^()（）\[\]\n]*[)）]"
 
 Messages = list[dict[str, str]]
 
@@ -114,19 +121,33 @@ def render_messages(rubric: Rubric, item: ChatItem, answers: Sequence[str], turn
 def read_rating(rubric: Rubric, words: str, finish_reason: str = "") -> float | None:
     """Return the last rating in a judge's words; None where there is none, or it is off the scale.
 
-    What counts stands after the judge's reasoning, at the end of its line, and in no parenthesis. Of words
-    that were cut off (`finish_reason` "length") a rating counts only where they end with it.
+    What counts stands after the judge's reasoning, at the end of its line or of its sentence there, and in no
+    parenthesis; two that differ, on one line or each at the end of its own, are none. Of words that were cut
+    off (`finish_reason` "length") a rating counts only where they end with it.
     """
     said = strip_thinking(words)
     ratings = [m for m in re.finditer(rubric.rating_pattern, said) if not _is_in_parenthesis(said, m.start())]
     if not ratings:
         return None
     last = ratings[-1]
-    rest = said[last.end() :]
-    if not _LINE_END.match(rest if finish_reason == "length" else rest.split("\n", 1)[0]):
+    if not _ends_line(rubric, said[last.end() :], is_cut=finish_reason == "length"):
         return None
+    begin = said.rfind("\n", 0, last.start()) + 1
+    given = {float(m[1]) for m in ratings if m.start() >= begin or _ends_line(rubric, said[m.end() :])}
     rating = float(last[1])
-    return rating if rubric.lowest <= rating <= rubric.highest else None
+    return rating if len(given) == 1 and rubric.lowest <= rating <= rubric.highest else None
+
+
+def _ends_line(rubric: Rubric, rest: str, *, is_cut: bool = False) -> bool:
+    """Whether nothing follows a rating on its line but what may; of words that were cut, nothing at all."""
+    scale = _SCALE.replace("{highest}", str(rubric.highest))
+    part = re.compile(f"{scale}|{_MARKS}|{_REMARK}|{_KOREAN_END}")
+    text, place = rest if is_cut else rest.split("\n", 1)[0], 0
+    while found := part.match(text, place):  # part by part: one pattern for all could take for ever
+        if found.end() == place:
+            break
+        place = found.end()
+    return place == len(text)
 
 
 def _is_in_parenthesis(text: str, position: int) -> bool:

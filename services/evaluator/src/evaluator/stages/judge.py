@@ -43,8 +43,10 @@ def run(spec: JudgeParams, inputs: Mapping[str, Path], out: Path, progress: Prog
     place = inputs["answers"] / ITEMS_NAME
     rows = [row for row in read_items(place) if row["benchmark"] == benchmark.name]
     questions = pair_answers(benchmark.rubric, items, rows, place)
-    sitting = JudgeSession(spec, benchmark.rubric, questions, JudgementCache(find_cache_folder()), progress)
+    cache = JudgementCache(find_cache_folder())
+    sitting = JudgeSession(spec, benchmark.rubric, questions, cache, progress)
     replies = asyncio.run(sitting.judge_all(read_key(spec.api_key_env)))
+    cache.prune()
     verdicts = [
         grade_answer(benchmark.rubric, question, reply.text, reply.finish_reason)
         for question, reply in zip(questions, replies, strict=True)

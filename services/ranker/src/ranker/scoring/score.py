@@ -65,7 +65,10 @@ def rank_lanes(
     names = [r.lane for r in records]
     repeated = sorted({n for n in names if names.count(n) > 1})
     if repeated:
-        raise InputError(f"more than one record of the lane {', '.join(repeated)}")
+        raise InputError(
+            f"more than one record of the lane {', '.join(repeated)}",
+            remedy="leave one of each in the results folder",
+        )
     records = [drop_non_finite(record) for record in records]
     base = next((r for r in records if r.lane == baseline), None)
     if base is None:

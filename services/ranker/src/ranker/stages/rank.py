@@ -21,8 +21,16 @@ from ranker.report.notes import list_benchmarks
 from ranker.report.plots import draw_summary
 from ranker.report.table_csv import render_csv
 from ranker.scoring.finite import drop_non_finite
+from ranker.scoring.plausible import refuse, refuse_implausible
 from ranker.scoring.score import rank_lanes
-from ranker.statistics.items import LaneItems, collect_values, find_unlike_items, merge_tables, read_table
+from ranker.statistics.items import (
+    LaneItems,
+    collect_values,
+    find_unlike_items,
+    find_unlike_values,
+    merge_tables,
+    read_table,
+)
 from ranker.statistics.lanes import Resampling, add_statistics
 
 
@@ -35,8 +43,9 @@ def run(spec: RankParams, inputs: Mapping[str, Path], out: Path, progress: Progr
     Raises:
         InputError: a record is malformed, two records are of one lane, or the baseline's is missing.
     """
-    records = [drop_non_finite(parse_record(content)) for content in spec.records]
+    records = [refuse_implausible(drop_non_finite(parse_record(content))) for content in spec.records]
     tables, items, notes = collect_items(records, inputs)
+    records = [refuse(record, find_unlike_values(record, items.get(record.lane))) for record in records]
     ranking = rank_lanes(
         records,
         spec.weights,

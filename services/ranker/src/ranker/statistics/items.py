@@ -17,9 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lanekit.errors import InputError
+from lanekit.results.schema import LaneRecord
 
 KEY_COLUMNS = ("benchmark", "index", "id", "turn")
 ASKED_COLUMNS = ("question", "gold")
+TOLERANCE = 1e-6  # between a record's value and the mean of its items
 NAMED = 5  # items named in a message
 REMEDY = "evaluate this lane again with this version (scripts/run_all.py does it where it is due)"
 
@@ -160,6 +162,23 @@ def find_unlike_items(
                 f"{name}: {_count(changed)} with another question or gold answer: {_name(changed)}"
             )
     return "; ".join(reasons)
+
+
+def find_unlike_values(record: LaneRecord, items: Mapping[str, ItemValues] | None) -> list[str]:
+    """Return what of a record's values its own per-item outputs do not give; nothing where there are none."""
+    if not items:
+        return []
+    faults = []
+    for name, result in record.benchmarks.items():
+        if result.value is None:
+            continue
+        known = items[name].values[np.isfinite(items[name].values)] if name in items else np.array([])
+        if not len(known):
+            faults.append(f"{name}: the per-item outputs give no value, the record says {result.value:g}")
+        elif abs(float(known.mean()) - result.value) > TOLERANCE:
+            given = f"the per-item outputs give {float(known.mean()):.6g}"
+            faults.append(f"{name}: {given}, the record says {result.value:.6g}")
+    return faults
 
 
 def _count(keys: Sequence[tuple[str, int]]) -> str:

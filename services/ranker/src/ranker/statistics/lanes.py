@@ -12,15 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lanekit.results.schema import BenchmarkStatistics, RankedLane, Ranking
+from lanekit.results.schema import FAILED, BenchmarkStatistics, RankedLane, Ranking
 from ranker.scoring.front import mark_front
 from ranker.scoring.pooling import Pool, pool_equal_shapes
 from ranker.scoring.score import get_form
-from ranker.statistics.items import ItemValues, LaneItems
+from ranker.statistics.items import LaneItems
 from ranker.statistics.resampling import divide, draw_gains, find_interval, make_rng, resample_means
 from ranker.statistics.significance import adjust_holm, compare_pairs
 
-TOLERANCE = 1e-6  # between a record's value and the mean of its items
 NAMED_LANES = 4
 SITTING_NOTE = (
     "A score's interval holds the choice of the items (resampled) and the noise between the repeats of one "
@@ -116,32 +115,26 @@ def add_statistics(
 def select_items(ranking: Ranking, items: Mapping[str, LaneItems]) -> tuple[dict[str, LaneItems], list[str]]:
     """Return the items that fit their records, and notes on the lanes and benchmarks that have none."""
     usable: dict[str, LaneItems] = {}
-    without, unlike, otherwise = [], [], []
+    without, otherwise = [], []
     base = ranking.lanes[0].record
     for lane in ranking.lanes:
         name = lane.record.lane
         valued = {n for n, result in lane.record.benchmarks.items() if result.value is not None}
-        if not valued:
+        if not valued or lane.record.status in FAILED:
             continue
         if not items.get(name):
             without.append(name)
             continue
         for benchmark in sorted(valued):
-            found, result = items[name].get(benchmark), lane.record.benchmarks[benchmark]
+            found = items[name].get(benchmark)
             form = get_form(base, benchmark)
             if form is not None and get_form(lane.record, benchmark) != form:
                 otherwise.append(f"{name} ({benchmark})")
-            elif found is None or not _fits(found, result.value):
-                unlike.append(f"{name} ({benchmark})")
-            else:
+            elif found is not None:
                 usable.setdefault(name, {})[benchmark] = found
     notes = []
     if without:
         notes.append(f"No per-item outputs, so no interval, test or tie: {_shorten(without)}.")
-    if unlike:
-        notes.append(
-            f"The per-item outputs do not give the value on record, and are not used: {_shorten(unlike)}."
-        )
     if otherwise:
         notes.append(
             "Scored otherwise than the baseline (version, metric, items or judge), and not compared: "
@@ -275,11 +268,6 @@ def find_ties(ranking: Ranking, scores: Mapping[str, np.ndarray], confidence: fl
 def _are_alike(one: np.ndarray, other: np.ndarray, confidence: float) -> bool:
     interval = find_interval(one - other, confidence)
     return interval is None or interval.low <= 0 <= interval.high
-
-
-def _fits(found: ItemValues, value: float | None) -> bool:
-    known = found.values[np.isfinite(found.values)]
-    return value is not None and len(known) > 0 and abs(float(known.mean()) - value) <= TOLERANCE
 
 
 def _shorten(names: Sequence[str]) -> str:

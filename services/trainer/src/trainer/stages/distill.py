@@ -76,7 +76,8 @@ def run(spec: DistillParams, inputs: Mapping[str, Path], out: Path, progress: Pr
     if teacher.config.vocab_size != student.config.vocab_size:
         raise InputError(
             f"teacher and student have different vocabularies: "
-            f"{teacher.config.vocab_size} and {student.config.vocab_size} tokens"
+            f"{teacher.config.vocab_size} and {student.config.vocab_size} tokens",
+            remedy="give --teacher the model that the student was pruned from",
         )
     train, validation = load_datasets(tokenizer, inputs["corpus"], spec.max_length)
     callback = ReportCallback(progress, "distillation")

@@ -24,11 +24,11 @@ def check_setup(
 ) -> list[Finding]:
     """Return all findings, in the order in which a person would mend them."""
     environment = os.environ if environment is None else environment
-    gpus = probe.query_gpus()
+    gpus, gpu_fault = probe.ask_gpus()
     return [
         check_python(sys.version_info[:3]),
         check_cores(probe.count_cores()),
-        *check_gpus(gpus),
+        *check_gpus(gpus, gpu_fault),
         *check_libraries(find_project_root(), bool(gpus)),
         check_store(store),
         *check_needs(experiment_path, store, gpus, environment),
@@ -51,8 +51,14 @@ def check_cores(cores: int) -> Finding:
     )
 
 
-def check_gpus(gpus: Sequence[probe.Gpu]) -> list[Finding]:
-    """Check GPU, driver and CUDA."""
+def check_gpus(gpus: Sequence[probe.Gpu], fault: str = "") -> list[Finding]:
+    """Check GPU, driver and CUDA; `fault` is why nvidia-smi, which is there, names none."""
+    if fault:
+        remedy = (
+            "mend what it says where this host has an NVIDIA GPU: after an update of the driver, restart the "
+            "host; until then everything runs on the cpu"
+        )
+        return [Finding("warning", "GPU", f"nvidia-smi is there and fails: {fault}", remedy)]
     names = ", ".join(f"{gpu.name} ({gpu.memory_bytes / 2**30:.0f} GiB)" for gpu in gpus)
     remedy = (
         "without an NVIDIA GPU everything runs on the cpu: right for the demo, hours for the real model, "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -127,8 +127,16 @@ def mirror_artifacts(stack: Stack, wanted: Iterable[Wanted], store: FolderStore,
                     highlight=False, soft_wrap=True,
                 )  # fmt: skip
         progress.update(task, description="fetched")
-    shutil.rmtree(store.root / INCOMING, ignore_errors=True)
+    _remove_empty(store.root / INCOMING)
     return total_bytes
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the folders of what was published; what else stands below stays."""
+    inner = sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True)
+    for path in (*inner, folder):
+        with suppress(OSError):  # not empty
+            path.rmdir()
 
 
 def is_mirrored(store: FolderStore, ref: ArtifactRef) -> bool:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lanekit.commands.stack.cli import Stack
-from lanekit.errors import CorruptArtifactError, InputError, did_you_mean
+from lanekit.errors import InputError, did_you_mean
 from lanekit.files.hashing import list_files
 from lanekit.jobs.keys import RedisKeys
 from lanekit.jobs.messages import WorkerReport
@@ -22,6 +22,7 @@ from lanekit.spec.experiment_file import is_local
 from lanekit.spec.lane_file import Lane
 from lanekit.spec.source import list_sources
 from lanekit.spec.stages import STAGE_TYPES
+from lanekit.store.base import is_committed
 from lanekit.store.documents import RunPaths
 from lanekit.store.local_sources import find_source, publish_source
 from lanekit.store.minio_client import StoreClient
@@ -150,13 +151,10 @@ def find_lane_failures(plan: Plan, failed: Iterable[str], lanes: Iterable[str]) 
 
 
 def count_committed(stack: Stack, plan: Plan) -> int:
-    """Return how many of a plan's runs are committed; an unreadable manifest counts as none."""
+    """Return how many of a plan's runs are committed."""
 
     def is_there(run: StageRun) -> bool:
-        try:
-            return stack.store.find_artifact(run) is not None
-        except CorruptArtifactError:
-            return False
+        return is_committed(stack.store, run)
 
     with ThreadPoolExecutor(8) as pool:
         return sum(pool.map(is_there, plan.runs.values()))
