@@ -54,7 +54,8 @@ def test_a_verdict_is_explained_by_a_rule_or_not(reply: str, gold: str, cause: s
 @pytest.mark.parametrize(
     ("reply", "gold", "is_excused"),
     [
-        ("5", "-5", True), ("12", "1/2", True), ("1030", "10:30", True), ("50", "50%", True), ("C", "C#", True),
+        ("5", "-5", True), ("12", "1/2", True), ("1030", "10:30", True), ("50", "50%", True),
+        ("C", "C#", True),
         ("12", "1 2", True), ("314", "3.14", True), ("서울.", "서울", False), ("-5", "-5", False),
         ("부산 -5", "서울 5", False), ("서울 시", "서울시", False),
     ],

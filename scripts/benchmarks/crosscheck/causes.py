@@ -69,7 +69,7 @@ def _drop_marks(text: str, kept: str = "") -> str:
 
 
 def _keep_telling_marks(text: str) -> list[str]:
-    """Return the marks that tell answers apart, each with the character behind it, and gaps between digits."""
+    """Return the marks that tell answers apart, with the digit behind them, and gaps between digits."""
     text = unicodedata.normalize("NFKC", text).casefold()
     return re.findall(r"[-/:.,~]\s*\d|[%#&]|(?<=\d)\s+(?=\d)", text)
 

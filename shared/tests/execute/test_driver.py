@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,9 +27,13 @@ class Recorder:
 
     def __init__(self) -> None:
         self.statuses: list[tuple[str, StageStatus]] = []
+        self.notes: dict[str, tuple[str, ...]] = {}
 
     def show_status(self, run: StageRun, status: StageStatus, reason: str = "") -> None:
         self.statuses.append((run.key, status))
+
+    def show_notes(self, run: StageRun, notes: Sequence[str]) -> None:
+        self.notes[run.key] = tuple(notes)
 
     def show_progress(self, event: ProgressEvent) -> None:
         assert event.step <= event.total

@@ -48,6 +48,7 @@ class Manifest(BaseModel):
     seconds: float
     peak_rss_bytes: int = 0
     peak_gpu_bytes: int = 0
+    notes: tuple[str, ...] = ()  # of the stage's report: what was not done as asked
     files: dict[str, FileEntry]
 
     @property
