@@ -38,15 +38,17 @@ def run(spec: FetchModelParams, inputs: Mapping[str, Path], out: Path, progress:
         shutil.copyfile(path, out / path.name)
     progress(len(files), len(files) + 1, "looking at the weights")
     check_base_weights(out)
-    there = list_files(folder, recursive=False)
-    passed_over = [p.name for p in there if p not in files and p.name not in STAGE_FILES]
+    left = [p for p in list_files(folder, recursive=False) if p not in files and p.suffix != ".md"]
+    passed_over = [p.name for p in left if p.name not in STAGE_FILES]
+        p.name for p in there if p not in files and p.name not in STAGE_FILES and p.suffix != ".md"
+    ]
     write_report(
         out,
         source=source,
         revision=spec.model.revision,
         digest=spec.model.digest,
         passed_over=passed_over,
-        notes=[f"{source}: not taken along: {', '.join(passed_over)}"] if passed_over else [],
+        notes=[f"not taken along from the model's folder: {', '.join(passed_over)}"] if passed_over else [],
     )
 
 
