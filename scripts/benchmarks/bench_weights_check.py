@@ -2,7 +2,7 @@
 
 Writes a safetensors file of random weights, in tensors of the shape of a real layer's, and lets the ways take
 turns over it while the system's page cache holds it, as it does a file that was just written:
-  check     find_bad_tensors, as the stages call it: the file mapped, two maxima over each part of it
+  check     find_bad_tensors, as the stages call it: the file read in parts of 1 MB, two maxima over each
   torch     safetensors' own reading and torch.isfinite(tensor).all(), tensor by tensor
   sha256    the hash of the file, which every artifact gets in any case
 Prints markdown. The speed is that of memory, not of the weights' values.

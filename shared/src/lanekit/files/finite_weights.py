@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lanekit.errors import InputError, PermanentError
-from lanekit.files.safetensors_header import ModelFolder, TensorInfo, check_model_folder
+from lanekit.files.safetensors_header import REMEDY, ModelFolder, TensorInfo, check_model_folder
 from lanekit.files.tied_head import check_tied_head
 
 MAX_NAMED = 5
-CHUNK_BYTES = 1 << 22  # a few MB: two passes over it are one from memory and one from the cache
+CHUNK_BYTES = 1 << 20  # small enough for a processor's cache, where it is looked at twice
 
 # A float is not finite where all bits of its exponent are set. Read as an integer with a sign, such a value
 # without a sign lies at or above the first pattern; read without a sign, such a negative one lies at or above
@@ -50,7 +50,7 @@ def find_bad_tensors(model: ModelFolder) -> list[BadTensor]:
     return [
         bad
         for file, header in model.headers.items()
-        for bad in _scan_file(header.path, file, header.data_start, dict(header.tensors))
+        for bad in _scan_file(header.path, file, header.data_start, header.tensors)
     ]
 
 
@@ -95,38 +95,46 @@ def _describe(bad: list[BadTensor]) -> str:
     return f"{len(bad)} {plural} NaN or infinity: {named}{more}"
 
 
-def _scan_file(path: Path, file: str, data_start: int, tensors: dict[str, TensorInfo]) -> Iterator[BadTensor]:
+def _scan_file(
+    path: Path, file: str, data_start: int, tensors: Mapping[str, TensorInfo]
+) -> Iterator[BadTensor]:
     import numpy as np
 
-    if not any(info.size_bytes for info in tensors.values()):
-        return
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if hasattr(mmap, "MADV_SEQUENTIAL"):
-            content.madvise(mmap.MADV_SEQUENTIAL)
+    buffer = bytearray(CHUNK_BYTES)
+    with path.open("rb", buffering=0) as stream:
         for name, info in sorted(tensors.items(), key=lambda item: item[1].data_offsets):
-            if info.dtype not in _LOWEST or not info.size_bytes:
+            if info.dtype not in _LOWEST:
                 continue
-            width, _, _ = _LOWEST[info.dtype]
-            values = np.frombuffer(
-                content, f"<u{width}", info.size_bytes // width, data_start + info.data_offsets[0]
-            )
-            n_bad = _count_bad(values, info.dtype)
-            n_values = len(values)
-            del values  # the map cannot be closed while an array looks into it
+            width, positive, negative = _LOWEST[info.dtype]
+            values = np.frombuffer(buffer, f"<u{width}")
+            stream.seek(data_start + info.data_offsets[0])
+            n_bad, left = 0, info.size_bytes
+            while left:
+                n_bytes = _fill(stream, memoryview(buffer)[: min(left, CHUNK_BYTES)], path)
+                n_bad += _count_bad(values[: n_bytes // width], positive, negative)
+                left -= n_bytes
             if n_bad:
-                yield BadTensor(file, name, n_bad, n_values)
+                yield BadTensor(file, name, n_bad, info.size_bytes // width)
 
 
-def _count_bad(values: Any, dtype: str) -> int:
-    """Count the values that are not finite; two maxima tell of most tensors that there is none."""
-    width, positive, negative = _LOWEST[dtype]
-    signed = values.view(f"<i{width}")
-    step = CHUNK_BYTES // width
+def _fill(stream: io.FileIO, view: memoryview, path: Path) -> int:
+    """Read until the view is full: a read may give less, and a value must not be cut in two."""
+    done = 0
+    while done < len(view):
+        n_bytes = stream.readinto(view[done:])
+        if not n_bytes:
+            raise InputError(f"{path}: became shorter while it was read", remedy=REMEDY)
+        done += n_bytes
+    return done
+
+
+def _count_bad(values: Any, positive: int | None, negative: int) -> int:
+    """Count the values that are not finite; two maxima tell of most parts that there is none."""
     n_bad = 0
-    for at in range(0, len(values), step):
-        part, part_signed = values[at : at + step], signed[at : at + step]
-        if part.max() >= negative:
-            n_bad += int((part >= negative).sum())
-        if positive is not None and part_signed.max() >= positive:
-            n_bad += int((part_signed >= positive).sum())
+    if values.max() >= negative:
+        n_bad += int((values >= negative).sum())
+    if positive is not None:
+        signed = values.view(values.dtype.str.replace("u", "i"))
+        if signed.max() >= positive:
+            n_bad += int((signed >= positive).sum())
     return n_bad

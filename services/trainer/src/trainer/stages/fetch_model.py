@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lanekit.errors import InputError
 from lanekit.files.finite_weights import check_base_weights
 from lanekit.files.hashing import list_files
 from lanekit.files.model_folder import STAGE_FILES, write_report
-from lanekit.files.safetensors_header import find_weight_names
+from lanekit.files.safetensors_header import check_model_folder, find_weight_names
 from lanekit.progress import Progress
 from lanekit.sources.hub import explain_hub_error
 from lanekit.spec.experiment_file import is_local
@@ -33,15 +34,16 @@ def run(spec: FetchModelParams, inputs: Mapping[str, Path], out: Path, progress:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder", remedy="correct base_model in the experiment file")
     files = choose_files(folder)
-    for number, path in enumerate(files):
-        progress(number, len(files) + 1, f"copying {path.name}")
-        shutil.copyfile(path, out / path.name)
-    progress(len(files), len(files) + 1, "looking at the weights")
-    check_base_weights(out)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        looking = beside.submit(check_base_weights, folder)  # the copying leaves the processor idle
+        for number, path in enumerate(files):
+            progress(number, len(files), f"copying {path.name}")
+            shutil.copyfile(path, out / path.name)
+        looking.result()
+    check_model_folder(out)
+
     left = [p for p in list_files(folder, recursive=False) if p not in files and p.suffix != ".md"]
     passed_over = [p.name for p in left if p.name not in STAGE_FILES]
-        p.name for p in there if p not in files and p.name not in STAGE_FILES and p.suffix != ".md"
-    ]
     write_report(
         out,
         source=source,
