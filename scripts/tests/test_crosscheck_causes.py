@@ -44,11 +44,27 @@ def test_an_answer_is_explained_by_a_rule_or_not(
     ],
 )
 def test_a_verdict_is_explained_by_a_rule_or_not(reply: str, gold: str, cause: str) -> None:
-    """Only where ours alone calls it right: a right answer that we call wrong is never excused."""
+    """A right answer that we call wrong is not excused by forms, particles or refusals."""
     answer = Answer((1,), reply, reply, gold, True)
     found = explain_verdict(answer)
     assert cause in found if cause else found == ""
     assert explain_verdict(replace(answer, correct=False)) == ""
+
+
+@pytest.mark.parametrize(
+    ("reply", "gold", "is_excused"),
+    [
+        ("5", "-5", True), ("12", "1/2", True), ("1030", "10:30", True), ("50", "50%", True),
+        ("C", "C#", True),
+        ("12", "1 2", True), ("314", "3.14", True), ("서울.", "서울", False), ("-5", "-5", False),
+        ("부산 -5", "서울 5", False), ("서울 시", "서울시", False),
+    ],
+)  # fmt: skip
+def test_a_mark_that_the_harness_drops_explains_our_stricter_verdict(
+    reply: str, gold: str, is_excused: bool
+) -> None:
+    found = explain_verdict(Answer((1,), reply, reply, gold, False))
+    assert ("a mark" in found) == is_excused
 
 
 def test_the_first_thing_that_differs_is_told() -> None:

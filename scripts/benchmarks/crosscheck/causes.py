@@ -40,13 +40,18 @@ def explain_answer(ours: Answer, theirs: Answer) -> str:
 
 
 def explain_verdict(ours: Answer) -> str:
-    """Return why our exact match alone takes a free reply for the gold answer, "" where no rule says so.
+    """Return why one exact match alone takes a free reply for the gold answer, "" where no rule says so.
 
-    The harness drops white space, case and ASCII punctuation; ours further drops particles and copulas at the
-    ends of words, unifies forms of letters (NFKC) and takes one refusal for another.
+    The harness drops white space, case and ASCII punctuation; ours keeps what tells answers apart ("-5",
+    "1/2", "50%", "1 2"), further drops particles and copulas at the ends of words, unifies forms of letters
+    (NFKC) and takes one refusal for another.
     """
-    if ours.n_options or not ours.correct:
+    if ours.n_options:
         return ""
+    if not ours.correct:
+        kept = [_keep_telling_marks(text) for text in (ours.reply, ours.gold)]
+        is_excused = _drop_marks(ours.reply) == _drop_marks(ours.gold) and kept[0] != kept[1]
+        return "a mark that tells answers apart" if is_excused else ""
     said, gold = (_drop_marks(text) for text in (ours.reply, ours.gold))
     if said == gold:
         return "forms of letters or punctuation beyond ASCII"
@@ -61,6 +66,12 @@ def _drop_marks(text: str, kept: str = "") -> str:
     """Return letters and digits alone, in one form and case, and the characters of `kept`."""
     text = unicodedata.normalize("NFKC", text).casefold()
     return "".join(c if c.isalnum() else kept if c.isspace() else "" for c in text)
+
+
+def _keep_telling_marks(text: str) -> list[str]:
+    """Return the marks that tell answers apart, with the digit behind them, and gaps between digits."""
+    text = unicodedata.normalize("NFKC", text).casefold()
+    return re.findall(r"[-/:.,~]\s*\d|[%#&]|(?<=\d)\s+(?=\d)", text)
 
 
 class TieFinder:

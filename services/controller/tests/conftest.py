@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,6 +187,9 @@ class Silent:
 
     def show_status(self, run: StageRun, status: StageStatus, reason: str = "") -> None:
         """Nothing."""
+
+    def show_notes(self, run: StageRun, notes: Sequence[str]) -> None:
+        pass
 
     def show_progress(self, event: ProgressEvent) -> None:
         """Nothing."""

@@ -69,10 +69,10 @@ def test_offloaded_calibration_breaks_the_tie_and_saving_mends_it(
     save = stage.save_packed
     was_one: list[bool] = []
 
-    def look_and_save(quantized: Any, source: Path, out: Path) -> Any:
+    def look_and_save(quantized: Any, source: Path, out: Path, remedy: str) -> Any:
         was_one.append(quantized.lm_head.weight is quantized.model.embed_tokens.weight)
         come_apart(quantized)  # as on CUDA, where the two do not even share storage
-        sizes = save(quantized, source, out)
+        sizes = save(quantized, source, out, remedy)
         was_one.append(quantized.lm_head.weight is quantized.model.embed_tokens.weight)
         return sizes
 

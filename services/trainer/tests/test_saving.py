@@ -42,7 +42,7 @@ def test_a_generation_config_is_carried_over_as_it_is(tmp_path: Path, values: di
     with pytest.raises(ValueError, match="GenerationConfig is invalid"):
         model.save_pretrained(tmp_path / "plain")
     (tmp_path / "out").mkdir()
-    save_dense(model, source, tmp_path / "out")
+    save_dense(model, source, tmp_path / "out", "lower the rate")
     written = (tmp_path / "out" / "generation_config.json").read_bytes()
     assert written == (source / "generation_config.json").read_bytes()
     assert model.generation_config is own
@@ -51,7 +51,7 @@ def test_a_generation_config_is_carried_over_as_it_is(tmp_path: Path, values: di
 def test_without_a_file_the_models_own_is_written(tmp_path: Path) -> None:
     source = save_source(tmp_path / "source", None)
     (tmp_path / "out").mkdir()
-    save_dense(Exaone4ForCausalLM.from_pretrained(source), source, tmp_path / "out")
+    save_dense(Exaone4ForCausalLM.from_pretrained(source), source, tmp_path / "out", "lower the rate")
     assert (tmp_path / "out" / "generation_config.json").is_file()
 
 
@@ -60,7 +60,7 @@ def test_without_a_file_one_that_cannot_be_written_stops_nothing(tmp_path: Path)
     model = Exaone4ForCausalLM.from_pretrained(source)
     model.generation_config.temperature = 0.6
     (tmp_path / "out").mkdir()
-    save_dense(model, source, tmp_path / "out")
+    save_dense(model, source, tmp_path / "out", "lower the rate")
     assert (tmp_path / "out" / "model.safetensors").is_file()
     assert not (tmp_path / "out" / "generation_config.json").exists()
 

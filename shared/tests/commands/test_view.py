@@ -49,6 +49,18 @@ def test_plain_lines_say_what_begins_goes_on_and_ends(plan: Plan) -> None:
     assert text.count("no such scheme") == 1 + len(plan.list_lanes_of(fp8.key))
 
 
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_notes_of_a_stage_stay_on_the_screen(plan: Plan, is_terminal: bool) -> None:
+    console = Console(file=io.StringIO(), width=200, force_terminal=is_terminal, color_system=None)
+    corpus = find_run(plan, "prepare_corpus")
+    with RunView(plan, console) as view:
+        view.show_status(corpus, "running")
+        view.show_status(corpus, "done")
+        view.show_notes(corpus, ["manta: of 9 rows read, left out: [red]duplicates[/red]: 1"])
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"{corpus.name}: manta: of 9 rows read, left out: [red]duplicates[/red]: 1" in text
+
+
 def test_a_terminal_sees_lanes_marks_failures_and_what_runs(plan: Plan) -> None:
     view = RunView(plan, Console(file=io.StringIO(), width=100))
     evaluate, fp8 = find_run(plan, "evaluate"), find_run(plan, "fp8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from lanekit.errors import InputError, TransientError
 from lanekit.execute.driver import run_plan
 from lanekit.execute.stage import Measured
+from lanekit.files.model_folder import write_report
 from lanekit.plan.graph import LanePlan, Plan, StageRun, make_stage_run
 from lanekit.plan.state import RunState, StageStatus
 from lanekit.progress import Progress, ProgressEvent
@@ -27,9 +28,13 @@ class Recorder:
 
     def __init__(self) -> None:
         self.statuses: list[tuple[str, StageStatus]] = []
+        self.notes: dict[str, tuple[str, ...]] = {}
 
     def show_status(self, run: StageRun, status: StageStatus, reason: str = "") -> None:
         self.statuses.append((run.key, status))
+
+    def show_notes(self, run: StageRun, notes: Sequence[str]) -> None:
+        self.notes[run.key] = tuple(notes)
 
     def show_progress(self, event: ProgressEvent) -> None:
         assert event.step <= event.total
@@ -98,6 +103,27 @@ def test_a_second_run_computes_nothing(plan: Plan, tmp_path: Path) -> None:
     again = Stages()
     assert set(run(plan, tmp_path, again).status.values()) == {"reused"}
     assert again.calls == Counter()
+
+
+def test_what_was_not_done_as_asked_is_told_and_kept_and_told_again(plan: Plan, tmp_path: Path) -> None:
+    base = next(iter(plan.runs))
+    note = "calibration: 5000 conversations are asked for, 16 are used"
+
+    class Lacking(Stages):
+        def __call__(
+            self, run: StageRun, inputs: Mapping[str, Path], out: Path, progress: Progress
+        ) -> Measured:
+            if run.key == base:
+                write_report(out, notes=[note])
+            return super().__call__(run, inputs, out, progress)
+
+    for status in ("done", "reused"):
+        recorder = Recorder()
+        run_plan(plan, FolderStore(tmp_path), Lacking(), recorder, 2)
+        assert (base, status) in recorder.statuses
+        assert {key: notes for key, notes in recorder.notes.items() if notes} == {base: (note,)}
+    manifest = FolderStore(tmp_path).find_artifact(plan.runs[base])
+    assert manifest is not None and manifest.notes == (note,)
 
 
 def test_a_failed_lane_never_stops_the_others_and_resumes_where_it_failed(plan: Plan, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,28 @@ def load_for_quantization(folder: Path, spec: QuantizeParams) -> tuple[Any, Any]
     return model, tokenizer
 
 
-def load_calibration_set(tokenizer: Any, corpus: Path, spec: QuantizeParams) -> Dataset:
-    """Return `calibration_rows` token sequences of at most `max_length` tokens, prompt and answer."""
+@dataclass(frozen=True)
+class CalibrationSet:
+    """Token sequences, one a conversation; the report's part on them, and its notes."""
+
+    sequences: Dataset
+    report: dict[str, int]
+    notes: list[str]
+
+
+def load_calibration_set(tokenizer: Any, corpus: Path, spec: QuantizeParams) -> CalibrationSet:
+    """Return the first `calibration_rows` conversations, each with its last answer, in `max_length` tokens.
+
+    Raises:
+        InputError: not one fits.
+    """
     path = corpus / "calibration.jsonl"
-    samples = encode_corpus(tokenizer, path, spec.max_length, spec.calibration_rows)
-    samples = samples[: spec.calibration_rows]
-    return Dataset.from_list(
-        [{"input_ids": s["input_ids"], "attention_mask": [1] * len(s["input_ids"])} for s in samples]
+    encoded = encode_corpus(tokenizer, path, spec.max_length, spec.calibration_rows, last_answers=True)
+    sequences = Dataset.from_list(
+        [{"input_ids": s["input_ids"], "attention_mask": [1] * len(s["input_ids"])} for s in encoded.samples]
     )
+    asked = spec.calibration_rows
+    return CalibrationSet(sequences, encoded.report_calibration(asked), encoded.describe_calibration(asked))
 
 
 def check_group_size(model: Any, group_size: int, ignore: tuple[str, ...]) -> None:

@@ -6,21 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from lanekit.errors import PermanentError
+from lanekit.files.finite_weights import check_written_model
 from lanekit.files.generation_config import without_generation_config
 from lanekit.files.model_folder import carry_files, measure_weights
-from lanekit.files.safetensors_header import check_model_folder
-from lanekit.files.tied_head import check_tied_head, restore_tied_head
+from lanekit.files.tied_head import restore_tied_head
 
 
 class BadCheckpointError(PermanentError):
     """The written checkpoint is not what the scheme promises."""
 
 
-def save_packed(model: Any, source: Path, out: Path) -> dict[str, Any]:
-    """Save compressed, with the source's tokenizer and licence; return sizes for the report.
+def save_packed(model: Any, source: Path, out: Path, remedy: str) -> dict[str, Any]:
+    """Save compressed, with the source's tokenizer and licence; check it; return sizes for the report.
+
+    Args:
+        remedy: what to change where scales or weights are not finite.
 
     Raises:
         InputError: a tied head has come apart, or was written twice.
+        NonFiniteWeightsError: a tensor holds NaN or infinity.
         BadCheckpointError: the config has no quantization.
     """
     model.config.use_cache = True
@@ -28,8 +32,7 @@ def save_packed(model: Any, source: Path, out: Path) -> dict[str, Any]:
     with without_generation_config(model, source):
         model.save_pretrained(out, save_compressed=True)
     carry_files(source, out)
-    written = check_model_folder(out)
-    check_tied_head(written)
+    written = check_written_model(out, remedy)
     quantization = written.config.get("quantization_config")
     if quantization is None:
         raise BadCheckpointError(

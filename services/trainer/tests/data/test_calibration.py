@@ -37,7 +37,7 @@ def test_tokens_are_counted_as_training_counts_them(tiny_model: Path, data_folde
     assert {len(row) for row in rows} >= {2, 3, 4, 6}, "with system messages and several turns"
     for row in rows:
         assert count_tokens(tokenizer, row) == len(
-            encode_conversation(tokenizer, row, 10**6)[-1]["input_ids"]
+            encode_conversation(tokenizer, row, 10**6).samples[-1]["input_ids"]
         )
     assert count_tokens(tokenizer, [{"role": "assistant", "content": "혼잣말"}]) == 0
 

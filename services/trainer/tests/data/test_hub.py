@@ -38,7 +38,8 @@ for line in sys.stdin:
         if how == "ask":
             result = ask_hub(case["source"], case["revision"], "dataset")
         elif how == "sample":
-            result = sample_rows(Source(**case), name, 3, 42)
+            sample = sample_rows(Source(**case), name, 3, 42)
+            result = sample.numbers, sample.rows, sample.n_source
         else:
             result = [row for _, row in iterate_rows(Source(**case), name)]
         print(json.dumps({"result": result}), flush=True)

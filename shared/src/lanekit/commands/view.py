@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
@@ -59,6 +59,16 @@ class RunView:
                 for lane in self._runs[run.key].lanes:
                     self._lanes[lane] = self._lanes[lane].model_copy(update={"reason": reason})
             self._tell()
+
+    def show_notes(self, run: StageRun, notes: Sequence[str]) -> None:
+        """See driver.Watcher."""
+        for note in notes:
+            if self._live:
+                self._live.console.print(
+                    f"! {run.name}: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True
+                )
+            else:
+                self._lines.print(f"note: {run.name}: {note}", "yellow")
 
     def show_progress(self, event: ProgressEvent) -> None:
         """See driver.Watcher."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Protocol
@@ -29,6 +29,9 @@ class Watcher(Protocol):
 
     def show_status(self, run: StageRun, status: StageStatus, reason: str = "") -> None:
         """A run's status changed."""
+
+    def show_notes(self, run: StageRun, notes: Sequence[str]) -> None:
+        """A run's result is not all that was asked for."""
 
     def show_progress(self, event: ProgressEvent) -> None:
         """A running stage went on."""
@@ -69,18 +72,20 @@ def run_plan(plan: Plan, store: FolderStore, call: StageCaller, watcher: Watcher
         if is_committed(store, run):
             state.mark(key, "reused")
             watcher.show_status(run, "reused")
+            manifest = store.find_artifact(run)
+            watcher.show_notes(run, manifest.notes if manifest else ())
     state.skip_unneeded()
     stop = threading.Event()
 
-    def work(run: StageRun) -> None:
+    def work(run: StageRun) -> tuple[str, ...]:
         def progress(step: int, total: int, message: str = "") -> None:
             if not stop.is_set():
                 watcher.show_progress(ProgressEvent(run.key, step, total, message))
 
-        execute_stage(run, plan.list_inputs(run), store, call, progress)
+        return execute_stage(run, plan.list_inputs(run), store, call, progress).notes
 
     with ThreadPoolExecutor(max_workers=slots) as executor:
-        futures: dict[Future[None], StageRun] = {}
+        futures: dict[Future[tuple[str, ...]], StageRun] = {}
         try:
             while not state.is_finished:
                 for run in state.choose_next(slots):
@@ -100,7 +105,7 @@ def run_plan(plan: Plan, store: FolderStore, call: StageCaller, watcher: Watcher
 
 
 def _settle(
-    future: Future[None],
+    future: Future[tuple[str, ...]],
     run: StageRun,
     state: RunState,
     attempts: dict[str, int],
@@ -110,6 +115,7 @@ def _settle(
     if error is None:
         state.mark(run.key, "done")
         watcher.show_status(run, "done")
+        watcher.show_notes(run, future.result())
         return
     if not isinstance(error, LanekitError):
         if not isinstance(error, Exception):

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from lanekit.errors import explain_os_errors
 from lanekit.files.hashing import list_files
+from lanekit.files.model_folder import read_notes
 from lanekit.plan.graph import Locator, StageRun
 from lanekit.progress import Progress
 from lanekit.store.base import ArtifactStore
@@ -69,6 +70,7 @@ def execute_stage(
                 peak_rss_bytes=measured.peak_rss_bytes,
                 peak_gpu_bytes=measured.peak_gpu_bytes,
                 versions=measured.versions,
+                notes=read_notes(scratch),
             )
         store.publish_artifact(run, scratch, manifest)
         return manifest

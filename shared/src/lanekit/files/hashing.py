@@ -12,6 +12,7 @@ from typing import Any
 from lanekit.errors import InputError
 
 CHUNK_BYTES = 1 << 20
+_LEFT_BY_TOOLS = ("__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini")
 
 
 def write_canonical_json(value: Any) -> str:
@@ -49,13 +50,22 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def list_files(folder: Path) -> list[Path]:
-    """Return the files below `folder` in a fixed order, hidden ones and caches left out."""
+def list_files(folder: Path, *, recursive: bool = True) -> list[Path]:
+    """Return the files of `folder`, and of the folders in it, in a fixed order, hidden ones left out.
+
+    Whatever reads, digests or copies a folder of the user's sees these files and no others. Hidden are names
+    with a leading dot (`._model.safetensors`, `.cache/`, `.ipynb_checkpoints/`) and what systems and tools
+    leave of their own.
+    """
     return sorted(
         p
-        for p in folder.rglob("*")
-        if p.is_file() and not any(part.startswith(".") for part in p.relative_to(folder).parts)
+        for p in (folder.rglob("*") if recursive else folder.iterdir())
+        if p.is_file() and not any(map(_is_hidden, p.relative_to(folder).parts))
     )
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in _LEFT_BY_TOOLS
 
 
 def list_source(path: Path) -> list[Path]:

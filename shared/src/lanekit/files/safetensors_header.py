@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from lanekit.errors import InputError
+from lanekit.files.hashing import list_files
 
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
 INDEX_NAME = "model.safetensors.index.json"
+SINGLE_NAME = "model.safetensors"
 DTYPE_BITS = {
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8,
     "F8_E8M0": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32,
@@ -104,34 +106,58 @@ def check_model_folder(folder: Path) -> ModelFolder:
         InputError: what is missing, unreadable or truncated, by file.
     """
     config = read_json_object(folder / "config.json")
-    index_path = folder / INDEX_NAME
-    if index_path.exists():
-        weight_map = read_json_object(index_path).get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise InputError(f"{index_path}: no 'weight_map'", remedy=REMEDY)
-        names = sorted({str(name) for name in weight_map.values()})
-        missing = [name for name in names if not (folder / name).is_file()]
+    weight_map = _read_weight_map(folder)
+    headers = {name: read_header(folder / name) for name in find_weight_names(folder)}
+    for tensor, name in weight_map.items():
+        if tensor not in headers[name].tensors:
+            raise InputError(f"{folder / name}: lacks '{tensor}', which {INDEX_NAME} places there",
+                             remedy=REMEDY)  # fmt: skip
+    return ModelFolder(folder, config, headers)
+
+
+def find_weight_names(folder: Path) -> list[str]:
+    """Return the names of the files that hold a model's weights: those of its index, else the only one.
+
+    Raises:
+        InputError: there is none, one of the index is missing, or it is not clear which they are.
+    """
+    found = [path.name for path in list_files(folder, recursive=False) if path.suffix == ".safetensors"]
+    names = sorted(set(_read_weight_map(folder).values()))
+    if names:
+        missing = [name for name in names if name not in found]
         if missing:
             raise InputError(
                 f"{folder}: {len(missing)} of {len(names)} weight files are missing: {', '.join(missing)}",
                 remedy=REMEDY,
             )
-    else:
-        weight_map = {}
-        names = sorted(path.name for path in folder.glob("*.safetensors"))
-        if not names:
+        if SINGLE_NAME in found and SINGLE_NAME not in names:
             raise InputError(
-                f"{folder}: no *.safetensors file",
-                remedy="give the folder of a model saved as safetensors (pickled weights are not read)",
+                f"{folder}: two sets of weights, {SINGLE_NAME} and the {len(names)} files of {INDEX_NAME}: "
+                "libraries differ in which they read",
+                remedy=f"take away {SINGLE_NAME}, or {INDEX_NAME} and its files",
             )
-        if len(names) > 1:
-            raise InputError(f"{folder}: {len(names)} weight files but no {INDEX_NAME}", remedy=REMEDY)
-    headers = {name: read_header(folder / name) for name in names}
-    for tensor, name in weight_map.items():
-        if tensor not in headers[str(name)].tensors:
-            raise InputError(f"{folder / str(name)}: lacks '{tensor}', which {INDEX_NAME} places there",
-                             remedy=REMEDY)  # fmt: skip
-    return ModelFolder(folder, config, headers)
+        return names
+    if not found:
+        raise InputError(
+            f"{folder}: no *.safetensors file",
+            remedy="give the folder of a model saved as safetensors (pickled weights are not read)",
+        )
+    if len(found) > 1:
+        raise InputError(
+            f"{folder}: {len(found)} weight files but no {INDEX_NAME}: {', '.join(found)}", remedy=REMEDY
+        )
+    return found
+
+
+def _read_weight_map(folder: Path) -> dict[str, str]:
+    """Return the file of each tensor as the index has it; empty where there is no index."""
+    path = folder / INDEX_NAME
+    if not path.exists():
+        return {}
+    weight_map = read_json_object(path).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise InputError(f"{path}: no 'weight_map'", remedy=REMEDY)
+    return {tensor: str(name) for tensor, name in weight_map.items()}
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

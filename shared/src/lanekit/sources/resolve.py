@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lanekit.files.data_files import list_data_files
 from lanekit.files.hashing import hash_source
 from lanekit.sources.hub import HubKind, check_token, explain_hub_error
 from lanekit.sources.revisions import COMMIT, Revisions
@@ -25,13 +26,16 @@ def resolve_source(
     A branch that `revisions` pins is not asked for; what the hub answers is noted there.
 
     Raises:
-        InputError: the path does not exist, or the hub has no such source or keeps it closed.
+        InputError: the path does not exist or holds no data that can be read, or the hub has no such source
+            or keeps it closed.
         TransientError: the hub cannot be reached.
     """
     if is_local(source.source):
         path = Path(source.source).expanduser()
         if not path.exists():
             raise explain_missing(source.source, path)
+        if kind == "dataset":
+            list_data_files(path, source.split)
         return source.model_copy(update={"digest": hash_source(path)})
     if looks_like_path(source.source):
         raise explain_missing(source.source, Path(source.source))

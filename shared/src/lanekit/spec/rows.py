@@ -14,6 +14,8 @@ from lanekit.errors import InputError
 from lanekit.spec.benchmark import CHAT_TURNS, CHOICE_LETTERS, OPTION_COUNTS, REQUIRED_COLUMNS
 
 _PLACES = ("{context}", "{question}")
+ID_COLUMNS = ("id", "question_id")
+MAX_SOLUTION = 20  # characters: Python refuses to read a number of thousands
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,13 @@ def parse_row(name: str, row: Mapping[str, Any], where: str) -> Item:
     for column in REQUIRED_COLUMNS[name]:
         if column not in row:
             raise _fault(where, column, "the column is missing", f"it has {', '.join(row) or 'none'}")
-    identity = str(row.get("id", row.get("question_id", where.rsplit(":", 1)[-1])))
-    return ROW_PARSERS[name](row, identity, where)
+    own = [str(row[column]) for column in ID_COLUMNS if row.get(column) is not None]
+    return ROW_PARSERS[name](row, (own or [where.rsplit(":", 1)[-1].strip()])[0], where)
+
+
+def has_own_id(row: Mapping[str, Any]) -> bool:
+    """Whether a row says which it is; where it does not, its place stands for that."""
+    return any(row.get(column) is not None for column in ID_COLUMNS)
 
 
 def _parse_chat(row: Mapping[str, Any], identity: str, where: str) -> ChatItem:
@@ -95,7 +102,7 @@ def _parse_choice(row: Mapping[str, Any], identity: str, where: str) -> ChoiceIt
 
 def _read_solution(solution: Any, n_options: int, where: str) -> str:
     """Return the gold letter of a 1-based solution, which is text: "1" is A."""
-    if not isinstance(solution, str) or not solution.strip().isdecimal():
+    if not isinstance(solution, str) or not solution.strip().isdecimal() or len(solution) > MAX_SOLUTION:
         found = f"found {_show(solution)}"
         raise _fault(where, "solution", 'must be a 1-based number as text, like "1" for A', found)
     number = int(solution)
@@ -120,7 +127,7 @@ def parse_document(row: Mapping[str, Any], identity: str, where: str) -> Documen
         question=_take_text(row, "question", where),
         template=template,
         gold=gold,
-        task=str(row["task"]),
+        task="" if row["task"] is None else str(row["task"]),
     )
 
 

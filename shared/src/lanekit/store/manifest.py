@@ -58,6 +58,7 @@ class Manifest(BaseModel):
     seconds: NonNegativeFloat
     peak_rss_bytes: NonNegativeInt = 0
     peak_gpu_bytes: NonNegativeInt = 0
+    notes: tuple[str, ...] = ()  # of the stage's report: what was not done as asked
     files: dict[str, FileEntry]
 
     @field_validator("format_version")

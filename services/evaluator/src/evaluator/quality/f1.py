@@ -1,14 +1,9 @@
 """F1 and exact match of short Korean answers. Pure.
 
-Normalization, the same for prediction and gold:
-1. Unicode NFKC, lower case;
-2. punctuation goes away (a full stop or comma between digits: the stop stays, the comma goes);
-3. each eojeol (word between spaces) loses trailing particles and copulas, longest first, again and again
-   while at least two characters stay;
-4. spaces go away, so that spacing variants are equal.
-
-F1 is over the multiset of characters that remain; KorQuAD 1.0's evaluation likewise counts characters, since
-Korean eojeols carry their particles. Repeated characters count as often as both sides have them.
+Both sides are compared in their normal forms (see `normal_form`): as they stand and without their endings,
+whichever pair agrees best. F1 is over the multiset of characters; KorQuAD 1.0's evaluation likewise counts
+characters, since Korean eojeols carry their particles. Repeated characters count as often as both sides have
+them.
 
 A refusal ("답할 수 없습니다") stands for the answer "unanswerable", as an empty gold answer does: as in
 SQuAD 2.0 it gets no partial credit, 1 against an unanswerable gold answer and 0 against any other. A reply
@@ -21,34 +16,8 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
 
-_PARTICLES = sorted(
-    (
-        "입니다", "이었습니다", "였습니다", "이었다", "였다", "이다", "이에요", "예요", "이라고", "라고",
-        "이며", "이고", "은", "는", "이", "가", "을", "를", "의", "에", "에서", "에게", "께서", "으로", "로",
-        "와", "과", "도", "만", "까지", "부터", "처럼", "보다", "이나", "이란", "란", "에는", "에서는",
-        "으로는", "로는",
-    ),
-    key=len,
-    reverse=True,
-)  # fmt: skip
-_ANY_PARTICLE = tuple(_PARTICLES)
-_MIN_STEM_CHARACTERS = 2
-
-
-class _Punctuation(dict[int, int | None]):
-    """For `str.translate`: drops punctuation but the full stop; filled as characters turn up."""
-
-    def __missing__(self, code: int) -> int | None:
-        character = chr(code)
-        dropped = character != "." and (unicodedata.category(character).startswith("P") or character in "`´")
-        self[code] = None if dropped else code
-        return self[code]
-
-
-_PUNCTUATION = _Punctuation()
-_LONE_STOP = re.compile(r"(?<!\d)\.|\.(?!\d)")
+from evaluator.quality.normal_form import clean_text, list_forms
 
 # Stripped before the text is cleaned: "답: 답변할 수 없습니다.", "죄송합니다. 찾을 수 없습니다. …".
 _OPENING = re.compile(
@@ -89,16 +58,6 @@ class AnswerScore:
     exact: bool
 
 
-def normalize_answer(text: str) -> str:
-    """Return the normalized text, without spaces."""
-    return "".join(normalize_words(text))
-
-
-def normalize_words(text: str) -> list[str]:
-    """Return the normalized text's words."""
-    return [_strip_particles(word) for word in _clean(text).split()]
-
-
 def is_refusal(text: str) -> bool:
     """Whether the text, or its first sentence, says that there is no answer.
 
@@ -116,7 +75,7 @@ def is_refusal(text: str) -> bool:
 
 def is_unanswerable(gold: str) -> bool:
     """Whether a gold answer says that the documents hold none: it is a refusal, or empty."""
-    return is_refusal(gold) or not normalize_answer(gold)
+    return is_refusal(gold) or not clean_text(gold)
 
 
 def score_answer(prediction: str, gold: str) -> AnswerScore:
@@ -124,11 +83,12 @@ def score_answer(prediction: str, gold: str) -> AnswerScore:
     refused = is_refusal(prediction)
     if is_unanswerable(gold):
         return AnswerScore(f1=float(refused), exact=refused)
-    said = normalize_answer(prediction)
-    wanted = normalize_answer(gold)
-    if refused or not said:
+    said, wanted = list_forms(prediction), list_forms(gold)
+    if refused or not said[0]:
         return AnswerScore(f1=0.0, exact=False)
-    return AnswerScore(f1=compute_f1(said, wanted), exact=said == wanted)
+    if not set(said).isdisjoint(wanted):
+        return AnswerScore(f1=1.0, exact=True)
+    return AnswerScore(f1=max(compute_f1(a, b) for a in said for b in wanted), exact=False)
 
 
 def compute_f1(prediction: str, gold: str) -> float:
@@ -140,22 +100,4 @@ def compute_f1(prediction: str, gold: str) -> float:
 
 
 def _matches_refusal(text: str) -> bool:
-    return _REFUSAL.fullmatch(_clean(text).replace(" ", "")) is not None
-
-
-def _clean(text: str) -> str:
-    """Apply the first two steps; spaces stay."""
-    text = unicodedata.normalize("NFKC", text).lower()
-    return " ".join(_LONE_STOP.sub("", text).translate(_PUNCTUATION).split())
-
-
-@lru_cache(maxsize=1 << 16)
-def _strip_particles(word: str) -> str:
-    while word.endswith(_ANY_PARTICLE):
-        for particle in _PARTICLES:
-            if word.endswith(particle) and len(word) - len(particle) >= _MIN_STEM_CHARACTERS:
-                word = word[: -len(particle)]
-                break
-        else:
-            break
-    return word
+    return _REFUSAL.fullmatch(clean_text(text).replace(" ", "")) is not None

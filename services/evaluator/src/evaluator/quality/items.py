@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from lanekit.errors import InputError
+from lanekit.files.json_lines import read_json_lines
 from lanekit.spec.benchmark import Benchmark
 from lanekit.spec.rows import Item, parse_row
 
@@ -26,26 +24,10 @@ def load_items(suite: Path, benchmark: Benchmark, limit: int | None = None) -> l
             remedy="give it a source under data in the experiment file, or no weight",
         )
     items: list[Item] = []
-    with path.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            if len(items) == limit:
-                break
-            if line.strip():
-                items.append(
-                    parse_row(benchmark.name, _read_row(line, f"{path}:{number}"), f"{path}:{number}")
-                )
+    for number, row in read_json_lines(path):
+        if len(items) == limit:
+            break
+        items.append(parse_row(benchmark.name, row, f"{path}:{number}"))
     if not items:
         raise InputError(f"{path}: the file has no rows", remedy="prepare the benchmark's data again")
     return items
-
-
-def _read_row(line: str, where: str) -> Mapping[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{where}:{error.colno}: not JSON: {error.msg}", remedy="write one JSON object on each line"
-        ) from error
-    if not isinstance(row, dict):
-        raise InputError(f"{where}: a row must be a JSON object", remedy="write one JSON object on each line")
-    return row

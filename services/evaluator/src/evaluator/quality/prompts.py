@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from evaluator.quality.f1 import is_unanswerable, normalize_answer, normalize_words
+from evaluator.quality.f1 import is_unanswerable
+from evaluator.quality.normal_form import normalize_answer, normalize_words
 from lanekit.errors import InputError
 from lanekit.spec.benchmark import Benchmark, fill_places, render_choice_prompt
 from lanekit.spec.lengths import has_room
@@ -256,10 +257,12 @@ def _is_lost(gold: str, whole: str, kept: str) -> bool:
 def _compile_mention(wanted: str) -> re.Pattern[str]:
     """Return what finds a normalized answer in normalized words, however it is spaced.
 
-    A number's part is no mention of it, nor is a Latin word's: "2" is not in "12", nor in "2.5".
+    A number's part is no mention of it, nor is a Latin word's: "2" is not in "12", "2.5", "-2" or "1/2".
     """
-    before = {"digit": r"(?<!\d)(?<!\d\.)", "latin": r"(?<![a-z])"}.get(_find_kind(wanted[0]), "")
-    after = {"digit": r"(?!\.?\d)", "latin": r"(?![a-z])"}.get(_find_kind(wanted[-1]), "")
+    before = {"digit": r"(?<![\d-])(?<!\d[./:])", "latin": r"(?<![a-z])"}.get(_find_kind(wanted[0]), "")
+    after = {"digit": r"(?!%|[./:-]?\d)", "latin": r"(?![a-z])"}.get(_find_kind(wanted[-1]), "")
+    if wanted[0] == "-":
+        before = r"(?<!\d)"
     return re.compile(before + " ?".join(map(re.escape, wanted)) + after)
 
 

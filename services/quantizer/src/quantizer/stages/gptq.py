@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,12 +11,17 @@ from compressed_tensors.quantization import preset_name_to_scheme
 from llmcompressor import oneshot
 from llmcompressor.modifiers.quantization import GPTQModifier
 
+from lanekit.files.finite_weights import NonFiniteWeightsError
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
 from lanekit.spec.params import GptqParams
 from quantizer.loading import check_group_size, load_calibration_set, load_for_quantization
 from quantizer.recording import record_layer_errors
 from quantizer.saving import save_packed
+
+RAISE_DAMPENING = (
+    "raise dampening for this stage in the lane file: a layer's Hessian could not be inverted well"
+)
 
 
 def run(spec: GptqParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
@@ -24,17 +30,19 @@ def run(spec: GptqParams, inputs: Mapping[str, Path], out: Path, progress: Progr
     Raises:
         InputError: the model is quantized already, or a width does not divide by the group size.
         BadCheckpointError: the result is not what the scheme promises.
+        NonFiniteWeightsError: a scale or weight is not finite.
     """
     model, tokenizer = load_for_quantization(inputs["model"], spec)
     weights = preset_name_to_scheme(spec.scheme, ["Linear"]).weights
     if weights is not None and weights.group_size and weights.group_size > 0:
         check_group_size(model, weights.group_size, spec.ignore)
-    dataset = load_calibration_set(tokenizer, inputs["corpus"], spec)
+    calibration = load_calibration_set(tokenizer, inputs["corpus"], spec)
     linears = [
         name
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and not any(name.endswith(i) for i in spec.ignore)
     ]
+    progress(0, len(linears), "; ".join(["calibrating", *calibration.notes]))
     modifier = GPTQModifier(
         targets="Linear",
         scheme=spec.scheme,
@@ -47,19 +55,34 @@ def run(spec: GptqParams, inputs: Mapping[str, Path], out: Path, progress: Progr
         oneshot(
             model=model,
             processor=tokenizer,
-            dataset=dataset,
+            dataset=calibration.sequences,
             recipe=modifier,
-            num_calibration_samples=len(dataset),
+            num_calibration_samples=len(calibration.sequences),
             max_seq_length=spec.max_length,
             shuffle_calibration_samples=False,
         )
-    sizes = save_packed(model, inputs["model"], out)
+    check_errors(errors)
+    sizes = save_packed(model, inputs["model"], out, RAISE_DAMPENING)
     write_report(
         out,
         scheme=spec.scheme,
         dampening=spec.dampening,
-        calibration_sequences=len(dataset),
-        calibration_tokens=sum(len(ids) for ids in dataset["input_ids"]),
+        notes=calibration.notes,
+        **calibration.report,
         layer_errors=errors,
         **sizes,
     )
+
+
+def check_errors(errors: Mapping[str, float]) -> None:
+    """Refuse a result where GPTQ's own error of a layer is not finite.
+
+    Raises:
+        NonFiniteWeightsError: names the layers.
+    """
+    bad = [name for name, error in errors.items() if not math.isfinite(error)]
+    if bad:
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        raise NonFiniteWeightsError(
+            f"GPTQ's error is not finite at {', '.join(bad[:3])}{more}", remedy=RAISE_DAMPENING
+        )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lanekit.files.conversations import read_json_lines
+from lanekit.files.json_lines import read_json_lines
 from lanekit.spec.rows import ROW_PARSERS, ChoiceItem, DocumentItem, Item, parse_row
 
 # Marks before an option: "A.", "(3)", "②". Taken out of both sides, so that lettering does not matter.

@@ -1,32 +1,52 @@
 """Reading rows of a data set: a local JSONL or Parquet file, a folder of them, or a hub data set.
 
 A row's number counts from 1 over the whole source; in a single JSONL file without empty lines it is the line.
+A row that cannot be read stands as its fault: whoever reads decides whether it may be left out.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lanekit.errors import InputError, did_you_mean
-from lanekit.files.conversations import read_json_lines
+from lanekit.files.data_files import DataFiles, list_data_files
+from lanekit.files.json_lines import RowFault, iterate_lines, parse_json_line
 from lanekit.spec.benchmark import REQUIRED_COLUMNS
 from lanekit.spec.experiment_file import is_local
 from lanekit.spec.params import Source
 from trainer.data.hub_rows import fetch_dataset
 
-SUFFIXES = (".jsonl", ".json", ".parquet")
-
 Row = dict[str, Any]
 
 
-def iterate_rows(source: Source, name: str) -> Iterator[tuple[str, Row]]:
+@dataclass(frozen=True)
+class Sample:
+    """Rows in random order with their numbers, how many rows the source has, and notes on its files."""
+
+    numbers: list[int]
+    rows: list[Row | RowFault]
+    n_source: int
+    notes: list[str] = field(default_factory=list)
+
+
+def choose_files(source: Source) -> DataFiles:
+    """Return the files of a local source; none for a hub data set.
+
+    Raises:
+        InputError: see `list_data_files`.
+    """
+    return list_data_files(Path(source.source), source.split) if is_local(source.source) else DataFiles([])
+
+
+def iterate_rows(source: Source, name: str) -> Iterator[tuple[str, Row | RowFault]]:
     """Yield each row of the data set `name` with its place, "file:line" or "source: row 3".
 
     Raises:
-        InputError: no such source, unreadable content, a missing column, another number of rows than
+        InputError: no such source, unreadable content, a table without a column, another number of rows than
             `source.rows`; names file and remedy.
         TransientError: the hub could not be reached.
     """
@@ -37,7 +57,7 @@ def iterate_rows(source: Source, name: str) -> Iterator[tuple[str, Row]]:
         for count, row in enumerate(dataset, start=1):
             yield f"{source.source}: row {count}", dict(row)
     else:
-        for path in list_files(Path(source.source)):
+        for path in choose_files(source).files:
             for where, row in _read_file(path, name, None):
                 count += 1
                 yield where, row
@@ -47,11 +67,11 @@ def iterate_rows(source: Source, name: str) -> Iterator[tuple[str, Row]]:
                 remedy="correct 'rows' in the experiment file, or leave it out for a local source",
             )
     if not count:
-        raise InputError(f"{source.source}: the data set '{name}' has no rows")
+        raise _has_no_rows(source, name)
 
 
-def sample_rows(source: Source, name: str, limit: int, seed: int) -> tuple[list[int], list[Row], int]:
-    """Return the numbers and rows of a seeded sample in random order, and how many rows there are.
+def sample_rows(source: Source, name: str, limit: int, seed: int) -> Sample:
+    """Return a seeded sample of `limit` rows, or of all where there are fewer.
 
     Only the sample is held: a local file is read twice, first to count.
 
@@ -64,71 +84,73 @@ def sample_rows(source: Source, name: str, limit: int, seed: int) -> tuple[list[
         check_columns(dataset.column_names, name, source.source)
         total = len(dataset)
         chosen = random.Random(seed).sample(range(total), min(limit, total))
-        return [i + 1 for i in chosen], [dict(row) for row in dataset.select(chosen)], total
-    files = list_files(Path(source.source))
-    counts = [_count_rows(path) for path in files]
+        return Sample([i + 1 for i in chosen], [dict(row) for row in dataset.select(chosen)], total)
+    choice = choose_files(source)
+    counts = [_count_rows(path) for path in choice.files]
     total = sum(counts)
     if not total:
-        raise InputError(f"{source.source}: the data set '{name}' has no rows")
+        raise _has_no_rows(source, name)
     chosen = random.Random(seed).sample(range(total), min(limit, total))
     wanted, found, offset = set(chosen), {}, 0
-    for path, count in zip(files, counts, strict=True):
+    for path, count in zip(choice.files, counts, strict=True):
         inside = sorted(i - offset for i in wanted if offset <= i < offset + count)
         for index, (_, row) in zip(inside, _read_file(path, name, inside), strict=True):
             found[offset + index] = row
         offset += count
-    return [i + 1 for i in chosen], [found[i] for i in chosen], total
+    return Sample([i + 1 for i in chosen], [found[i] for i in chosen], total, choice.describe(name))
 
 
 def check_columns(columns: Iterable[str], name: str, where: str) -> None:
-    """Refuse a row or a table without the columns that the data set's schema has."""
-    present = list(columns)
-    missing = [c for c in REQUIRED_COLUMNS[name] if c not in present]
-    if missing:
-        hints = "".join(did_you_mean(c, present) for c in missing)
-        raise InputError(
-            f"{where}: the column {', '.join(repr(c) for c in missing)} is missing{hints}",
-            remedy=f"'{name}' needs {', '.join(REQUIRED_COLUMNS[name])}; found {', '.join(present)}",
-        )
-
-
-def list_files(path: Path) -> list[Path]:
-    """Return the data files of a local source in order.
+    """Refuse a table without the columns that the data set's schema has.
 
     Raises:
-        InputError: there is none, or the file is of another kind.
+        InputError: names the missing columns and the likely ones.
     """
-    files = [path]
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES)
-    if not files or not all(f.is_file() for f in files):
-        raise InputError(
-            f"{path}: no such file, or a folder without {', '.join(SUFFIXES)}",
-            remedy="correct the path in the experiment file",
-        )
-    if files[0].suffix not in SUFFIXES:
-        raise InputError(f"{path}: not one of {', '.join(SUFFIXES)}")
-    return files
+    fault = find_missing_columns(columns, name)
+    if fault:
+        raise fault.as_error(where)
+
+
+def find_missing_columns(columns: Iterable[str], name: str) -> RowFault | None:
+    """Return the fault of a row or a table that lacks columns of the data set's schema."""
+    present = list(columns)
+    missing = [c for c in REQUIRED_COLUMNS[name] if c not in present]
+    if not missing:
+        return None
+    return RowFault(
+        f"the column {', '.join(repr(c) for c in missing)} is missing",
+        f"'{name}' needs {', '.join(REQUIRED_COLUMNS[name])}; found {', '.join(present) or 'none'}; where "
+        "this file is no data, give the data file itself as the source",
+        "".join(did_you_mean(c, present) for c in missing),
+    )
+
+
+def _has_no_rows(source: Source, name: str) -> InputError:
+    return InputError(
+        f"{source.source}: the data set '{name}' has no rows",
+        remedy=f"give a source with rows as data.{name} in the experiment file",
+    )
 
 
 def _count_rows(path: Path) -> int:
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         return int(_open_parquet(path).metadata.num_rows)
-    with path.open("rb") as stream:
-        return sum(1 for line in stream if line.strip())
+    return sum(1 for _ in iterate_lines(path))
 
 
-def _read_file(path: Path, name: str, wanted: list[int] | None) -> Iterator[tuple[str, Row]]:
+def _read_file(path: Path, name: str, wanted: list[int] | None) -> Iterator[tuple[str, Row | RowFault]]:
     """Yield the rows at the places `wanted`, in order, or all of them."""
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         yield from _read_parquet(path, name, wanted)
         return
-    for number, row in read_json_lines(path, None if wanted is None else set(wanted)):
-        check_columns(row, name, f"{path}:{number}")
+    for number, line in iterate_lines(path, None if wanted is None else set(wanted)):
+        row = parse_json_line(line)
+        if not isinstance(row, RowFault):
+            row = find_missing_columns(row, name) or row
         yield f"{path}:{number}", row
 
 
-def _read_parquet(path: Path, name: str, wanted: list[int] | None) -> Iterator[tuple[str, Row]]:
+def _read_parquet(path: Path, name: str, wanted: list[int] | None) -> Iterator[tuple[str, Row | RowFault]]:
     import pyarrow as pa
 
     file = _open_parquet(path)
@@ -141,12 +163,27 @@ def _read_parquet(path: Path, name: str, wanted: list[int] | None) -> Iterator[t
             if wanted is not None:
                 inside = [i - offset for i in wanted if offset <= i < offset + count]
             if inside:
-                rows = file.read_row_group(group).take(inside).to_pylist()
+                rows = _as_rows(file.read_row_group(group).take(inside))
                 for index, row in zip(inside, rows, strict=True):
-                    yield f"{path}: row {offset + index + 1}", dict(row)
+                    yield f"{path}: row {offset + index + 1}", row
             offset += count
     except (pa.ArrowException, OSError) as error:
         raise _explain_parquet(path, error) from error
+
+
+def _as_rows(table: Any) -> list[Row | RowFault]:
+    """Return a table's rows; where some cannot be had as values of Python, these as their faults."""
+    try:
+        return [dict(row) for row in table.to_pylist()]
+    except (ValueError, OverflowError):  # text that is no UTF-8, a time beyond year 9999
+        return [_as_row(table.slice(index, 1)) for index in range(table.num_rows)]
+
+
+def _as_row(one: Any) -> Row | RowFault:
+    try:
+        return dict(one.to_pylist()[0])
+    except (ValueError, OverflowError) as error:
+        return RowFault("a value cannot be read", "write the file again with text as UTF-8", f": {error}")
 
 
 def _open_parquet(path: Path) -> Any:

@@ -9,10 +9,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lanekit.errors import InputError
+from lanekit.files.finite_weights import check_written_model
 from lanekit.files.generation_config import without_generation_config
 from lanekit.files.model_folder import carry_files, read_config
 from lanekit.files.safetensors_header import check_model_folder
-from lanekit.files.tied_head import check_tied_head, restore_tied_head
+from lanekit.files.tied_head import restore_tied_head
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -57,11 +58,15 @@ def load_dense(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     return model.to(device)
 
 
-def save_dense(model: Any, source: Path, out: Path) -> None:
-    """Save in the source model's stored dtype, with its tokenizer and licence.
+def save_dense(model: Any, source: Path, out: Path, remedy: str) -> None:
+    """Save in the source model's stored dtype, with its tokenizer and licence, and check what was written.
+
+    Args:
+        remedy: what to change where the weights are not finite.
 
     Raises:
         InputError: a tied head has come apart, or was written twice.
+        NonFiniteWeightsError: a tensor holds NaN or infinity.
     """
     stored = read_config(source).get("dtype") or read_config(source).get("torch_dtype") or "bfloat16"
     model = model.to(getattr(torch, stored))
@@ -70,4 +75,4 @@ def save_dense(model: Any, source: Path, out: Path) -> None:
     with without_generation_config(model, source):
         model.save_pretrained(out, safe_serialization=True)
     carry_files(source, out)
-    check_tied_head(check_model_folder(out))
+    check_written_model(out, remedy)

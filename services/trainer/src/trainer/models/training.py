@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from lanekit.errors import PermanentError
 from lanekit.files.conversations import IGNORED_LABEL, encode_corpus
 from lanekit.progress import Progress
 from lanekit.spec.params import TrainingParams
+
+LOWER_THE_RATE = "lower learning_rate for this stage in the experiment file"
+UNFIT_MODEL = "check the model that this stage takes: it gives no finite loss on the corpus before any step"
 
 
 class DivergedError(PermanentError):
@@ -40,7 +44,7 @@ class ReportCallback(TrainerCallback):
         if not math.isfinite(logs["loss"]):
             raise DivergedError(
                 f"the loss is {logs['loss']} at step {state.global_step}",
-                remedy="lower learning_rate for this stage in the experiment file",
+                remedy=LOWER_THE_RATE,
             )
         self.curve.append({"step": state.global_step, "loss": float(logs["loss"])})
 
@@ -83,6 +87,12 @@ def make_arguments(
     )
 
 
+def _check_loss(loss: float, when: str, remedy: str) -> float:
+    if not math.isfinite(loss):
+        raise DivergedError(f"the validation loss is {loss} {when}", remedy=remedy)
+    return loss
+
+
 class PadCollator:
     """Pads `input_ids` and `labels` on the right; tensors are (batch, longest length)."""
 
@@ -104,26 +114,48 @@ class PadCollator:
         }
 
 
-def load_datasets(tokenizer: Any, corpus: Path, max_length: int) -> tuple[Dataset, Dataset]:
-    """Return the encoded train and validation samples of a corpus artifact.
+@dataclass(frozen=True)
+class TrainingData:
+    """The encoded train and validation samples; the report's part on them, and its notes."""
+
+    train: Dataset
+    validation: Dataset
+    report: dict[str, dict[str, int]]
+    notes: list[str]
+
+
+def load_datasets(tokenizer: Any, corpus: Path, max_length: int) -> TrainingData:
+    """Encode the train and validation conversations of a corpus artifact.
 
     Raises:
         InputError: no sample fits into `max_length` tokens.
     """
-    train, validation = (
-        Dataset.from_list(encode_corpus(tokenizer, corpus / f"{part}.jsonl", max_length))
+    parts = {
+        part: encode_corpus(tokenizer, corpus / f"{part}.jsonl", max_length)
         for part in ("train", "validation")
-    )
-    return train, validation
+    }
+    train, validation = (Dataset.from_list(part.samples) for part in parts.values())
+    report = {name: part.as_report() for name, part in parts.items()}
+    notes = [note for name, part in parts.items() for note in part.describe(name)]
+    return TrainingData(train, validation, report, notes)
 
 
-def train_measured(trainer: Any, callback: ReportCallback, spec: TrainingParams) -> dict[str, Any]:
-    """Train, with the validation loss measured before and after; return the report's common part."""
-    callback.progress(0, spec.steps, "measuring the loss before training")
-    before = trainer.evaluate()["eval_loss"]
+def train_measured(
+    trainer: Any, callback: ReportCallback, spec: TrainingParams, data: TrainingData
+) -> dict[str, Any]:
+    """Train, with the validation loss measured before and after; return the report's common part.
+
+    Raises:
+        DivergedError: a loss is not finite.
+    """
+    told = "; ".join(["measuring the loss before training", *data.notes])
+    callback.progress(0, spec.steps, told)
+    before = _check_loss(trainer.evaluate()["eval_loss"], "before training", UNFIT_MODEL)
     trainer.train()
-    after = trainer.evaluate()["eval_loss"]
+    after = _check_loss(trainer.evaluate()["eval_loss"], "after training", LOWER_THE_RATE)
     return {
+        "data": data.report,
+        "notes": data.notes,
         "samples": len(trainer.train_dataset),
         "loss_curve": callback.curve,
         "validation_loss_before": before,

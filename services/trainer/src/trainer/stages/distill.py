@@ -16,7 +16,14 @@ from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
 from lanekit.spec.params import DistillParams
 from trainer.models.dense import choose_device, load_dense, load_tokenizer, save_dense
-from trainer.models.training import PadCollator, ReportCallback, load_datasets, make_arguments, train_measured
+from trainer.models.training import (
+    LOWER_THE_RATE,
+    PadCollator,
+    ReportCallback,
+    load_datasets,
+    make_arguments,
+    train_measured,
+)
 
 
 def compute_distillation_loss(
@@ -67,6 +74,7 @@ def run(spec: DistillParams, inputs: Mapping[str, Path], out: Path, progress: Pr
     Raises:
         InputError: a model is not dense, the vocabularies differ, or no sample fits.
         DivergedError: the loss is not finite.
+        NonFiniteWeightsError: the student's weights are not.
     """
     device = choose_device(spec.device)
     tokenizer = load_tokenizer(inputs["model"])
@@ -79,7 +87,7 @@ def run(spec: DistillParams, inputs: Mapping[str, Path], out: Path, progress: Pr
             f"{teacher.config.vocab_size} and {student.config.vocab_size} tokens",
             remedy="give --teacher the model that the student was pruned from",
         )
-    train, validation = load_datasets(tokenizer, inputs["corpus"], spec.max_length)
+    data = load_datasets(tokenizer, inputs["corpus"], spec.max_length)
     callback = ReportCallback(progress, "distillation")
     with tempfile.TemporaryDirectory(dir=out.parent) as work:
         trainer = DistillTrainer(
@@ -92,11 +100,11 @@ def run(spec: DistillParams, inputs: Mapping[str, Path], out: Path, progress: Pr
                 device,
                 prediction_loss_only=True,
             ),
-            train_dataset=train,
-            eval_dataset=validation,
+            train_dataset=data.train,
+            eval_dataset=data.validation,
             data_collator=PadCollator(tokenizer.pad_token_id),
             callbacks=[callback],
         )
-        report = train_measured(trainer, callback, spec)
-    save_dense(student, inputs["model"], out)
+        report = train_measured(trainer, callback, spec, data)
+    save_dense(student, inputs["model"], out, LOWER_THE_RATE)
     write_report(out, **report)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lanekit.errors import InputError
+from lanekit.files.conversations import Message
 from lanekit.files.model_folder import write_json, write_report
 from lanekit.progress import Progress
 from lanekit.spec.params import PrepareCorpusParams
@@ -33,16 +34,34 @@ def run(spec: PrepareCorpusParams, inputs: Mapping[str, Path], out: Path, progre
         TransientError: the hub could not be reached.
     """
     if spec.calibration_rows > spec.train_rows:
-        raise InputError("corpus.calibration_rows is larger than corpus.train_rows, which it is drawn from")
+        raise InputError(
+            f"corpus.calibration_rows is {spec.calibration_rows}, larger than corpus.train_rows "
+            f"{spec.train_rows}, which it is drawn from",
+            remedy="lower corpus.calibration_rows in the experiment file",
+        )
     progress(0, N_STEPS, "reading the benchmark texts")
     guard = Guard(read_item_texts(inputs["suite"]), spec.ngram_words)
     progress(1, N_STEPS, f"reading the corpus from {spec.corpus.source}")
-    draw = draw_rows(spec, guard)
+    tokenizer = load_tokenizer(inputs["model"])
+    n_measured, n_rows = 0, spec.train_rows + spec.validation_rows
+
+    def measure(messages: Sequence[Message]) -> int:
+        nonlocal n_measured
+        if n_measured % REPORT_EVERY == 0:
+            progress(
+                1,
+                N_STEPS,
+                f"measuring conversations, {n_measured} of {n_rows}",
+            )
+        n_measured += 1
+        return count_tokens(tokenizer, messages)
+
+    draw = draw_rows(spec, guard, measure)
     if spec.contamination == "refuse" and draw.matches:
         raise _refuse(spec, draw, guard)
     progress(2, N_STEPS, "choosing the calibration set")
     parts = {"train": draw.rows[: spec.train_rows], "validation": draw.rows[spec.train_rows :]}
-    calibration, n_alike = _choose_calibration(spec, parts["train"], inputs["model"], progress)
+    calibration, n_alike = _choose_calibration(spec, parts["train"])
     progress(3, N_STEPS, "writing")
     for name, rows in parts.items():
         write_rows(out / f"{name}.jsonl", (_as_json(row) for row in rows))
@@ -66,7 +85,8 @@ def run(spec: PrepareCorpusParams, inputs: Mapping[str, Path], out: Path, progre
         digest=spec.corpus.digest,
         source_rows=draw.n_source,
         rows=draw.n_read,
-        refused=draw.faults,
+        refused=dict(draw.faults.counts),
+        notes=draw.describe(),
         duplicates=draw.n_duplicates,
         dropped=draw.n_dropped,
         **{f"{name}_rows": len(rows) for name, rows in parts.items()},
@@ -93,14 +113,9 @@ def _as_json(row: CorpusRow) -> dict[str, Any]:
 
 
 def _choose_calibration(
-    spec: PrepareCorpusParams, train: list[CorpusRow], model: Path, progress: Progress
+    spec: PrepareCorpusParams, train: list[CorpusRow]
 ) -> tuple[list[dict[str, Any]], int]:
-    tokenizer = load_tokenizer(model)
-    candidates = []
-    for place, row in enumerate(train):
-        if place % REPORT_EVERY == 0:
-            progress(2, N_STEPS, f"measuring conversations, {place} of {len(train)}")
-        candidates.append(Candidate(place, count_tokens(tokenizer, row.messages), row.complexity))
+    candidates = [Candidate(place, row.n_tokens, row.complexity) for place, row in enumerate(train)]
     conversations = [row.messages for row in train]
     chosen = select_calibration(
         conversations, candidates, spec.calibration_rows, spec.calibration_bins, spec.seed

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from lanekit.files.model_folder import read_config, write_report
 from lanekit.progress import Progress
 from lanekit.spec.params import PruneParams
 from trainer.models.dense import choose_device, load_dense, load_tokenizer, save_dense
+
+# Pruning computes no weight anew: one can only have left the range of the dtype that it is stored in.
+UNFIT_DTYPE = "let the dtype in the pruned model's config.json hold its weights: bfloat16, not float16"
 
 
 def run(spec: PruneParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
@@ -30,14 +34,22 @@ def run(spec: PruneParams, inputs: Mapping[str, Path], out: Path, progress: Prog
     model = load_dense(inputs["model"], device, dtype).eval()
     n_dropped = n_layers - spec.keep_layers
     influence: list[float] = []
+    data: dict[str, Any] = {}
     if spec.selection == "block_influence":
-        influence = measure_block_influence(model, spec, inputs, device, progress)
+        calibration = encode_corpus(
+            load_tokenizer(inputs["model"]), inputs["corpus"] / "calibration.jsonl", spec.max_length,
+            spec.calibration_rows, last_answers=True,
+        )  # fmt: skip
+        asked = spec.calibration_rows
+        notes = calibration.describe_calibration(asked)
+        data = {**calibration.report_calibration(asked), "notes": notes}
+        influence = measure_block_influence(model, calibration.samples, device, progress)
         order = sorted(range(n_layers), key=lambda i: influence[i])
         dropped = sorted(order[:n_dropped])
     else:
         dropped = list(range(n_layers - 1 - n_dropped, n_layers - 1))
     drop_layers(model, dropped)
-    save_dense(model, inputs["model"], out)
+    save_dense(model, inputs["model"], out, UNFIT_DTYPE)
     write_report(
         out,
         layers_before=n_layers,
@@ -45,6 +57,7 @@ def run(spec: PruneParams, inputs: Mapping[str, Path], out: Path, progress: Prog
         dropped_layers=dropped,
         selection=spec.selection,
         block_influence=influence,
+        **data,
     )
 
 
@@ -59,12 +72,13 @@ def check_keep_layers(keep_layers: int, n_layers: int) -> None:
 
 @torch.inference_mode()
 def measure_block_influence(
-    model: Any, spec: PruneParams, inputs: Mapping[str, Path], device: torch.device, progress: Progress
+    model: Any, samples: Sequence[Mapping[str, list[int]]], device: torch.device, progress: Progress
 ) -> list[float]:
-    """Return 1 − mean cos(input, output) of each layer's residual stream (ShortGPT, Men et al. 2024)."""
-    tokenizer = load_tokenizer(inputs["model"])
-    path = inputs["corpus"] / "calibration.jsonl"
-    samples = encode_corpus(tokenizer, path, spec.max_length, spec.calibration_rows)
+    """Return 1 − mean cos(input, output) of each layer's residual stream (ShortGPT, Men et al. 2024).
+
+    Raises:
+        InputError: it is not finite at a layer: the model's activations are not.
+    """
     n_layers = len(model.model.layers)
     sums, n_tokens = torch.zeros(n_layers, dtype=torch.float64), 0
     states: list[torch.Tensor] = []
@@ -83,7 +97,14 @@ def measure_block_influence(
     finally:
         for hook in hooks:
             hook.remove()
-    return [float(value) / n_tokens for value in sums]
+    influence = [float(value) / n_tokens for value in sums]
+    bad = [str(index) for index, value in enumerate(influence) if not math.isfinite(value)]
+    if bad:
+        raise InputError(
+            f"the influence of the layers {', '.join(bad)} is not finite: the model's activations are not",
+            remedy="check the model that is pruned, or set selection: deepest, which looks at no activations",
+        )
+    return influence
 
 
 def drop_layers(model: Any, dropped: list[int]) -> None:

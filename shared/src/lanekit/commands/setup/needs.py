@@ -45,8 +45,7 @@ def check_needs(
         yield Finding("warning", "sources", f"not there: {', '.join(absent)}", remedy)
     model = local.get("base_model")
     shape = _find_shape(model)
-    has_weights = model is not None and any(model.glob("*.safetensors"))
-    model_bytes = measure_weights(model) if model and has_weights else estimates.BF16 * shape.parameters
+    model_bytes = _measure(model) or estimates.BF16 * shape.parameters
     top_k = experiment.packaging.top_k
     yield check_disk(store, estimates.estimate_disk_bytes(model_bytes, lanes, top_k, from_hub=not model))
     yield from check_memories([stage for lane in lanes for stage in lane.stages], shape, gpus)
@@ -147,6 +146,14 @@ def _find_shape(folder: Path | None) -> estimates.ModelShape:
         return estimates.read_shape(read_config(folder)) if folder else estimates.EXAONE_SHAPE
     except (LanekitError, KeyError, TypeError, ValueError):
         return estimates.EXAONE_SHAPE
+
+
+def _measure(folder: Path | None) -> int:
+    """Return a local model's bytes of weights, 0 where they cannot be told: that is found elsewhere."""
+    try:
+        return measure_weights(folder) if folder else 0
+    except (LanekitError, OSError):
+        return 0
 
 
 def _gigabytes(size_bytes: int) -> str:
