@@ -53,7 +53,7 @@ def test_the_ends_of_the_range_are_in_it(make_record: MakeRecord, value: float |
 def make_form(**fields: Any) -> SpeedForm:
     numbers = {"s_per_token": 0.05, "s_per_token_all": [0.05], "baseline_s_per_token": 0.1,
                "baseline_s_per_token_all": [0.1], "n_sequences": 1, "tokens": 8, "baseline_tokens": 8,
-               "seconds": 1.0, "baseline_seconds": 1.0}  # fmt: skip
+               "seconds": 1.0, "baseline_seconds": 1.0, "ratio": 0.5}  # fmt: skip
     return SpeedForm.model_validate({"kind": "decode", **numbers, **fields})
 
 
@@ -64,7 +64,9 @@ def make_form(**fields: Any) -> SpeedForm:
         ({"baseline_s_per_token": 0.2}, "decode: baseline_s_per_token is 0.2, the median of its repeats 0.1"),
         ({"s_per_token_all": []}, "decode: s_per_token has no repeats"),
         ({"forms": {"free": make_form(s_per_token=0.01)}}, "free: s_per_token is 0.01"),
-        ({"forms": {"decode": make_form(s_per_token=0.04, s_per_token_all=[0.04])}},
+        ({"forms": {"decode": make_form(ratio=0.3)}}, "decode: the ratio is 0.3, the median of its pairs' 0.5"),
+        ({"forms": {"decode": make_form(s_per_token_all=[0.05, 0.05])}}, "are no pairs"),
+        ({"forms": {"decode": make_form(s_per_token=0.04, s_per_token_all=[0.04], ratio=0.4)}},
          "the seconds per token are not those of the form decode"),
     ],
 )  # fmt: skip

@@ -58,12 +58,24 @@ def _check_speed(speed: SpeedResult) -> Iterator[str]:
     yield from _check_series(speed, speed.form)
     for name, form in speed.forms.items():
         yield from _check_series(form, name)
+        yield from _check_ratio(form, name)
     scored = speed.forms.get(speed.form)
     if scored is not None and (scored.s_per_token, scored.baseline_s_per_token) != (
         speed.s_per_token,
         speed.baseline_s_per_token,
     ):
         yield f"the seconds per token are not those of the form {speed.form}"
+
+
+def _check_ratio(form: SpeedForm, name: str) -> Iterator[str]:
+    """The score takes the ratio: it must be that of the repeats, pair by pair."""
+    if len(form.s_per_token_all) != len(form.baseline_s_per_token_all) or not form.s_per_token_all:
+        yield f"{name}: its repeats and the baseline's are no pairs"
+        return
+    pairs = zip(form.s_per_token_all, form.baseline_s_per_token_all, strict=True)
+    ratio = statistics.median(mine / theirs for mine, theirs in pairs if theirs > 0)
+    if not math.isclose(form.ratio, ratio, rel_tol=TOLERANCE):
+        yield f"{name}: the ratio is {form.ratio:g}, the median of its pairs' {ratio:g}"
 
 
 def _check_series(timing: SpeedResult | SpeedForm, form: str) -> Iterator[str]:
