@@ -451,7 +451,7 @@ def test_equal_options_and_repeated_questions_are_counted_and_told(tmp_path: Pat
 
 
 def test_repeated_ids_and_tasks_of_null_are_counted_and_told(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         DOCUMENT,
         {**DOCUMENT, "question": "마?", "task": None},
         {**DOCUMENT, "id": None, "question": "바?"},
