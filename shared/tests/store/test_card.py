@@ -66,7 +66,7 @@ GPTQ (Frantar et al. 2022) into a compressed-tensors preset scheme.
 
 | | |
 | :--- | :--- |
-| Stage | `gptq`, version 1 |
+| Stage | `gptq`, version 2 |
 | Label | `gptq_w4a16` |
 | Service | quantizer |
 | Place | `models/{name}` |

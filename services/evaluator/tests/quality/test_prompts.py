@@ -144,10 +144,13 @@ def test_bad_files(benchmarks: dict[str, Benchmark], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the file has no rows"):
         load_items(tmp_path, benchmarks["kmmlu_pro"])
     path.write_text('{"question": \n', encoding="utf-8")
-    with pytest.raises(InputError, match=r"kmmlu_pro\.jsonl:1:\d+: not JSON"):
+    with pytest.raises(InputError, match=r"kmmlu_pro\.jsonl:1: not valid JSON: .*column \d+"):
         load_items(tmp_path, benchmarks["kmmlu_pro"])
     path.write_text("[1]\n", encoding="utf-8")
-    with pytest.raises(InputError, match="must be a JSON object"):
+    with pytest.raises(InputError, match="a JSON array"):
+        load_items(tmp_path, benchmarks["kmmlu_pro"])
+    path.write_bytes('{"question": "안녕"}\n'.encode("cp949"))
+    with pytest.raises(InputError, match="not UTF-8"):
         load_items(tmp_path, benchmarks["kmmlu_pro"])
 
 
