@@ -236,12 +236,16 @@ class Bench:
 
     def read_pid(self, run: StageRun) -> int:
         """Wait until a stage has told the process it runs in."""
-        name = f"{run.name}-*/pid"
+        name = f"*/{run.name}-*/pid"
         text = wait_for(
-            lambda: [t for p in (self.root / "store/scratch").glob(name) if (t := p.read_text())],
+            lambda: [t for p in self.store.scratch_root.glob(name) if (t := p.read_text())],
             f"{run.name} does not run",
         )
         return int(text[0])
+
+    def list_unfinished(self) -> list[Path]:
+        """Return the outputs that stand unfinished in the workers' scratch."""
+        return [path for path in self.store.scratch_root.glob("*/*") if path.is_dir()]
 
     def read_record(self) -> list[dict[str, Any]]:
         """Return what the timed stages wrote down, in order of their ends."""

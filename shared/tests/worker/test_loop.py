@@ -147,7 +147,7 @@ def test_sigterm_hands_the_job_back(bench: Bench, state: str, blocked: ExitStack
     if state == "running":
         assert not bench.is_leased(list_devices()[0].id)
         assert is_dead(pid)
-    assert not list((bench.root / "store/scratch").iterdir())
+    assert not bench.list_unfinished()
     assert worker.read_events("job_handed_back")
 
 
