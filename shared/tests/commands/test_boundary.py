@@ -14,6 +14,8 @@ from lanekit.execute.child import describe_failure
 from lanekit.execute.environment import make_child_environment
 from lanekit.host.failures import explain_unexpected, hide_secrets
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 COMMAND = """
 import sys
 from lanekit.commands.cli import run_main

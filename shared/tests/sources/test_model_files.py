@@ -46,6 +46,7 @@ def look(hub: HubDouble, home: Path, source: str, pin: str = "") -> list[object]
     return result
 
 
+@pytest.mark.slow
 def test_on_the_hub_the_small_files_alone_are_fetched(tmp_path: Path) -> None:
     files = {p.name: p.read_bytes() for p in FIXTURE.iterdir() if p.suffix != ".safetensors"}
     hub = HubDouble(

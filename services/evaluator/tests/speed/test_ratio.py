@@ -105,6 +105,7 @@ def test_a_short_run_is_made_longer_by_passes() -> None:
     assert turns.forms[0].n_sequences == 1
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_where_one_stops_early() -> None:
     """Stopping at the first interval that is narrow enough costs coverage; little, as it turns out."""
     covered, runs = 0, 400
