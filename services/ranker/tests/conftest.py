@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -173,11 +174,13 @@ def make_speed(gain: float, *, is_base: bool, sitting: str, **fields: Any) -> Sp
     for place, (form, base) in enumerate(bases.items()):
         seconds = base * (1 - gain * (1 - 0.15 * place))
         tokens = 2048 if form != "free" else 1800 + int(500 * gain)
+        times, base_times = [seconds * 1.01, seconds, seconds * 0.995], [base * 1.004, base, base * 0.99]
+        ratio = statistics.median(mine / theirs for mine, theirs in zip(times, base_times, strict=True))
         forms[form] = SpeedForm(
             kind="decode" if form.startswith("decode") else form,  # type: ignore[arg-type]
-            s_per_token=seconds, s_per_token_all=[seconds * 1.01, seconds, seconds * 0.995],
-            baseline_s_per_token=base, baseline_s_per_token_all=[base * 1.004, base, base * 0.99],
-            ratio=seconds / base, ratio_low=0.98 * seconds / base, ratio_high=1.02 * seconds / base,
+            s_per_token=seconds, s_per_token_all=times,
+            baseline_s_per_token=base, baseline_s_per_token_all=base_times,
+            ratio=ratio, ratio_low=0.98 * ratio, ratio_high=1.02 * ratio,
             n_sequences=8, tokens=tokens, baseline_tokens=2048 if form != "free" else 1800,
             seconds=seconds * tokens, baseline_seconds=base * 2048,
         )  # fmt: skip
