@@ -59,9 +59,6 @@ def test_the_score_is_the_formulas(finished: Path) -> None:
         perf_norm = float(row["perf"]) / base_perf
         assert row["speed_form"] == "benchmark"
         speed_norm = 1 - float(row["ratio_benchmark"])  # the median of the pairs, each timed in turn
-        assert speed_norm == pytest.approx(
-            1 - float(row["s_per_token"]) / float(row["s_per_token_base"]), abs=0.3
-        )
         assert math.isclose(float(row["perf_norm"]), perf_norm)
         assert math.isclose(float(row["speed_norm"]), speed_norm, abs_tol=1e-12)
         assert math.isclose(float(row["score"]), max(0.5 * perf_norm + 0.5 * speed_norm, 0), abs_tol=1e-12)
