@@ -108,7 +108,7 @@ def run_script(experiment: Path) -> Runner:
             options = ("--experiment", str(experiment), *options)
         done = subprocess.run(
             [sys.executable, str(ROOT / "scripts" / script), *options],
-            cwd=cwd, env=make_environment(), capture_output=True, text=True, timeout=900, check=False,
+            cwd=cwd, env=make_environment(), capture_output=True, text=True, timeout=1700, check=False,
         )  # fmt: skip
         assert done.returncode == expect, f"{done.stdout}\n{done.stderr}"
         return done
