@@ -139,6 +139,7 @@ def wait_until(check: Callable[[], Any], what: str, timeout_s: float = 120, paus
 def run_stack(stack: Stack, **settings: str) -> Iterator[Stack]:
     """Bring a stack up, and show its logs where a test failed to; the images are built before."""
     stack.prepare(**settings)
+    stack.down()  # what tests that were killed left: their runs would be found
     try:
         stack.compose("up", "--detach", "--wait", "--wait-timeout", "180", timeout_s=300)
         yield stack

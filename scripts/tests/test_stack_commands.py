@@ -157,7 +157,8 @@ def test_images_of_another_version_are_refused(hosted: Hosted, experiment: Path,
 
 
 def test_several_kinds_of_hardware_want_a_choice(hosted: Hosted, experiment: Path, tmp_path: Path) -> None:
-    hosted.report(evaluator={"devices": {"GPU-1": "NVIDIA L4", "GPU-2": "NVIDIA L40S"}})
+    devices = {"GPU-1": "NVIDIA L4", "GPU-2": "NVIDIA L40S"}
+    hosted.report(evaluator={"devices": devices, "device_kind": "cuda"})
     options = ("--all", "--experiment", str(experiment))
     done = hosted.run("enqueue_lane.py", *options, cwd=tmp_path, expect=BAD_INPUT)
     check_text(done.stderr, "--hardware 'NVIDIA L4' or --hardware 'NVIDIA L40S'")
