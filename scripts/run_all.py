@@ -58,7 +58,7 @@ def main() -> int:
         for run in plan.runs.values():
             looking.console.print(f"  {run.path}", highlight=False, markup=False, soft_wrap=True)
         return 0
-    with cli.open_session(args, experiment) as session:
+    with cli.hold_session(looking) as session:
         outcome = session.follow(direct_run(spec, plan, session.store))
         exported = export_outcome(session.store, outcome, args.results, args.submissions)
         show_outcome(session.console, outcome)

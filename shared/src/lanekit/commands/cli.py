@@ -184,7 +184,13 @@ def choose_engine(args: argparse.Namespace, experiment: Experiment) -> EnginePar
 @contextmanager
 def open_session(args: argparse.Namespace, experiment: Experiment) -> Iterator[Session]:
     """Hold the store and give a session whose stages run in warm child processes."""
-    session = make_looking_session(args, experiment)
+    with hold_session(make_looking_session(args, experiment)) as session:
+        yield session
+
+
+@contextmanager
+def hold_session(session: Session) -> Iterator[Session]:
+    """Hold the store of a session that only looks, and give it again with children that run stages."""
     with hold_store(session.store):
         pool = ChildPool(session.store.root / "logs", make_child_environment())
         try:

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterator
 
 from lanekit.results.schema import FAILED, BenchmarkResult, LaneRecord, SpeedForm, SpeedResult
+from ranker.scoring.pooling import Pairs
 
 TOLERANCE = 1e-6  # relative, between a median on record and that of its repeats
 REMEDY = "evaluate the lane again; a number put in by hand or by another tool is not ranked"
@@ -72,8 +73,7 @@ def _check_ratio(form: SpeedForm, name: str) -> Iterator[str]:
     if len(form.s_per_token_all) != len(form.baseline_s_per_token_all) or not form.s_per_token_all:
         yield f"{name}: its repeats and the baseline's are no pairs"
         return
-    pairs = zip(form.s_per_token_all, form.baseline_s_per_token_all, strict=True)
-    ratio = statistics.median(mine / theirs for mine, theirs in pairs if theirs > 0)
+    ratio = Pairs(form.s_per_token_all, form.baseline_s_per_token_all).ratio
     if not math.isclose(form.ratio, ratio, rel_tol=TOLERANCE):
         yield f"{name}: the ratio is {form.ratio:g}, the median of its pairs' {ratio:g}"
 
