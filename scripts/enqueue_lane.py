@@ -40,6 +40,7 @@ from lanekit.host.settings import load_host_settings
 from lanekit.jobs.signs import read_workers
 from lanekit.plan.evaluation import plan_engine
 from lanekit.plan.planner import plan_lanes
+from lanekit.plan.preflight.finding import Finding, gather_faults, raise_faults
 from lanekit.plan.preflight.request import Host
 from lanekit.plan.run_document import describe_run
 from lanekit.sources.locks import load_lock_digests
@@ -93,9 +94,13 @@ def main() -> int:
     args = parse_arguments()
     inputs = read_inputs(args.experiment)
     lanes = choose_lanes(args, inputs)
-    check_inputs(inputs, Asked(lanes, plan_engine(inputs.experiment, lambda: False, args.engine)))
     services = list_needed_services(lanes)
-    stack = open_stack(args.env_file, services)
+    faults: list[Finding] = []
+    with gather_faults(faults, "--env-file"):
+        stack = open_stack(args.env_file, services)
+    with gather_faults(faults, "--experiment"):
+        check_inputs(inputs, Asked(lanes, plan_engine(inputs.experiment, lambda: False, args.engine)))
+    raise_faults(faults)
     console = cli.make_console()
 
     workers = [worker.report for worker in read_workers(stack.redis)]

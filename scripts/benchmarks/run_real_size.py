@@ -58,6 +58,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="where the result's two files go (default: the folder)")
     parser.add_argument("--gpus", default="0", help="GPUs by number, with commas between (default: 0)")
     parser.add_argument(
+        "--joining", type=Path, metavar="FILE",
+        help="further GPUs by number; read again and again, so that they can join while it runs",
+    )  # fmt: skip
+    parser.add_argument(
         "--share-gb", type=float, default=0.0, metavar="N",
         help="training and quantizing stages share a GPU while their estimates fit into N GB",
     )  # fmt: skip
@@ -75,13 +79,13 @@ def parse_arguments() -> argparse.Namespace:
 
 
 @contextmanager
-def open_session(args: argparse.Namespace, experiment: Experiment) -> Iterator[CrowdedSession]:
+def open_session(
+    args: argparse.Namespace, experiment: Experiment, board: GpuBoard
+) -> Iterator[CrowdedSession]:
     """Give a session like that of run_all.py, with one slot for each GPU."""
     store = FolderStore(args.folder.resolve() / "store")
-    gpus = args.gpus.split(",")
     with hold_store(store):
         pool = ChildPool(store.root / "logs", make_child_environment())
-        board = GpuBoard(gpus, int(args.share_gb * 1e9))
         shape = read_shape(read_model_config(args.folder))
         caller = WatchedCaller(pool, board, shape, args.folder / "stages.jsonl")
         try:
@@ -92,7 +96,7 @@ def open_session(args: argparse.Namespace, experiment: Experiment) -> Iterator[C
                 engine=cli.choose_engine(args, experiment),
                 lock_digests=load_lock_digests(find_project_root()),
                 console=cli.make_console(),
-                slots=MANY if len(gpus) > 1 or args.share_gb else 1,
+                slots=MANY if len(board.gpus) > 1 or board.joining or board.share_bytes else 1,
                 hardware=name_hardware(list_devices()),
             )
         finally:
@@ -112,7 +116,8 @@ def main() -> int:
     lanes = inputs.choose_lanes(only)
     experiment = cli.prepare_inputs(args, inputs, Asked(lanes, cli.choose_engine(args, inputs.experiment)))
     outcome: Outcome | None = None
-    with open_session(args, experiment) as session:
+    board = GpuBoard(args.gpus.split(","), int(args.share_gb * 1e9), args.joining)
+    with open_session(args, experiment, board) as session:
         plan = plan_lanes(experiment, lanes, session.engine, session.lock_digests, session.hardware)
         spec = describe_run(experiment, plan, session.engine, session.lock_digests, session.hardware)
         try:
@@ -123,7 +128,7 @@ def main() -> int:
             facts = read_facts(args.folder / "stages.jsonl")
             told = {
                 "commit": args.commit,
-                "gpus": args.gpus.split(","),
+                "gpus": board.list_gpus(),
                 "enforce_eager": experiment.evaluation.enforce_eager,
                 "is_crowded": session.slots > 1,
                 "gpu_tests": args.gpu_tests,

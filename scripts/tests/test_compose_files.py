@@ -290,7 +290,11 @@ def test_torch_of_the_lock_is_torch_of_the_base() -> None:
 # --- imports against locks
 
 # Imports that no lock covers: the module, and why that is right.
-BESIDE_THE_LOCK = {("evaluator", "vllm"): "the base image brings it"}
+BESIDE_THE_LOCK = {
+    ("evaluator", "vllm"): "the base image brings it",
+    ("controller", "numpy"): "it looks at weights, as stages alone do",
+    ("ranker", "jinja2"): "it tries chat templates, as the preflight of the commands alone does",
+}
 OWN_PACKAGES = {"lanekit", *SERVICES}
 
 

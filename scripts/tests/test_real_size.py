@@ -56,6 +56,16 @@ def test_one_that_waits_gets_the_gpu_when_it_is_free() -> None:
     thread.join()
 
 
+def test_a_gpu_joins_while_a_stage_waits_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.real_size.driving.JOINING_SECONDS", 0.05)
+    joining = tmp_path / "joining"
+    board = GpuBoard(["0"], share_bytes=0, joining=joining)
+    with board.hold("a", 0, alone=True) as first:
+        threading.Timer(0.2, joining.write_text, ["0,3"]).start()
+        with board.hold("b", 0, alone=True) as second:
+            assert (first, second) == ("0", "3")
+
+
 def test_a_process_is_its_sessions_stage() -> None:
     script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'], env={})"
     process = subprocess.Popen(

@@ -27,6 +27,7 @@ def hub(engine: None, tmp_path: Path) -> Iterator[Stack]:
     stack = Stack("lanes-hub", tmp_path / "hub", ports=HUB_PORTS)
     stack.folder.mkdir()
     stack.prepare()
+    stack.down()  # what tests that were killed left: their runs would be found
     try:
         stack.compose("up", "--detach", "--wait", "controller", "ranker", timeout_s=300)
         yield stack
@@ -64,6 +65,7 @@ def far(hub: Stack, wire: tuple[str, Path], tmp_path: Path) -> Iterator[Stack]:
         secret = f"{name.upper()}_SECRET_KEY"
         settings[secret] = hub.read_secret(secret)
     stack.env_file.write_text("".join(f"{k}={v}\n" for k, v in settings.items()), encoding="utf-8")
+    stack.down()
     try:
         stack.compose("up", "--detach", "--wait", timeout_s=300)
         yield stack

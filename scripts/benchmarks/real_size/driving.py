@@ -24,6 +24,7 @@ from lanekit.progress import Progress
 from lanekit.spec.estimates import ModelShape, estimate_device_bytes
 
 SAMPLE_MILLISECONDS = 250
+JOINING_SECONDS = 5.0  # how often a waiting stage looks for further GPUs
 SMALL_BYTES = 2_500_000_000
 KEY_VARIABLE = "LANEKIT_BENCH_STAGE"  # tells the sampler whose processes are whose
 ENGINE_STAGES = ("evaluate", "measure_speed", "verify_package")
@@ -114,10 +115,14 @@ class GpuBoard:
     most: what that frees or takes meanwhile is less than the engine's own weights. Without an engine as many
     stages share a GPU as fit into `share_bytes` by their estimates. GPTQ is bound by latency: two of them on
     one GPU take twice as long each, one beside an engine costs neither much.
+
+    The file `joining` names GPUs that were busy with other work at first, with commas between; it may be
+    written while stages run.
     """
 
     gpus: Sequence[str]
     share_bytes: int
+    joining: Path | None = None
     engines: dict[str, str] = field(default_factory=dict)
     sharing: dict[str, dict[str, int]] = field(default_factory=dict)
     others: dict[str, int] = field(default_factory=dict)
@@ -128,7 +133,7 @@ class GpuBoard:
         """Wait for a GPU and hold it."""
         with self.changed:
             while (gpu := self._choose(needed_bytes, alone=alone)) is None:
-                self.changed.wait()
+                self.changed.wait(JOINING_SECONDS)
             there = self.sharing.setdefault(gpu, {})
             present = [*there, *([self.engines[gpu]] if gpu in self.engines else [])]
             for other in present:
@@ -145,9 +150,14 @@ class GpuBoard:
                 self.engines.pop(gpu) if alone else self.sharing[gpu].pop(key)
                 self.changed.notify_all()
 
+    def list_gpus(self) -> list[str]:
+        """Return the GPUs by number, those that have joined last."""
+        joined = self.joining.read_text(encoding="utf-8") if self.joining and self.joining.is_file() else ""
+        return list(dict.fromkeys([*self.gpus, *joined.replace(",", " ").split()]))
+
     def _choose(self, needed_bytes: int, *, alone: bool) -> str | None:
         """Return the GPU with the fewest stages on it that takes one more; None where none does."""
-        fitting = [gpu for gpu in self.gpus if self._takes(gpu, needed_bytes, alone=alone)]
+        fitting = [gpu for gpu in self.list_gpus() if self._takes(gpu, needed_bytes, alone=alone)]
         return min(fitting, key=lambda gpu: len(self.sharing.get(gpu, {})), default=None)
 
     def _takes(self, gpu: str, needed_bytes: int, *, alone: bool) -> bool:

@@ -59,7 +59,7 @@ def test_nothing_up_is_one_line() -> None:
         minio_secret_key=SecretStr("secret-word"),
     )
     problems = check_stack(nowhere, SERVICES)
-    assert [problem.part for problem in problems] == ["stack"]
+    assert [problem.where for problem in problems] == ["stack"]
     with pytest.raises(StackError) as caught:
         require_stack(nowhere, SERVICES)
     assert "is not up" in str(caught.value)
@@ -71,26 +71,26 @@ def test_nothing_up_is_one_line() -> None:
 def test_redis_alone(settings: StackSettings) -> None:
     half = settings.model_copy(update={"minio_url": f"http://127.0.0.1:{find_free_port()}"})
     problems = check_stack(half, SERVICES)
-    assert [problem.part for problem in problems] == ["minio"]
+    assert [problem.where for problem in problems] == ["minio"]
     assert "does not answer" in problems[0].message
-    assert "docker compose up -d minio" in problems[0].command
+    assert "docker compose up -d minio" in problems[0].remedy
 
 
 def test_a_wrong_password_of_redis(settings: StackSettings, redis_server: RedisServer) -> None:
     wrong = SecretStr(f"redis://:guess@127.0.0.1:{redis_server.port}/0")
     problems = check_stack(settings.model_copy(update={"redis_url": wrong}), SERVICES)
-    assert [problem.part for problem in problems] == ["redis"]
+    assert [problem.where for problem in problems] == ["redis"]
     assert "refuses the password" in problems[0].message
-    assert "guess" not in problems[0].describe()
+    assert "guess" not in str(problems[0])
 
 
 @pytest.mark.usefixtures("processes")
 def test_a_wrong_key_of_minio(settings: StackSettings) -> None:
     for update in ({"minio_access_key": "operator"}, {"minio_secret_key": SecretStr("guess-guess")}):
         (problem,) = check_stack(settings.model_copy(update=update), SERVICES)
-        assert problem.part == "minio"
+        assert problem.where == "minio"
         assert "refuses the account" in problem.message
-        assert problem.command.startswith("docker compose up -d setup")
+        assert problem.remedy.startswith("docker compose up -d setup")
 
 
 @pytest.mark.usefixtures("processes")
@@ -100,7 +100,7 @@ def test_missing_buckets(settings: StackSettings) -> None:
         minio.remove_bucket(bucket)
     (problem,) = check_stack(settings, SERVICES)
     assert "lacks the buckets checkpoints, models" in problem.message
-    assert problem.command == "docker compose up -d setup"
+    assert problem.remedy == "docker compose up -d setup"
 
 
 def test_no_controller_and_a_missing_evaluator(settings: StackSettings, redis_server: RedisServer) -> None:
@@ -109,7 +109,7 @@ def test_no_controller_and_a_missing_evaluator(settings: StackSettings, redis_se
     worker = make_worker("trainer")
     client.set(RedisKeys.worker(worker.name), worker.model_dump_json(), ex=REPORT_TTL_SECONDS)
     problems = check_stack(settings, SERVICES)
-    assert [problem.part for problem in problems] == ["controller", "evaluator"]
+    assert [problem.where for problem in problems] == ["controller", "evaluator"]
     with pytest.raises(StackError) as caught:
         require_stack(settings, SERVICES)
     for command in ("docker compose up -d controller", "docker compose up -d evaluator",
@@ -124,7 +124,7 @@ def test_what_answers_but_is_neither(settings: StackSettings, redis_server: Redi
             "minio_url": f"http://127.0.0.1:{redis_server.port}",
         }
     )
-    assert [problem.part for problem in check_stack(crossed, SERVICES)] == ["redis", "minio"]
+    assert [problem.where for problem in check_stack(crossed, SERVICES)] == ["redis", "minio"]
 
 
 def test_a_report_of_another_version_counts_as_no_worker(redis_server: RedisServer, tmp_path: Path) -> None:

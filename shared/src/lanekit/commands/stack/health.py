@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,11 +11,12 @@ from urllib.parse import urlsplit
 import redis
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
 
-from lanekit.errors import InputError, LanekitError
+from lanekit.errors import LanekitError
 from lanekit.host.stack_settings import StackSettings
 from lanekit.jobs.connection import PROBE_SECONDS, connect_briefly, redis_url
 from lanekit.jobs.messages import REPORT_TTL_SECONDS
 from lanekit.jobs.signs import read_controller_age_s, read_workers
+from lanekit.plan.preflight.finding import Finding, PreflightError
 from lanekit.spec.stages import BUCKETS
 from lanekit.store.minio_client import REFUSED, RetryPolicy, make_client
 
@@ -25,31 +25,11 @@ AT_ONCE = RetryPolicy(total_seconds=0.0)  # a person waits: say what is wrong
 SILENT_SECONDS = 12.0  # two reports missed
 
 
-@dataclass(frozen=True)
-class MissingPart:
-    """One thing that is missing, and the command that brings it."""
-
-    part: str
-    message: str
-    command: str
-
-    def describe(self) -> str:
-        """Return the problem as an error's lines print it."""
-        return f"{self.part}: {self.message}\n    remedy: {self.command}"
-
-
-class StackError(InputError):
+class StackError(PreflightError):
     """The stack is not ready; nothing was queued."""
 
-    def __init__(self, problems: list[MissingPart]) -> None:
-        self.problems = problems
-        if len(problems) == 1:
-            only = problems[0]
-            super().__init__(f"{only.part}: {only.message}", remedy=only.command)
-        else:
-            super().__init__(
-                "the stack is not ready:\n" + "\n".join(f"  {problem.describe()}" for problem in problems)
-            )
+    heading = "the stack is not ready: {} parts are missing"
+    closing = "run the commands above, then this one again"
 
 
 def require_stack(settings: StackSettings, services: Iterable[str] = ()) -> None:
@@ -63,12 +43,12 @@ def require_stack(settings: StackSettings, services: Iterable[str] = ()) -> None
         raise StackError(problems)
 
 
-def check_stack(settings: StackSettings, services: Iterable[str]) -> list[MissingPart]:
+def check_stack(settings: StackSettings, services: Iterable[str]) -> list[Finding]:
     """Return what is missing, at once and with remedies; empty where `services` can take work now."""
     redis_problem, minio_problem = check_redis(settings), check_minio(settings)
     if redis_problem and minio_problem and not is_answered(redis_url(settings)) \
             and not is_answered(settings.minio_url):  # fmt: skip
-        return [MissingPart("stack", "it is not up: neither Redis nor MinIO answers", UP)]
+        return [Finding("stack", "it is not up: neither Redis nor MinIO answers", UP)]
     problems = [problem for problem in (redis_problem, minio_problem) if problem]
     if redis_problem is None:
         with connect_briefly(settings) as client:
@@ -87,32 +67,32 @@ def is_answered(url: str) -> bool:
         return False
 
 
-def check_redis(settings: StackSettings) -> MissingPart | None:
+def check_redis(settings: StackSettings) -> Finding | None:
     """Ask Redis for a reply with the operator's password."""
     where = redis_url(settings).rpartition("@")[2].partition("/")[0]
     try:
         with connect_briefly(settings) as client:
             client.ping()
     except AuthenticationError:
-        return MissingPart(
+        return Finding(
             "redis", f"{where} refuses the password: it was started with another .env",
             f"{UP} (it starts Redis anew with this .env), or pass --env-file",
         )  # fmt: skip
     except BusyLoadingError:
-        return MissingPart("redis", f"{where} still reads its data", "wait some seconds, then try again")
+        return Finding("redis", f"{where} still reads its data", "wait some seconds, then try again")
     except (RedisError, OSError, ValueError) as error:
         if is_answered(redis_url(settings)):
-            return MissingPart("redis", f"{where} answers, but not as Redis: {error}",
+            return Finding("redis", f"{where} answers, but not as Redis: {error}",
                            "docker compose ps, or set another REDIS_PORT in .env")  # fmt: skip
-        return MissingPart("redis", f"{where} does not answer", _start("redis"))
+        return Finding("redis", f"{where} does not answer", _start("redis"))
     return None
 
 
-def check_minio(settings: StackSettings) -> MissingPart | None:
+def check_minio(settings: StackSettings) -> Finding | None:
     """Read a listing of every bucket with the operator's key."""
     where = urlsplit(settings.minio_url).netloc
     if not is_answered(settings.minio_url):
-        return MissingPart("minio", f"{where} does not answer", _start("minio"))
+        return Finding("minio", f"{where} does not answer", _start("minio"))
     client = make_client(settings, AT_ONCE)
     missing = []
     for bucket in BUCKETS:
@@ -124,15 +104,15 @@ def check_minio(settings: StackSettings) -> MissingPart | None:
             if code == "NoSuchBucket":
                 missing.append(bucket)
             elif code in REFUSED:
-                return MissingPart(
+                return Finding(
                     "minio", f"{where} refuses the account '{client.access_key}' ({code}): it is not set up, "
                     "or .env holds another key",
                     "docker compose up -d setup, or pass --env-file",
                 )  # fmt: skip
             else:
-                return MissingPart("minio", error.message, error.remedy or "docker compose logs minio")
+                return Finding("minio", error.message, error.remedy or "docker compose logs minio")
     if missing:
-        return MissingPart(
+        return Finding(
             "minio", f"{where} lacks the buckets {', '.join(missing)}", "docker compose up -d setup"
         )
     return None
@@ -142,17 +122,17 @@ def _read_first(listing: Callable[[], Iterable[Any]]) -> None:
     next(iter(listing()), None)
 
 
-def check_processes(client: redis.Redis, services: Iterable[str]) -> list[MissingPart]:
+def check_processes(client: redis.Redis, services: Iterable[str]) -> list[Finding]:
     """Return a problem for the controller and for each service that nobody serves."""
     problems = []
     if read_controller_age_s(client) is None:
         problems.append(
-            MissingPart("controller", f"no sign of life for {REPORT_TTL_SECONDS} s",
+            Finding("controller", f"no sign of life for {REPORT_TTL_SECONDS} s",
                     _start("controller"))
         )  # fmt: skip
     live = {worker.report.service for worker in read_workers(client)}
     problems += [
-        MissingPart(service, "no worker is up, and lanes need one", _start(service))
+        Finding(service, "no worker is up, and lanes need one", _start(service))
         for service in services
         if service not in live
     ]

@@ -13,11 +13,12 @@ from rich.text import Text
 
 from lanekit.commands.drawing import count_finished, is_queued, name_device, name_stage
 from lanekit.commands.stack.cli import Stack
-from lanekit.commands.stack.health import MissingPart, check_stack
+from lanekit.commands.stack.health import check_stack
 from lanekit.errors import LanekitError
 from lanekit.jobs.keys import RedisKeys
 from lanekit.jobs.messages import FailureReport, RunSnapshot
 from lanekit.jobs.signs import LiveWorker, read_controller_age_s, read_workers
+from lanekit.plan.preflight.finding import Finding
 from lanekit.results.outcome import RunOutcome
 from lanekit.results.schema import Ranking
 from lanekit.sources.locks import SERVICES
@@ -44,7 +45,7 @@ class RunSummary:
 class StackStatus:
     """Everything that status.py shows."""
 
-    problems: list[MissingPart]
+    problems: list[Finding]
     controller_age_s: float | None = None
     workers: list[LiveWorker] = field(default_factory=list)
     queues: dict[str, int] = field(default_factory=dict)
@@ -52,7 +53,7 @@ class StackStatus:
 
     def has_problem(self, part: str) -> bool:
         """Whether a part, or the whole stack, is away."""
-        return any(problem.part in (part, "stack") for problem in self.problems)
+        return any(problem.where in (part, "stack") for problem in self.problems)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -77,7 +78,7 @@ def look_at_stack(stack: Stack, wanted_runs: list[str] | None = None) -> StackSt
             names = {queue for worker in status.workers for queue in worker.report.queues} | set(SERVICES)
             status.queues = {name: int(stack.redis.llen(f"rq:queue:{name}")) for name in sorted(names)}  # type: ignore[arg-type]
         except RedisError as error:
-            status.problems.append(MissingPart("redis", str(error), "docker compose logs redis"))
+            status.problems.append(Finding("redis", str(error), "docker compose logs redis"))
     if not status.has_problem("minio"):
         run_ids = stack.documents.list_runs() if wanted_runs is None else wanted_runs
         status.runs = [describe_run_status(stack, run_id) for run_id in run_ids]
@@ -161,9 +162,9 @@ def show_stack(console: Console, status: StackStatus, *, is_one_run: bool) -> No
     if not is_one_run or status.problems:
         console.print(_draw_services(status))
     for problem in status.problems:
-        console.print(f"! {problem.part}: {problem.message}", style="yellow", markup=False, highlight=False,
+        console.print(f"! {problem.where}: {problem.message}", style="yellow", markup=False, highlight=False,
                       soft_wrap=True)  # fmt: skip
-        console.print(f"    {problem.command}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"    {problem.remedy}", markup=False, highlight=False, soft_wrap=True)
     waiting = [f"{name} {length}" for name, length in status.queues.items() if length]
     if status.queues and not is_one_run:
         console.print("queues   " + ("   ".join(waiting) or "empty"), markup=False, highlight=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,16 +32,16 @@ class Finding:
 class PreflightError(InputError):
     """All faults that were found before the first stage."""
 
+    heading = "{} faults stand in the way of the first stage"
+    closing = "mend each of them, then run again; nothing was begun"
+
     def __init__(self, faults: Sequence[Finding]) -> None:
         self.faults = tuple(faults)
         if len(self.faults) == 1:
             super().__init__(f"{faults[0].where}: {faults[0].message}", remedy=faults[0].remedy)
             return
         listing = "\n".join(map(str, self.faults))
-        super().__init__(
-            f"{len(self.faults)} faults stand in the way of the first stage\n{listing}",
-            remedy="mend each of them, then run again; nothing was begun",
-        )
+        super().__init__(f"{self.heading.format(len(self.faults))}\n{listing}", remedy=self.closing)
 
 
 def make_findings(problems: Iterable[FileProblem]) -> list[Finding]:
@@ -65,3 +66,18 @@ def raise_faults(findings: Iterable[Finding]) -> None:
     faults = [finding for finding in findings if finding.level == "fault"]
     if faults:
         raise PreflightError(faults)
+
+
+@contextmanager
+def gather_faults(faults: list[Finding], where: str) -> Iterator[None]:
+    """Add what stands in the way inside the block to `faults`; what is found after it is told as well.
+
+    Args:
+        where: the option that an error belongs to which is not a finding itself.
+    """
+    try:
+        yield
+    except PreflightError as error:
+        faults += error.faults
+    except InputError as error:
+        faults.append(from_error(where, error))
