@@ -21,7 +21,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from tenacity.wait import wait_exponential_jitter
 from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
-from lanekit.errors import InputError, LanekitError, StoreError, TransientError
+from lanekit.errors import LanekitError, StoreError, TransientError
 from lanekit.host.stack_settings import StackSettings
 
 log = structlog.get_logger()
@@ -129,28 +129,18 @@ def parse_endpoint(settings: StackSettings) -> tuple[str, bool]:
 
 
 def make_client(settings: StackSettings, retry: RetryPolicy | None = None) -> StoreClient:
-    """Return a client; nothing is sent yet.
-
-    Raises:
-        InputError: the URL is not one.
-    """
+    """Return a client; nothing is sent yet."""
     endpoint, secure = parse_endpoint(settings)
     # It would log every connection that it opens again; what fails for good is told by us.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    try:
-        minio = Minio(
-            endpoint,
-            access_key=settings.minio_access_key,
-            secret_key=settings.minio_secret_key.get_secret_value(),
-            secure=secure,
-            region=REGION,
-            http_client=make_pool(settings),
-        )
-    except ValueError as error:  # the library's own rules of what a host is
-        raise InputError(
-            f"LANEKIT_MINIO_URL: not the address of a MinIO: {settings.minio_url} ({error})",
-            remedy="give http://HOST:9000 or https://HOST:9000",
-        ) from error
+    minio = Minio(
+        endpoint,
+        access_key=settings.minio_access_key,
+        secret_key=settings.minio_secret_key.get_secret_value(),
+        secure=secure,
+        region=REGION,
+        http_client=make_pool(settings),
+    )
     return StoreClient(minio, settings.minio_access_key, settings.minio_url, retry or RetryPolicy())
 
 
