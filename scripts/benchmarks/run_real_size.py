@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.real_size.driving import CrowdedSession, GpuBoard, WatchedCaller, read_facts, stop_after
+from benchmarks.real_size.driving import MANY, CrowdedSession, GpuBoard, WatchedCaller, read_facts, stop_after
 from benchmarks.real_size.inputs import read_model_config, write_inputs
 from benchmarks.real_size.report import (
     collect_result,
@@ -46,8 +46,6 @@ from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.lane_file import parse_names
 from lanekit.store.folder import FolderStore
 
-MANY = 32  # stages at once where several GPUs or a shared one are to be kept busy
-
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
@@ -58,13 +56,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="where the result's two files go (default: the folder)")
     parser.add_argument("--gpus", default="0", help="GPUs by number, with commas between (default: 0)")
     parser.add_argument(
-        "--joining", type=Path, metavar="FILE",
-        help="further GPUs by number; read again and again, so that they can join while it runs",
+        "--gpus-file", type=Path, metavar="FILE",
+        help="read again and again: once it is there it says which GPUs, so that some can join or leave",
     )  # fmt: skip
     parser.add_argument(
         "--share-gb", type=float, default=0.0, metavar="N",
         help="training and quantizing stages share a GPU while their estimates fit into N GB",
     )  # fmt: skip
+    parser.add_argument(
+        "--share-stages", type=int, default=MANY, metavar="N", help="and while they are no more than N"
+    )
     parser.add_argument("--enforce-eager", action="store_true", help="engines without compiling: they start "
                         "in a third of the time, and their speeds say nothing")  # fmt: skip
     parser.add_argument("--minutes", type=float, help="stop after so long; run it again to go on")
@@ -96,7 +97,7 @@ def open_session(
                 engine=cli.choose_engine(args, experiment),
                 lock_digests=load_lock_digests(find_project_root()),
                 console=cli.make_console(),
-                slots=MANY if len(board.gpus) > 1 or board.joining or board.share_bytes else 1,
+                slots=MANY if len(board.gpus) > 1 or board.gpus_file or board.share_bytes else 1,
                 hardware=name_hardware(list_devices()),
             )
         finally:
@@ -116,7 +117,7 @@ def main() -> int:
     lanes = inputs.choose_lanes(only)
     experiment = cli.prepare_inputs(args, inputs, Asked(lanes, cli.choose_engine(args, inputs.experiment)))
     outcome: Outcome | None = None
-    board = GpuBoard(args.gpus.split(","), int(args.share_gb * 1e9), args.joining)
+    board = GpuBoard(args.gpus.split(","), int(args.share_gb * 1e9), args.share_stages, args.gpus_file)
     with open_session(args, experiment, board) as session:
         plan = plan_lanes(experiment, lanes, session.engine, session.lock_digests, session.hardware)
         spec = describe_run(experiment, plan, session.engine, session.lock_digests, session.hardware)

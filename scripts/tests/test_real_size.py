@@ -56,14 +56,23 @@ def test_one_that_waits_gets_the_gpu_when_it_is_free() -> None:
     thread.join()
 
 
-def test_a_gpu_joins_while_a_stage_waits_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.real_size.driving.JOINING_SECONDS", 0.05)
-    joining = tmp_path / "joining"
-    board = GpuBoard(["0"], share_bytes=0, joining=joining)
+def test_no_more_stages_share_a_gpu_than_are_allowed() -> None:
+    board = GpuBoard(["0"], share_bytes=60_000_000_000, share_stages=2)
+    with board.hold("a", SMALL_BYTES, alone=False), board.hold("b", SMALL_BYTES, alone=False):
+        assert not board._takes("0", SMALL_BYTES, alone=False)
+
+
+def test_gpus_join_and_leave_while_stages_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.real_size.driving.LOOK_SECONDS", 0.05)
+    file = tmp_path / "gpus"
+    board = GpuBoard(["0"], share_bytes=0, gpus_file=file)
     with board.hold("a", 0, alone=True) as first:
-        threading.Timer(0.2, joining.write_text, ["0,3"]).start()
+        threading.Timer(0.2, file.write_text, ["0,3"]).start()
         with board.hold("b", 0, alone=True) as second:
             assert (first, second) == ("0", "3")
+    file.write_text("3\n")
+    with board.hold("c", 0, alone=True) as third:
+        assert third == "3"
 
 
 def test_a_process_is_its_sessions_stage() -> None:

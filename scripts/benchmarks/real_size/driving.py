@@ -24,7 +24,8 @@ from lanekit.progress import Progress
 from lanekit.spec.estimates import ModelShape, estimate_device_bytes
 
 SAMPLE_MILLISECONDS = 250
-JOINING_SECONDS = 5.0  # how often a waiting stage looks for further GPUs
+LOOK_SECONDS = 5.0  # how often a waiting stage reads which GPUs there are
+MANY = 32  # stages at once where several GPUs or a shared one are to be kept busy
 SMALL_BYTES = 2_500_000_000
 KEY_VARIABLE = "LANEKIT_BENCH_STAGE"  # tells the sampler whose processes are whose
 ENGINE_STAGES = ("evaluate", "measure_speed", "verify_package")
@@ -112,17 +113,18 @@ class GpuBoard:
     """Who is on which GPU.
 
     One engine at a time: it measures the free memory when it starts. Beside it stands one small stage at
-    most: what that frees or takes meanwhile is less than the engine's own weights. Without an engine as many
-    stages share a GPU as fit into `share_bytes` by their estimates. GPTQ is bound by latency: two of them on
-    one GPU take twice as long each, one beside an engine costs neither much.
+    most: what that frees or takes meanwhile is less than the engine's own weights. Without an engine up to
+    `share_stages` share a GPU, as long as they fit into `share_bytes` by their estimates. GPTQ is bound by
+    latency: two of them on one GPU take twice as long each, unless NVIDIA's MPS lets their kernels overlap.
 
-    The file `joining` names GPUs that were busy with other work at first, with commas between; it may be
-    written while stages run.
+    The file `gpus_file`, once it is there, says which GPUs to use, by number: some can join or leave while
+    stages run.
     """
 
     gpus: Sequence[str]
     share_bytes: int
-    joining: Path | None = None
+    share_stages: int = MANY
+    gpus_file: Path | None = None
     engines: dict[str, str] = field(default_factory=dict)
     sharing: dict[str, dict[str, int]] = field(default_factory=dict)
     others: dict[str, int] = field(default_factory=dict)
@@ -133,7 +135,7 @@ class GpuBoard:
         """Wait for a GPU and hold it."""
         with self.changed:
             while (gpu := self._choose(needed_bytes, alone=alone)) is None:
-                self.changed.wait(JOINING_SECONDS)
+                self.changed.wait(LOOK_SECONDS)
             there = self.sharing.setdefault(gpu, {})
             present = [*there, *([self.engines[gpu]] if gpu in self.engines else [])]
             for other in present:
@@ -151,9 +153,10 @@ class GpuBoard:
                 self.changed.notify_all()
 
     def list_gpus(self) -> list[str]:
-        """Return the GPUs by number, those that have joined last."""
-        joined = self.joining.read_text(encoding="utf-8") if self.joining and self.joining.is_file() else ""
-        return list(dict.fromkeys([*self.gpus, *joined.replace(",", " ").split()]))
+        """Return the GPUs to use now, by number."""
+        if self.gpus_file is None or not self.gpus_file.is_file():
+            return [*self.gpus]
+        return self.gpus_file.read_text(encoding="utf-8").replace(",", " ").split()
 
     def _choose(self, needed_bytes: int, *, alone: bool) -> str | None:
         """Return the GPU with the fewest stages on it that takes one more; None where none does."""
@@ -166,7 +169,8 @@ class GpuBoard:
             return gpu not in self.engines and len(there) <= 1 and all(n <= SMALL_BYTES for n in there)
         if gpu in self.engines:
             return not there and needed_bytes <= SMALL_BYTES
-        return not there or sum(there) + needed_bytes <= self.share_bytes
+        fits = sum(there) + needed_bytes <= self.share_bytes and len(there) < self.share_stages
+        return not there or fits
 
 
 class WatchedCaller:

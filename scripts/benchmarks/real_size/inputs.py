@@ -131,7 +131,10 @@ def shrink(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     for stage, rows in (("gptq", 32), ("fp8", 32), ("prune", 8)):
         settings["stage_defaults"][stage]["calibration_rows"] = rows
     settings["evaluation"] |= {"limit_items": 16, "batch_size": 64}
-    settings["speed"] |= {"decode_tokens": 64, "free_items": 0, "benchmark_items": 256, "budget_s": 30}
+    settings["speed"] |= {
+        "batch_sizes": [1, 32, 256], "decode_tokens": 64, "free_items": 0, "benchmark_items": 128,
+        "budget_s": 15,
+    }  # fmt: skip
     del settings["scoring"]["benchmark_weights"]["komt_bench"]  # no judge; its long replies are not the point
     return settings
 
