@@ -137,6 +137,7 @@ def main() -> int:
                     plan, facts, lanes, read_model_config(args.folder), experiment.packaging.top_k,
                     measure_weights(args.folder / "model"),
                     measure_disk(plan, outcome, session.store, args.folder / "submissions") if outcome else 0,
+                    [lane for lane in lanes if outcome and lane.name in outcome.packages],
                 ),
             }  # fmt: skip
             result = collect_result(plan, outcome, session.store, facts, **told)

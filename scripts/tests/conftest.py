@@ -13,6 +13,7 @@ import pytest
 import yaml
 from commands import ROOT, EmbeddedRun, Runner, make_environment
 from composed import WORKERS, FinishedRun, Stack, run_stack
+from filelock import FileLock
 from xdist.scheduler import LoadScopeScheduling
 
 from tiny.datasets import build_datasets, write_datasets
@@ -118,9 +119,18 @@ def run_script(experiment: Path) -> Runner:
 
 @pytest.fixture(scope="session")
 def embedded_run(run_script: Runner, tmp_path_factory: pytest.TempPathFactory) -> EmbeddedRun:
-    """All lanes, through the embedded main job."""
-    folder = tmp_path_factory.mktemp("main-job")
-    return EmbeddedRun(run_script("run_all.py", cwd=folder).stdout, folder)
+    """All lanes, through the embedded main job: once, however many processes share the tests.
+
+    It is only read; a test that goes on from it takes a copy.
+    """
+    root = tmp_path_factory.getbasetemp()
+    folder = (root.parent if os.environ.get("PYTEST_XDIST_WORKER") else root) / "main-job"
+    printed = folder.with_suffix(".txt")
+    with FileLock(folder.with_suffix(".lock")):
+        if not printed.is_file():
+            folder.mkdir()
+            printed.write_text(run_script("run_all.py", cwd=folder).stdout, encoding="utf-8")
+    return EmbeddedRun(printed.read_text(encoding="utf-8"), folder)
 
 
 @pytest.fixture(scope="session")

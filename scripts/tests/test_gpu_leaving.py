@@ -70,6 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL", "SIGKILL of the child"])
 def test_a_killed_run_gives_the_gpu_back(quick: Path, folder: Path, how: str) -> None:
     before = read_used_mib()
+    assert before < LOADED_MIB, f"this process, or another, holds the GPU: {list_holders()}"
     with start_evaluation(quick, folder, FIXTURE) as command:
         engine = await_engine(command.pid)
         wait_for(lambda: read_used_mib() > before + LOADED_MIB, "the engine takes no memory", LOADED_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import os
 import shutil
 import signal
@@ -32,10 +33,10 @@ def read_manifests(store: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.fixture
-def finished(embedded_run: EmbeddedRun) -> Path:
+@pytest.fixture(scope="module")
+def finished(embedded_run: EmbeddedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the main job has run."""
-    return embedded_run.folder
+    return shutil.copytree(embedded_run.folder, tmp_path_factory.mktemp("finished") / "main-job")
 
 
 def test_the_table_holds_every_lane_and_the_baseline(finished: Path) -> None:

@@ -136,9 +136,12 @@ def describe_packages(
 
 def compare_estimates(
     plan: Plan, facts: Sequence[StageFact], lanes: Sequence[Lane], config: Mapping[str, Any], top_k: int,
-    model_bytes: int, used_bytes: int,
+    model_bytes: int, used_bytes: int, packaged: Sequence[Lane],
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Return measured against estimated: each training and quantization stage, the host, and the disk."""
+    """Return measured against estimated: each training and quantization stage, the host, and the disk.
+
+    The disk is estimated for the lanes that were packaged; before a run the set-up check takes the largest.
+    """
     shape, rows = read_shape(config), []
 
     def add(what: str, estimated: int, measured: int) -> None:
@@ -155,17 +158,20 @@ def compare_estimates(
             add(f"GPU memory, {fact.name}", estimated, fact.peak_device_bytes)
             host_bytes = estimate_host_bytes(run.params, shape, on_gpu=bool(fact.peak_device_bytes))
             add(f"main memory, {fact.name}", host_bytes, fact.peak_rss_bytes)
-    disk_bytes = estimate_disk_bytes(model_bytes, lanes, top_k, from_hub=False)
-    add("disk: store and submissions", disk_bytes, used_bytes)
+    disk_bytes = estimate_disk_bytes(model_bytes, lanes, top_k, from_hub=False, packaged=packaged)
+    add("disk: store, submissions, packages unzipped to verify them", disk_bytes, used_bytes)
     return rows
 
 
 def measure_disk(plan: Plan, outcome: Outcome, store: FolderStore, submissions: Path) -> int:
-    """Return the bytes of a plan's artifacts and packages, and of what was exported of them."""
+    """Return the bytes of a plan's artifacts and packages, of what was exported of them, and of the exported
+    zips once more: each was unzipped to verify it, and zips of weights save next to nothing."""
     places: list[Locator] = [*plan.runs.values(), *outcome.packages.values()]
     found = [store.find_artifact(place) for place in places]
-    exported = sum(path.stat().st_size for path in submissions.rglob("*") if path.is_file())
-    return sum(manifest.size_bytes for manifest in found if manifest) + exported
+    exported = [path for path in submissions.rglob("*") if path.is_file()]
+    unzipped = [path for path in exported if path.suffix == ".zip"]
+    kept_bytes = sum(manifest.size_bytes for manifest in found if manifest)
+    return kept_bytes + sum(path.stat().st_size for path in [*exported, *unzipped])
 
 
 def render_markdown(result: Mapping[str, Any]) -> str:

@@ -183,11 +183,16 @@ def name_memory_knobs(params: Parameters, *, on_host: bool) -> str:
     return "max_length" if isinstance(params, PruneParams) else ""
 
 
-def estimate_disk_bytes(model_bytes: int, lanes: Sequence[Lane], top_k: int, from_hub: bool) -> int:
+def estimate_disk_bytes(
+    model_bytes: int, lanes: Sequence[Lane], top_k: int, from_hub: bool, packaged: Sequence[Lane] = ()
+) -> int:
     """Estimate the disk that a run needs.
 
     (base + one artifact for each distinct chain of stages, at its share of the base
-    + the hub's cache of the base + `COPIES_OF_PACKAGE` copies of the `top_k` largest) × margin.
+    + the hub's cache of the base + `COPIES_OF_PACKAGE` copies of each package) × margin.
+
+    Args:
+        packaged: the lanes that won, where it is known; before the run the `top_k` largest are packaged.
     """
     chains = {
         tuple((stage.type.name, stage.params.model_dump_json()) for stage in lane.stages[:end]): _share(
@@ -196,7 +201,9 @@ def estimate_disk_bytes(model_bytes: int, lanes: Sequence[Lane], top_k: int, fro
         for lane in lanes
         for end in range(1, len(lane.stages) + 1)
     }
-    ends = [_share([(s.type, getattr(s.params, "scheme", "")) for s in lane.stages]) for lane in lanes]
+    ends = [
+        _share([(s.type, getattr(s.params, "scheme", "")) for s in lane.stages]) for lane in packaged or lanes
+    ]
     packages = COPIES_OF_PACKAGE * sum(sorted(ends, reverse=True)[:top_k])
     shares = 1 + sum(chains.values()) + (1 if from_hub else 0) + packages
     return int(model_bytes * shares * DISK_MARGIN)
