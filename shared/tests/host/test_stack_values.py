@@ -10,8 +10,6 @@ from lanekit.errors import InputError
 from lanekit.host.settings import load_host_settings
 from lanekit.host.stack_settings import StackSettings, load_operator_settings, load_stack_settings
 from lanekit.jobs.connection import connect_briefly
-from lanekit.store import minio_client
-from lanekit.store.minio_client import make_client
 
 SECRET = "hunter2"
 BASE = "REDIS_PASSWORD=abcdef12\nOPERATOR_SECRET_KEY=def12345\n"
@@ -138,16 +136,6 @@ def test_values_outside_their_range_are_refused(name: str, value: str, words: st
     with pytest.raises(InputError, match=f"LANEKIT_{name.upper()} .*{words}"):
         load_stack_settings(**GOOD | {name: value})
     assert load_stack_settings(**GOOD, ca="").ca is None
-
-
-def test_a_host_that_the_client_does_not_take_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise ValueError("invalid hostname")
-
-    monkeypatch.setattr(minio_client, "Minio", refuse)
-    settings = load_stack_settings(**GOOD)
-    with pytest.raises(InputError, match="LANEKIT_MINIO_URL: not the address of a MinIO"):
-        make_client(settings)
 
 
 @pytest.mark.parametrize("name", ["store", "results", "submissions"])
