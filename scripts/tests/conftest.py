@@ -46,7 +46,11 @@ def name_group(nodeid: str) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
-    """Let `-n` keep groups together; marks cannot, as pytest 9 forms a test's id before they are read."""
+    """Let `-n` keep groups together; marks cannot, as pytest 9 forms a test's id before they are read.
+
+    The order of the groups stays too: xdist would begin with those of the most tests, not of the longest.
+    """
+    config.option.loadscopereorder = False
     return GroupScheduling(config, log)
 
 
