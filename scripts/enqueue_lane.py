@@ -31,7 +31,7 @@ from lanekit.commands.stack.submit import (
     find_local_paths,
     hand_over,
     is_cuda,
-    list_needed_services,
+    list_needed_workers,
     upload_sources,
 )
 from lanekit.errors import InputError
@@ -94,10 +94,10 @@ def main() -> int:
     args = parse_arguments()
     inputs = read_inputs(args.experiment)
     lanes = choose_lanes(args, inputs)
-    services = list_needed_services(lanes)
+    needed = list_needed_workers(inputs.experiment, lanes)
     faults: list[Finding] = []
     with gather_faults(faults, "--env-file"):
-        stack = open_stack(args.env_file, services)
+        stack = open_stack(args.env_file, needed)
     with gather_faults(faults, "--experiment"):
         check_inputs(inputs, Asked(lanes, plan_engine(inputs.experiment, lambda: False, args.engine)))
     raise_faults(faults)
@@ -105,7 +105,7 @@ def main() -> int:
 
     workers = [worker.report for worker in read_workers(stack.redis)]
     lock_digests = load_lock_digests(find_project_root())
-    check_lock_digests(workers, services, lock_digests)
+    check_lock_digests(workers, needed, lock_digests)
     hardware = choose_hardware(workers, args.hardware)
     engine = plan_engine(inputs.experiment, lambda: is_cuda(workers, hardware), args.engine)
     check_host(inputs, Asked(lanes, engine, host=Host(has_cuda=is_cuda(workers, hardware))))

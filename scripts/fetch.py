@@ -59,7 +59,7 @@ def main() -> int:
     problem = check_minio(load_operator_settings(args.env_file))  # Redis is not needed
     if problem:
         raise StackError([problem])
-    stack = open_stack(args.env_file, services=None)
+    stack = open_stack(args.env_file, workers=None)
     run_id = choose_run(stack.documents.list_runs(), args.run)
     ended = stack.read_outcome(run_id)
     if ended is None:

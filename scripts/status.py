@@ -33,7 +33,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.watch and args.json:
         parser.error("--watch and --json exclude each other")
-    stack = open_stack(args.env_file, services=None, retry=BRIEF)
+    stack = open_stack(args.env_file, workers=None, retry=BRIEF)
     console = cli.make_console()
     wanted = None
     if args.run or args.watch:

@@ -15,7 +15,7 @@ from typing import Any
 
 from commands import ROOT, make_environment
 
-WORKERS = ("trainer", "quantizer", "evaluator", "ranker")
+WORKERS = ("trainer", "quantizer", "evaluator", "ranker", "judge")
 SERVICES = (*WORKERS, "controller")
 N_LANES = 12
 CPU_FILES = ("docker-compose.yml", "docker-compose.cpu.yml")

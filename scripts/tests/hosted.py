@@ -28,6 +28,7 @@ from lanekit.results.outcome import LaneOutcome, RankedPackage, RunOutcome
 from lanekit.results.schema import LaneRecord, RankedLane, Ranking
 from lanekit.sources.locks import SERVICES, load_lock_digests
 from lanekit.spec.params import PackageParams, RankParams
+from lanekit.spec.stages import WORKERS
 from lanekit.store.cache import ArtifactCache
 from lanekit.store.documents import RunDocuments
 from lanekit.store.manifest import make_manifest
@@ -86,15 +87,15 @@ class Hosted:
                 self.documents.delete(run_id, name)
 
     def report(self, **changes: dict[str, Any]) -> None:
-        """Let the controller and one worker of each service report; `changes` by service, None for none."""
+        """Let the controller and one worker of each kind report; `changes` by kind, None for none."""
         self.redis.set(RedisKeys.CONTROLLER, ControllerReport(host="h", at=0.0).model_dump_json(), ex=600)
         lock_digests = load_lock_digests(find_project_root())
         hardware = name_hardware(list_devices())
-        for service in SERVICES:
-            given = changes.get(service, {})
+        for kind, service in WORKERS.items():
+            given = changes.get(kind, {})
             if given is None:
                 continue
-            worker = make_worker(service, device=hardware, lock_digest=lock_digests[service])
+            worker = make_worker(kind, device=hardware, lock_digest=lock_digests[service])
             worker = worker.model_copy(update=given)
             self.redis.set(
                 RedisKeys.worker(worker.name), worker.model_dump_json(), ex=REPORT_TTL_SECONDS * 30

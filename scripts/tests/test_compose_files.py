@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -17,9 +18,13 @@ import pytest
 import yaml
 from commands import ROOT
 
+from lanekit.spec import stages
+
 MAIN, CPU, WORKERS = "docker-compose.yml", "docker-compose.cpu.yml", "docker-compose.workers.yml"
 SERVICES = ("trainer", "quantizer", "evaluator", "ranker", "controller")
 GPU_SERVICES = {"trainer", "quantizer", "evaluator"}
+PROCESSES = (*SERVICES, "judge")  # a service's image, the judge's being the evaluator's
+JUDGE_SECRETS = {"LANEKIT_JUDGE_API_KEY", "LANEKIT_JUDGE_URL"}
 ONE_SHOTS = {"prepare-volumes", "setup"}
 STORES = {"redis", "minio"}
 SECRETS = (
@@ -67,11 +72,11 @@ def find_default(text: str) -> str:
 
 def test_the_main_file_has_the_services_and_two_networks() -> None:
     compose = load_compose(MAIN)
-    assert set(compose["services"]) == {*SERVICES, *ONE_SHOTS, *STORES}
+    assert set(compose["services"]) == {*PROCESSES, *ONE_SHOTS, *STORES}
     assert set(compose["networks"]) == {"queue", "storage"}
     assert compose["services"]["redis"]["networks"] == ["queue"]
     assert compose["services"]["minio"]["networks"] == ["storage"]
-    for name in SERVICES:
+    for name in PROCESSES:
         assert compose["services"][name]["networks"] == ["queue", "storage"]
 
 
@@ -107,6 +112,37 @@ def test_each_service_holds_its_own_account_and_only_the_trainer_the_hub_token()
     assert set(SECRETS) - {"REDIS_PASSWORD"} <= set(services["setup"]["environment"])
 
 
+@pytest.mark.parametrize("name", [MAIN, WORKERS])
+def test_the_judges_key_is_in_the_judges_container_alone(name: str) -> None:
+    holding = {n for n, s in load_services(name).items() if JUDGE_SECRETS & set(s.get("environment", {}))}
+    assert holding == ({"judge"} if name == MAIN else set())
+    if name == MAIN:
+        assert set(load_services()["judge"]["environment"]) >= JUDGE_SECRETS
+
+
+def test_the_judge_is_the_evaluators_image_and_account_without_a_gpu() -> None:
+    services = load_services()
+    judge, evaluator = services["judge"], services["evaluator"]
+    assert judge["image"] == evaluator["image"] and "build" not in judge
+    assert "deploy" not in judge and "shm_size" not in judge
+    assert "profiles" not in judge, "it is part of the stack"
+    for variable in ("ACCESS_KEY", "SECRET_KEY"):
+        name = f"LANEKIT_MINIO_{variable}"
+        assert judge["environment"][name] == evaluator["environment"][name]
+    # vLLM's image asks for every GPU; a host whose default runtime is NVIDIA's would give them.
+    assert judge["environment"]["NVIDIA_VISIBLE_DEVICES"] == "void"
+    assert "NVIDIA_DRIVER_CAPABILITIES" not in judge["environment"]
+
+
+@pytest.mark.parametrize(("worker", "service"), stages.WORKERS.items())
+def test_every_worker_is_a_service_that_serves_its_queue(worker: str, service: str) -> None:
+    found = load_services()
+    assert found[worker]["image"] == found[service]["image"]
+    default = re.search(r"^CMD (\[.*\])$", read_dockerfile(service), re.M)
+    command = found[worker].get("command") or (json.loads(default[1]) if default else [])
+    assert command == ["python3", "-m", "lanekit.worker", "--service", worker]
+
+
 def test_redis_gets_its_password_in_no_argument_and_keeps_every_job() -> None:
     redis = load_services()["redis"]
     script = redis["command"][-1]
@@ -138,7 +174,7 @@ def test_every_lasting_service_restarts_and_says_whether_it_is_well(name: str) -
         else:
             assert service["restart"] == "unless-stopped", service_name
             assert service["healthcheck"]["test"][0] == "CMD-SHELL"
-        if service_name in SERVICES:
+        if service_name in PROCESSES:
             assert service["stop_grace_period"] == "60s"
             assert "/tmp/lanekit-alive" in service["healthcheck"]["test"][1]
             assert "python" not in service["healthcheck"]["test"][1]
@@ -146,7 +182,7 @@ def test_every_lasting_service_restarts_and_says_whether_it_is_well(name: str) -
 
 def test_services_wait_for_healthy_stores_and_a_finished_set_up() -> None:
     services = load_services()
-    for name in SERVICES:
+    for name in PROCESSES:
         assert services[name]["depends_on"] == {
             "redis": {"condition": "service_healthy"},
             "minio": {"condition": "service_healthy"},

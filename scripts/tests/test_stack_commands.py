@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from commands import ROOT, Runner, make_environment
 from hosted import BEST, BROKEN, Hosted, run_hosted
 from real_services import find_free_port
@@ -19,6 +20,7 @@ from snapshots import make_snapshot
 
 from lanekit.jobs.keys import RedisKeys
 from lanekit.jobs.messages import FailureReport, JobReport
+from lanekit.spec.stages import WORKERS
 from lanekit.store.folder import FolderStore
 
 BAD_INPUT = 2
@@ -123,6 +125,26 @@ def test_a_missing_evaluator_queues_nothing(hosted: Hosted, experiment: Path, tm
     check_text(done.stderr, "evaluator: no worker is up", "docker compose up -d evaluator",
                "docker compose logs quantizer")  # fmt: skip
     assert hosted.documents.list_runs() == []
+
+
+def test_a_run_that_judges_wants_a_judge_worker(hosted: Hosted, experiment: Path, tmp_path: Path) -> None:
+    hosted.clear()
+    hosted.report(judge=None)  # type: ignore[arg-type]
+    enqueue(hosted, experiment, tmp_path)  # nothing is judged, and nobody is missed
+    hosted.clear()
+    hosted.report(judge=None)  # type: ignore[arg-type]
+    settings = yaml.safe_load(experiment.read_text(encoding="utf-8"))
+    settings["evaluation"]["judge"] = {"url": "http://judge:8000/v1", "model": "m"}
+    judged = experiment.parent / "experiment.waiting.yaml"
+    judged.write_text(yaml.safe_dump(settings, allow_unicode=True), encoding="utf-8")
+    options = (*LANES, "--experiment", str(judged))
+    done = hosted.run("enqueue_lane.py", *options, cwd=tmp_path, expect=BAD_INPUT)
+    check_text(done.stderr, "judge: no worker is up", "docker compose up -d judge")
+    assert "evaluator:" not in done.stderr
+    assert hosted.documents.list_runs() == []
+    hosted.report()
+    run_id, _ = enqueue(hosted, judged, tmp_path)
+    assert "judge" in {run.stage for run in hosted.read_run(run_id).runs}
 
 
 def test_the_run_is_that_of_the_embedded_default(
@@ -270,12 +292,8 @@ def test_status_shows_failures_with_their_logs(hosted: Hosted, run_id: str, tmp_
     check_text(text, "remedy: less", "| CUDA out of memory")
     data = json.loads(hosted.run("status.py", "--json", cwd=tmp_path).stdout)
     assert data["runs"][0]["failed"][BROKEN]["log_tail"] == ["line one", "CUDA out of memory"]
-    assert {worker["service"] for worker in data["workers"]} == {
-        "trainer",
-        "quantizer",
-        "evaluator",
-        "ranker",
-    }
+    assert {worker["service"] for worker in data["workers"]} == set(WORKERS)
+    assert {*WORKERS} <= set(data["queues"])
     assert data["problems"] == []
 
 

@@ -55,7 +55,7 @@ def test_a_busy_run_of_twelve_lanes_fits(plan: Plan, width: int) -> None:
     assert "640/2000 11:40, ETA 22:4" in text
     assert "trainer-7f3a9c" in text
     assert "queue trainer  1 distill (lane11)  2 post_sft (lane08)  3 post_sft (lane09)" in text
-    assert "workers  trainer busy   quantizer busy   evaluator busy   ranker none" in text
+    assert "workers  trainer busy   quantizer busy   evaluator busy   judge none   ranker none" in text
     assert ("loss 1.2345" in text) == (width == 160)
 
 

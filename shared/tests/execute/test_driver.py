@@ -163,6 +163,29 @@ def test_speed_is_measured_alone_and_last(plan: Plan, tmp_path: Path) -> None:
     assert [status for _, status in speeds] == ["running", "done"] * 2
 
 
+def test_one_slot_evaluates_while_a_judge_is_waited_for(tmp_path: Path) -> None:
+    plan, judge_begun, evaluated = Plan(), threading.Event(), threading.Event()
+    first = make_stage_run("evaluate", Parameters(), {}, LOCK_DIGESTS)
+    judge = make_stage_run("judge", Parameters(), {"answers": first.key}, LOCK_DIGESTS)
+    second = make_stage_run("evaluate", Parameters(), {"model": first.key}, LOCK_DIGESTS)
+    plan.runs = {run.key: run for run in (first, judge, second)}
+    plan.lanes["one"] = LanePlan("one", "one", "", (first.key,), first.key, second.key, None, judge.key)
+
+    class Meeting(Stages):
+        def __call__(
+            self, run: StageRun, inputs: Mapping[str, Path], out: Path, progress: Progress
+        ) -> Measured:
+            if run.key == judge.key:
+                judge_begun.set()
+                assert evaluated.wait(20), "the evaluation waits behind the judge"
+            elif run.key == second.key:
+                assert judge_begun.wait(20), "the judge waits behind the evaluation"
+                evaluated.set()
+            return super().__call__(run, inputs, out, progress)
+
+    assert set(run(plan, tmp_path, Meeting(), slots=1).status.values()) == {"done"}
+
+
 def test_a_bug_fails_its_lane_alone_and_leaves_its_traceback(
     plan: Plan, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

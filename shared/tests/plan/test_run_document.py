@@ -16,12 +16,15 @@ from lanekit.plan.graph import Plan
 from lanekit.plan.planner import plan_lanes
 from lanekit.plan.run_document import RUN_ID, RunSpec, describe_run, parse_run
 from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
+from lanekit.spec.judge import JudgeSettings
+from lanekit.spec.stages import STAGE_TYPES, WORKERS
 
 HARDWARE = "NVIDIA L4"
+DEMO = "experiment.demo.yaml"
 
 
 def load(lanes_folder: Path, home: str) -> Experiment:
-    experiment, _ = load_experiment_lanes(lanes_folder / "experiment.demo.yaml")
+    experiment, _ = load_experiment_lanes(lanes_folder / DEMO)
     base = experiment.base_model.model_copy(update={"source": f"{home}/model", "digest": "b" * 64})
     data = {
         name: source.model_copy(update={"source": f"{home}/{name}.jsonl", "digest": "d" * 64})
@@ -34,7 +37,7 @@ def make_spec(
     lanes_folder: Path, lock_digests: Mapping[str, str], home: str = "/home/one", hardware: str = HARDWARE
 ) -> tuple[RunSpec, Plan]:
     experiment = load(lanes_folder, home)
-    _, lanes = load_experiment_lanes(lanes_folder / "experiment.demo.yaml")
+    _, lanes = load_experiment_lanes(lanes_folder / DEMO)
     engine = plan_engine(experiment, lambda: True)
     plan = plan_lanes(experiment, lanes, engine, lock_digests, hardware)
     return describe_run(experiment, plan, engine, lock_digests, hardware), plan
@@ -114,6 +117,30 @@ def test_speed_has_a_queue_for_each_device(lanes_folder: Path, lock_digests: Map
     assert queues["evaluate"] == "evaluator"
     assert queues["gptq"] == "quantizer"
     assert queues["sft"] == "trainer"
+
+
+def test_a_judge_has_a_queue_of_its_own_but_the_evaluators_lock(
+    lanes_folder: Path, lock_digests: Mapping[str, str]
+) -> None:
+    experiment, lanes = load(lanes_folder, "/home/one"), load_experiment_lanes(lanes_folder / DEMO)[1]
+    judge = JudgeSettings(url="http://judge:8000/v1", model="m")
+    evaluation = experiment.evaluation.model_copy(update={"judge": judge})
+    experiment = experiment.model_copy(update={"evaluation": evaluation})
+    engine = plan_engine(experiment, lambda: True)
+    own = dict(lock_digests) | {"evaluator": "its own"}
+    plan = plan_lanes(experiment, lanes, engine, own, HARDWARE)
+    judged = [run for run in plan.runs.values() if run.type.name == "judge"]
+    assert judged and {name_queue(run) for run in judged} == {"judge"}
+    for run in judged:
+        assert make_stage_job(plan, run).make_run({"evaluator": "its own"}).key == run.key
+
+
+def test_every_worker_has_a_service_whose_code_it_runs() -> None:
+    assert WORKERS == {
+        "trainer": "trainer", "quantizer": "quantizer", "evaluator": "evaluator", "judge": "evaluator",
+        "ranker": "ranker",
+    }  # fmt: skip
+    assert {name for name, stage in STAGE_TYPES.items() if stage.waits} == {"judge"}
 
 
 @pytest.mark.parametrize("payload", [{}, {"stage": "sft"}, {"stage": "sft", "key": "x", "params": {}}])

@@ -79,6 +79,46 @@ def test_exclusive_runs_go_last_and_alone(plan: Plan) -> None:
     assert state.is_finished
 
 
+@pytest.fixture
+def judged(make_run: MakeRun) -> Plan:
+    """Two evaluations, each with a judge, and a speed."""
+    runs = [
+        make_run("one-eval", "evaluate"),
+        make_run("two-eval", "evaluate"),
+        make_run("three-eval", "evaluate"),
+        make_run("one-judge", "judge", answers="one-eval"),
+        make_run("two-judge", "judge", answers="two-eval"),
+        make_run("speed", "measure_speed"),
+    ]
+    return Plan({run.key: run for run in runs}, {})
+
+
+def test_an_evaluation_does_not_wait_behind_a_judge(judged: Plan) -> None:
+    state = RunState(judged)
+    assert start(state, 1) == ["one-eval"]
+    state.mark("one-eval", "done")
+    assert start(state, 1) == ["two-eval", "one-judge"], "the judge is beside the one slot"
+    assert start(state, 1) == []
+    state.mark("two-eval", "done")
+    assert start(state, 1) == ["three-eval"], "one judge at a time"
+    state.mark("one-judge", "done")
+    assert start(state, 1) == ["two-judge"], "and it does not wait for a slot"
+    state.mark("three-eval", "done")
+    assert start(state, 1) == [], "nothing is beside a speed, and the judge still runs"
+    state.mark("two-judge", "done")
+    assert start(state, 1) == ["speed"]
+    state.mark("two-judge", "waiting")  # tried once more: not beside the speed
+    assert start(state, 1) == []
+
+
+def test_a_speed_waits_for_a_judge_that_is_still_to_come(judged: Plan) -> None:
+    state = RunState(judged)
+    for key in ("one-eval", "two-eval", "three-eval", "one-judge"):
+        state.mark(key, "done")
+    assert start(state, 1) == ["two-judge"]
+    assert start(state, 2) == []
+
+
 def test_a_failure_blocks_its_dependents_alone(plan: Plan) -> None:
     state = RunState(plan)
     state.mark("base", "done")

@@ -27,6 +27,8 @@ from lanekit.jobs.keys import RedisKeys
 from lanekit.jobs.safe_job import FUNCTION
 from lanekit.plan.graph import StageRun, make_stage_run
 from lanekit.sources.locks import load_lock_digests
+from lanekit.spec.experiment_file import load_benchmark
+from lanekit.spec.judge import JudgeParams
 from lanekit.spec.params import (
     EngineParams,
     EvaluateParams,
@@ -78,6 +80,13 @@ def make_run(stage: str, params: Parameters) -> StageRun:
 def make_fetch(name: str, digest: str = "a" * 40) -> StageRun:
     """Make a run without a device; `name` is what the double does."""
     return make_run("fetch_model", FetchModelParams(name=name, model=Source(source="org/m", digest=digest)))
+
+
+def make_judge(milliseconds: int) -> StageRun:
+    """Make a judge's run that takes so long; nobody is asked."""
+    benchmark = load_benchmark(find_project_root() / "lanes" / "benchmarks" / "komt_bench.yaml")
+    params = JudgeParams(url="http://judge:8000/v1", model="m", max_tokens=milliseconds, benchmark=benchmark)
+    return make_run("judge", params)
 
 
 def make_timed(stage: str, milliseconds: int, seed: int = 0, hardware: str = "") -> StageRun:

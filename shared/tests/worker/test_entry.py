@@ -13,6 +13,9 @@ import pytest
 from real_services import MinioServer, RedisServer
 from worker_bench import SUPPORT, Bench, WorkerProcess, make_fetch, open_bench, wait_for
 
+from lanekit.host.checkout import find_project_root
+from lanekit.jobs.messages import WorkerReport
+from lanekit.sources.locks import hash_lock
 from lanekit.spec.stages import BUCKETS
 from lanekit.store.minio import MinioStore
 from lanekit.store.minio_client import make_client
@@ -55,6 +58,19 @@ def test_an_unknown_service_is_a_usage_error() -> None:
     done = subprocess.run([*COMMAND, "cook"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "trainer" in done.stderr
+
+
+def test_the_judge_worker_needs_the_evaluators_lock_alone(bench: Bench) -> None:
+    worker = start(
+        bench, "judge", LANEKIT_REDIS_URL=bench.server.url, LANEKIT_MINIO_URL="http://127.0.0.1:1",
+        LANEKIT_MINIO_ACCESS_KEY="evaluator", LANEKIT_MINIO_SECRET_KEY="word",
+        LANEKIT_CACHE=str(bench.root / "cache"),
+    )  # fmt: skip
+    key = wait_for(lambda: bench.client.keys("lanekit:worker:*"), "no report of the worker")[0]
+    report = WorkerReport.model_validate_json(bench.client.get(key) or b"")
+    assert report.queues == ("judge",)
+    assert report.lock_digest == hash_lock(find_project_root() / "services/evaluator/requirements.lock")
+    assert worker.stop() < 10
 
 
 def test_a_worker_of_the_stack_commits_to_minio(bench: Bench, minio_server: MinioServer) -> None:

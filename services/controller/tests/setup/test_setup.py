@@ -17,7 +17,7 @@ from real_services import MinioServer
 
 from controller.setup.__main__ import main
 from controller.setup.accounts import name_secret, read_secrets
-from controller.setup.policies import ACCOUNTS, WORKERS, list_reads, list_writes, make_policy
+from controller.setup.policies import ACCOUNTS, list_reads, list_writes, make_policy
 from lanekit.errors import InputError, StoreError
 from lanekit.host.checkout import find_project_root
 from lanekit.plan.graph import ArtifactRef, Plan
@@ -189,7 +189,7 @@ def test_nobody_deletes_artifacts(minio_server: MinioServer, sign_in: Callable[[
 
 
 def test_workers_read_only_where_their_inputs_are(sign_in: Callable[[str], StoreClient]) -> None:
-    for account in WORKERS:
+    for account in SERVICES:
         client = sign_in(account)
         for bucket in BUCKETS:
             refused = is_refused(partial(list_names, client, bucket))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -331,6 +333,14 @@ def test_settings_that_leak_or_cannot_hold_are_refused(changes: dict[str, Any], 
     assert "hush" not in str(caught.value)
     for url in ("https://api.example.com/v1", "http://localhost:8000/v1", "http://[::1]:8000/v1"):
         check_judge(JudgeSettings(url=url, model="m"))
+
+
+def test_judging_loads_no_model_library() -> None:
+    """A judge's worker is always up: its process is to stay small."""
+    code = "import sys, evaluator.stages.judge; print([m for m in %r if m in sys.modules])"
+    command = [sys.executable, "-c", code % (("torch", "transformers", "vllm", "datasets"),)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "[]"
 
 
 def test_judgements_are_kept(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def run_plan(plan: Plan, store: FolderStore, call: StageCaller, watcher: Watcher
 
         return execute_stage(run, plan.list_inputs(run), store, call, progress).notes
 
-    with ThreadPoolExecutor(max_workers=slots) as executor:
+    with ThreadPoolExecutor(max_workers=slots + 1) as executor:  # a run that only waits is beside the slots
         futures: dict[Future[tuple[str, ...]], StageRun] = {}
         try:
             while not state.is_finished:

@@ -65,7 +65,8 @@ class JobReport(_Message):
 
 
 class WorkerReport(_Message):
-    """What a worker says of itself; `devices` are names by id, all of one kind."""
+    """What a worker says of itself: `service` is its name in spec.stages.WORKERS, `devices` are names by id,
+    all of one kind."""
 
     name: str
     service: str
@@ -170,10 +171,10 @@ def make_job_id(run: StageRun) -> str:
 
 
 def name_queue(run: StageRun) -> str:
-    """Return a run's queue: its service's, or, for speed, that of the hardware it is asked of."""
+    """Return a run's queue: its worker's, or, for speed, that of the hardware it is asked of."""
     if isinstance(run.params, MeasureSpeedParams) and run.params.hardware:
         return name_speed_queue(run.params.hardware)
-    return run.type.service
+    return run.type.worker
 
 
 def name_speed_queue(hardware: str) -> str:

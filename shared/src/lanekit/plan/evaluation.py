@@ -32,14 +32,20 @@ def plan_evaluation(experiment: Experiment, engine: EngineParams) -> EvaluatePar
     )
 
 
+def list_judged(experiment: Experiment) -> list[Benchmark]:
+    """Return the benchmarks that a judge scores; none where no judge is configured."""
+    if experiment.evaluation.judge is None:
+        return []
+    return [benchmark for benchmark in experiment.benchmarks if benchmark.metric == "judge"]
+
+
 def plan_judging(experiment: Experiment) -> JudgeParams | None:
     """Return the judging's parameters; None where no judge is configured or nothing is to be judged.
 
     Raises:
         InputError: the judge's settings could leak a key or cannot hold their cap.
     """
-    judge = experiment.evaluation.judge
-    judged = [benchmark for benchmark in experiment.benchmarks if benchmark.metric == "judge"]
+    judge, judged = experiment.evaluation.judge, list_judged(experiment)
     if judge is None or not judged:
         return None
     check_judge(judge)

@@ -54,16 +54,20 @@ class RunState:
         """Return the runs to start now.
 
         An exclusive run starts alone and only when nothing else runs; the others go first, so that
-        all speed is measured in one stretch at the end.
+        all speed is measured in one stretch at the end. One run that only waits has a place beside the slots:
+        two would ask the same endpoint the same at once, and pay twice. It is not beside an exclusive one,
+        since what answers may stand on this very machine.
         """
         running = [self.plan.runs[k] for k, s in self.status.items() if s == "running"]
         if any(run.type.exclusive for run in running):
             return []
         ready = self.list_ready()
-        shared = [run for run in ready if not run.type.exclusive]
-        if shared:
-            return shared[: max(slots - len(running), 0)]
-        return [] if running else ready[:1]
+        shared = [run for run in ready if not (run.type.exclusive or run.type.waits)]
+        beside = [run for run in ready if run.type.waits]
+        n_beside = sum(run.type.waits for run in running)
+        n_free = slots - (len(running) - n_beside)
+        chosen = shared[: max(n_free, 0)] + beside[: max(1 - n_beside, 0)]
+        return chosen if running or shared or beside else ready[:1]
 
     @property
     def is_finished(self) -> bool:

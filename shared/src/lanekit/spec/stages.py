@@ -36,6 +36,8 @@ class StageType:
         needs_teacher: it reads the base model beside the lane's own.
         needs_device: it computes on the device, which it has to itself where there is a lease.
         exclusive: nothing else may run on its host meanwhile.
+        waits: it only waits for another machine's answers, for hours. Nothing is to wait behind it: it has a
+            worker of its own, and takes none of an embedded run's slots.
         timeout_s: how long it may run, in seconds, once it has its device.
     """
 
@@ -53,12 +55,18 @@ class StageType:
     needs_teacher: bool = False
     needs_device: bool = False
     exclusive: bool = False
+    waits: bool = False
     timeout_s: int = 6 * HOUR_S
 
     @property
     def is_lane_stage(self) -> bool:
         """Whether a lane file may name it."""
         return bool(self.takes)
+
+    @property
+    def worker(self) -> str:
+        """The worker that runs it, which is called as its queue and as its Compose service are."""
+        return self.name if self.waits else self.service
 
 
 def _named(name: str) -> Callable[[Any], str]:
@@ -102,7 +110,7 @@ _TYPES = [
     StageType("evaluate", 3, "evaluator", "evaluator.stages.evaluate:run", p.EvaluateParams,
               "results", _named("evaluate"), needs_device=True, timeout_s=12 * HOUR_S),
     StageType("judge", 2, "evaluator", "evaluator.stages.judge:run", JudgeParams, "results",
-              _named("judge"), timeout_s=6 * HOUR_S),
+              _named("judge"), waits=True, timeout_s=6 * HOUR_S),
     StageType("measure_speed", 4, "evaluator", "evaluator.stages.measure_speed:run",
               p.MeasureSpeedParams, "results", _named("speed"), needs_device=True, exclusive=True,
               timeout_s=2 * HOUR_S),
@@ -117,3 +125,5 @@ _TYPES = [
 
 STAGE_TYPES: dict[str, StageType] = {t.name: t for t in _TYPES}
 LANE_STAGES: tuple[str, ...] = tuple(t.name for t in _TYPES if t.is_lane_stage)
+# The workers of the stack, each with the service whose code, image and lock it has.
+WORKERS: dict[str, Service] = {t.worker: t.service for t in _TYPES}

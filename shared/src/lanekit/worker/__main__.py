@@ -19,7 +19,8 @@ from lanekit.host.devices import list_devices
 from lanekit.host.logs import configure_logs
 from lanekit.host.stack_settings import StackSettings, load_stack_settings
 from lanekit.jobs.connection import connect_redis
-from lanekit.sources.locks import SERVICES, load_lock_digests
+from lanekit.sources.locks import load_lock_digests
+from lanekit.spec.stages import WORKERS
 from lanekit.store.cache import ArtifactCache
 from lanekit.store.documents import upload_log
 from lanekit.store.minio import MinioStore
@@ -52,7 +53,7 @@ def make_workplace(service: str, settings: StackSettings) -> Workplace:
         store=store,
         pool=ChildPool(settings.cache / "logs", environment, leases.descriptors),
         devices=devices,
-        lock_digests=load_lock_digests(find_project_root(), [service]),
+        lock_digests=load_lock_digests(find_project_root(), [WORKERS[service]]),
         leases=leases,
         save_log=lambda name, path: upload_log(client, name, path),
         alive_file=Path(os.environ.get("LANEKIT_ALIVE_FILE", ALIVE_FILE)),
@@ -62,7 +63,7 @@ def make_workplace(service: str, settings: StackSettings) -> Workplace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one worker until it is told to stop; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m lanekit.worker", description=__doc__)
-    parser.add_argument("--service", required=True, choices=SERVICES, help="whose stages to run")
+    parser.add_argument("--service", required=True, choices=WORKERS, help="whose stages to run")
     service = parser.parse_args(arguments).service
     configure_logs(service=service, host=socket.gethostname())
     try:

@@ -29,6 +29,7 @@ from lanekit.jobs.connection import make_impatient
 from lanekit.jobs.keys import RedisKeys
 from lanekit.jobs.safe_job import REMEDY, SafeJob, find_job, make_queue
 from lanekit.plan.graph import StageRun
+from lanekit.spec.stages import WORKERS
 from lanekit.worker.heartbeat import Heartbeat, Link
 from lanekit.worker.hold import HandBackError, Hold
 from lanekit.worker.runner import StageRunner, Workplace
@@ -40,7 +41,7 @@ log = structlog.get_logger(__name__)
 
 
 class StageWorker(SimpleWorker):
-    """A worker of one service."""
+    """One of the stack's workers; `service` is its name in spec.stages.WORKERS."""
 
     job_class = SafeJob
 
@@ -90,7 +91,7 @@ class StageWorker(SimpleWorker):
             queues=tuple(self.queue_names()),
             devices={device.id: device.name for device in self.place.devices},
             device_kind=self.place.devices[0].kind,
-            lock_digest=self.place.lock_digests[self.service],
+            lock_digest=self.place.lock_digests[WORKERS[self.service]],
             job_id=job_id,
             started_at=self.birth_date.timestamp(),
         )
@@ -167,9 +168,10 @@ class StageWorker(SimpleWorker):
         """
         stage_job = job.read_stage_job()
         run = stage_job.make_run(self.place.lock_digests)
-        if run.type.service != self.service:
+        if run.type.worker != self.service:
             raise InputError(
-                f"stage {run.type.name} is the {run.type.service}'s, this is a {self.service}", remedy=REMEDY
+                f"stage {run.type.name} is the {run.type.worker} worker's, this is the {self.service} worker",
+                remedy=REMEDY,
             )
         if job.id != messages.make_job_id(run):
             raise InputError(

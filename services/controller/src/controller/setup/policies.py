@@ -6,14 +6,14 @@ nothing. The controller drives runs and the operator asks for them; nobody but r
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
+from lanekit.sources.locks import SERVICES
 from lanekit.spec.stages import BUCKETS, STAGE_TYPES, Bucket, Service, StageType
 
 OPERATOR = "operator"
 CONTROLLER = "controller"
-WORKERS: tuple[Service, ...] = get_args(Service)
-ACCOUNTS: tuple[str, ...] = (*WORKERS, CONTROLLER, OPERATOR)
+ACCOUNTS: tuple[str, ...] = (*SERVICES, CONTROLLER, OPERATOR)
 
 LOGS = "results/logs/*"
 RUNS = "results/runs/*"

@@ -93,11 +93,11 @@ def add_run_argument(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def open_stack(env_file: Path, services: Iterable[str] | None = (), retry: RetryPolicy = PATIENCE) -> Stack:
+def open_stack(env_file: Path, workers: Iterable[str] | None = (), retry: RetryPolicy = PATIENCE) -> Stack:
     """Return the stack's clients once it is found ready.
 
     Args:
-        services: those that must have a worker; None checks nothing.
+        workers: those that must be up; None checks nothing.
 
     Raises:
         InputError: the .env is missing.
@@ -108,8 +108,8 @@ def open_stack(env_file: Path, services: Iterable[str] | None = (), retry: Retry
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
     settings = load_operator_settings(env_file)
-    if services is not None:
-        require_stack(settings, services)
+    if workers is not None:
+        require_stack(settings, workers)
     client = make_client(settings, retry)
     return Stack(settings, connect_briefly(settings), client, RunDocuments(client), MinioStore(client))
 

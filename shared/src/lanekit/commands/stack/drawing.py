@@ -13,7 +13,7 @@ from lanekit.commands.drawing import count_finished, draw_active, draw_failures,
 from lanekit.commands.stack.health import SILENT_SECONDS
 from lanekit.jobs.messages import RunSnapshot
 from lanekit.jobs.signs import LiveWorker
-from lanekit.sources.locks import SERVICES
+from lanekit.spec.stages import WORKERS
 
 FIXED_LINES = 6  # heading, blank lines, workers, trouble
 
@@ -58,7 +58,7 @@ def describe_workers(workers: Sequence[LiveWorker]) -> Text:
     line = Text("workers  ", style="dim")
     if not workers:
         return line.append("none reports", style="yellow")
-    for service in SERVICES:
+    for service in WORKERS:
         own = [worker.report for worker in workers if worker.report.service == service]
         if not own:
             line.append(f"{service} none   ", style="yellow")

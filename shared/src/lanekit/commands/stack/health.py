@@ -32,19 +32,19 @@ class StackError(PreflightError):
     closing = "run the commands above, then this one again"
 
 
-def require_stack(settings: StackSettings, services: Iterable[str] = ()) -> None:
+def require_stack(settings: StackSettings, workers: Iterable[str] = ()) -> None:
     """Check the stack.
 
     Raises:
         StackError: something that is needed is missing; names all of it.
     """
-    problems = check_stack(settings, services)
+    problems = check_stack(settings, workers)
     if problems:
         raise StackError(problems)
 
 
-def check_stack(settings: StackSettings, services: Iterable[str]) -> list[Finding]:
-    """Return what is missing, at once and with remedies; empty where `services` can take work now."""
+def check_stack(settings: StackSettings, workers: Iterable[str]) -> list[Finding]:
+    """Return what is missing, at once and with remedies; empty where `workers` can take work now."""
     redis_problem, minio_problem = check_redis(settings), check_minio(settings)
     if redis_problem and minio_problem and not is_answered(redis_url(settings)) \
             and not is_answered(settings.minio_url):  # fmt: skip
@@ -52,7 +52,7 @@ def check_stack(settings: StackSettings, services: Iterable[str]) -> list[Findin
     problems = [problem for problem in (redis_problem, minio_problem) if problem]
     if redis_problem is None:
         with connect_briefly(settings) as client:
-            problems += check_processes(client, services)
+            problems += check_processes(client, workers)
     return problems
 
 
@@ -122,8 +122,8 @@ def _read_first(listing: Callable[[], Iterable[Any]]) -> None:
     next(iter(listing()), None)
 
 
-def check_processes(client: redis.Redis, services: Iterable[str]) -> list[Finding]:
-    """Return a problem for the controller and for each service that nobody serves."""
+def check_processes(client: redis.Redis, workers: Iterable[str]) -> list[Finding]:
+    """Return a problem for the controller and for each worker that is not up."""
     problems = []
     if read_controller_age_s(client) is None:
         problems.append(
@@ -132,9 +132,9 @@ def check_processes(client: redis.Redis, services: Iterable[str]) -> list[Findin
         )  # fmt: skip
     live = {worker.report.service for worker in read_workers(client)}
     problems += [
-        Finding(service, "no worker is up, and lanes need one", _start(service))
-        for service in services
-        if service not in live
+        Finding(worker, "no worker is up, and lanes need one", _start(worker))
+        for worker in workers
+        if worker not in live
     ]
     return problems
 

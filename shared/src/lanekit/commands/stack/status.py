@@ -21,7 +21,7 @@ from lanekit.jobs.signs import LiveWorker, read_controller_age_s, read_workers
 from lanekit.plan.preflight.finding import Finding
 from lanekit.results.outcome import RunOutcome
 from lanekit.results.schema import Ranking
-from lanekit.sources.locks import SERVICES
+from lanekit.spec.stages import WORKERS
 from lanekit.store.documents import RunPaths
 
 UNSEEN = "not seen by the controller yet"
@@ -70,12 +70,12 @@ def look_at_stack(stack: Stack, wanted_runs: list[str] | None = None) -> StackSt
     Args:
         wanted_runs: ids of the runs to look at; None for all.
     """
-    status = StackStatus(check_stack(stack.settings, SERVICES))
+    status = StackStatus(check_stack(stack.settings, WORKERS))
     if not status.has_problem("redis"):
         try:
             status.controller_age_s = read_controller_age_s(stack.redis)
             status.workers = read_workers(stack.redis)
-            names = {queue for worker in status.workers for queue in worker.report.queues} | set(SERVICES)
+            names = {queue for worker in status.workers for queue in worker.report.queues} | set(WORKERS)
             status.queues = {name: int(stack.redis.llen(f"rq:queue:{name}")) for name in sorted(names)}  # type: ignore[arg-type]
         except RedisError as error:
             status.problems.append(Finding("redis", str(error), "docker compose logs redis"))
@@ -190,7 +190,7 @@ def _draw_services(status: StackStatus) -> Table:
     age_s = status.controller_age_s
     state = "reports" if age_s is not None else "silent"
     add("controller", state, "", "", "", _say_age(age_s), is_up=age_s is not None)
-    for service in SERVICES:
+    for service in WORKERS:
         own = [worker for worker in status.workers if worker.report.service == service]
         if not own:
             add(service, "no worker", is_up=False)

@@ -16,12 +16,13 @@ from lanekit.errors import InputError, did_you_mean
 from lanekit.files.hashing import list_files
 from lanekit.jobs.keys import RedisKeys
 from lanekit.jobs.messages import WorkerReport
+from lanekit.plan.evaluation import list_judged
 from lanekit.plan.graph import Plan, StageRun
 from lanekit.plan.run_document import RunSpec
-from lanekit.spec.experiment_file import is_local
+from lanekit.spec.experiment_file import Experiment, is_local
 from lanekit.spec.lane_file import Lane
 from lanekit.spec.source import list_sources
-from lanekit.spec.stages import STAGE_TYPES
+from lanekit.spec.stages import STAGE_TYPES, WORKERS
 from lanekit.store.base import is_committed
 from lanekit.store.documents import RunPaths
 from lanekit.store.local_sources import find_source, publish_source
@@ -32,10 +33,11 @@ ALWAYS_NEEDED = ("trainer", "evaluator", "ranker")
 REBUILD = "docker compose up -d --build"
 
 
-def list_needed_services(lanes: Iterable[Lane]) -> list[str]:
-    """Return the services that must have a worker: fetching, evaluating and ranking come with every run."""
-    staged = (stage.type.service for lane in lanes for stage in lane.stages)
-    return list(dict.fromkeys((*ALWAYS_NEEDED, *staged)))
+def list_needed_workers(experiment: Experiment, lanes: Iterable[Lane]) -> list[str]:
+    """Return the workers that must be up: fetching, evaluating and ranking come with every run."""
+    staged = [stage.type.worker for lane in lanes for stage in lane.stages]
+    judging = [STAGE_TYPES["judge"].worker] if list_judged(experiment) else []
+    return list(dict.fromkeys((*ALWAYS_NEEDED, *staged, *judging)))
 
 
 def choose_hardware(workers: Iterable[WorkerReport], wanted: str | None) -> str:
@@ -69,7 +71,7 @@ def is_cuda(workers: Iterable[WorkerReport], hardware: str) -> bool:
 
 
 def check_lock_digests(
-    workers: Iterable[WorkerReport], services: Sequence[str], lock_digests: Mapping[str, str]
+    workers: Iterable[WorkerReport], needed: Sequence[str], lock_digests: Mapping[str, str]
 ) -> None:
     """Compare the locks of the workers' images with those of this checkout: they are part of every key.
 
@@ -79,7 +81,7 @@ def check_lock_digests(
     other = [
         worker.name
         for worker in workers
-        if worker.service in services and worker.lock_digest != lock_digests[worker.service]
+        if worker.service in needed and worker.lock_digest != lock_digests[WORKERS[worker.service]]
     ]
     if other:
         raise InputError(
