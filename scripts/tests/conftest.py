@@ -20,8 +20,10 @@ from tiny.datasets import build_datasets, write_datasets
 
 WITHOUT_EXPERIMENT = ("compare_lanes.py",)
 STACK_TESTS = "scripts/tests/test_stack_"
+OWN_STACKS = ("scripts/tests/test_stack_faults.py", "scripts/tests/test_stack_hosts.py")
 LONG_FILES = (
     "scripts/tests/test_main_job.py",
+    *OWN_STACKS,
     "scripts/tests/test_stepwise_commands.py",
     "scripts/tests/test_nothing_outlives.py",
     "scripts/tests/test_main_job_vllm.py",
@@ -37,9 +39,9 @@ class GroupScheduling(LoadScopeScheduling):
 
 
 def name_group(nodeid: str) -> str:
-    """Return a test's group: the composed stack's tests share ports, a service's its tiny models."""
+    """Return a test's group: the composed stack's tests share one, a service's its tiny models."""
     file = nodeid.partition("::")[0]
-    if file.startswith(STACK_TESTS):
+    if file.startswith(STACK_TESTS) and file not in OWN_STACKS:
         return "stack"
     return "/".join(file.split("/")[:2]) if file.startswith("services/") else file
 
@@ -61,11 +63,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def rank(item: pytest.Item) -> int:
         file = item.nodeid.partition("::")[0]
-        if file.startswith(STACK_TESTS):
+        if name_group(item.nodeid) == "stack":
             return 0
         return 1 + LONG_FILES.index(file) if file in LONG_FILES else 1 + len(LONG_FILES)
 
     items.sort(key=rank)
+
+
+def share_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that the processes which share the tests have in common."""
+    root = tmp_path_factory.getbasetemp()
+    return root.parent if os.environ.get("PYTEST_XDIST_WORKER") else root
 
 
 @pytest.fixture(scope="session")
@@ -127,8 +135,7 @@ def embedded_run(run_script: Runner, tmp_path_factory: pytest.TempPathFactory) -
 
     It is only read; a test that goes on from it takes a copy.
     """
-    root = tmp_path_factory.getbasetemp()
-    folder = (root.parent if os.environ.get("PYTEST_XDIST_WORKER") else root) / "main-job"
+    folder = share_root(tmp_path_factory) / "main-job"
     printed = folder.with_suffix(".txt")
     with FileLock(folder.with_suffix(".lock")):
         if not printed.is_file():
@@ -144,7 +151,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> None:
         pytest.skip("the composed stack's tests want an engine: see README, and set LANEKIT_STACK_TESTS=1")
     builder = Stack("lanes-build", tmp_path_factory.mktemp("build"))
     builder.prepare()
-    builder.compose("build", "--quiet", timeout_s=1800)
+    with FileLock(share_root(tmp_path_factory) / "build.lock"):
+        builder.compose("build", "--quiet", timeout_s=1800)
 
 
 @pytest.fixture(scope="session")
