@@ -159,18 +159,20 @@ def test_all_that_stands_in_the_way_of_the_first_stage_comes_at_once(
         text = f"title: a\ngroup: b\nstages: {stages}\n"
         (tmp_path / "lanes" / f"{name}.yaml").write_text(text, encoding="utf-8")
     parts = (
-        "5 faults stand in the way of the first stage",
         "lane21_x.yaml:3:16: steps: a number is wanted, not true",
         "the base model has no LICENSE file",
         'the tokenizer\'s class "TokenizersBackend" is not known',
         "'distill' would train the base model towards itself",
         "5000 new tokens exceed max_model_len",
     )
-    for command in (("run_all.py", "--plan"), ("run_all.py",), ("enqueue_lane.py", "--all")):
+    for command in (("run_all.py", "--plan"), ("run_all.py",)):
         done = run_script(*command, *options, cwd=tmp_path, expect=BAD_INPUT)
-        check_error(done.stderr, *parts)
+        check_error(done.stderr, "5 faults stand in the way of the first stage", *parts)
+    stack = ("--env-file", "nowhere/.env", "--all")  # what the stack lacks is told with them
+    done = run_script("enqueue_lane.py", *stack, *options, cwd=tmp_path, expect=BAD_INPUT)
+    check_error(done.stderr, "6 faults stand in the way", "nowhere/.env: no such file", *parts)
     done = run_script("00_setup_check.py", *options, cwd=tmp_path, expect=1)
-    check_error(done.stdout, *parts[1:])
+    check_error(done.stdout, *parts)
     assert not (tmp_path / ".lanekit").exists()
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -82,7 +83,10 @@ def test_a_process_is_its_sessions_stage() -> None:
         env={**os.environ, KEY_VARIABLE: "abc"},
     )  # fmt: skip
     try:
-        assert find_stage(process.pid) == "abc"
+        deadline = time.monotonic() + 20  # its environment can be read some moments after it has begun
+        while not (stage := find_stage(process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert stage == "abc"
     finally:
         process.kill()
         process.wait()

@@ -14,6 +14,7 @@ import yaml
 from commands import make_environment, read_table
 from composed import WORKERS, Stack, run_stack
 from faults import (
+    RECOVERY_S,
     FaultRow,
     Scene,
     cut_upload,
@@ -89,7 +90,7 @@ def test_a_run_survives_every_fault(stack: Stack, long_experiment: Path, tmp_pat
     if folder := os.environ.get("LANEKIT_REPORTS"):
         (Path(folder) / "faults.md").write_text(table, encoding="utf-8")
     assert all(row.recomputed == 0 for row in rows), table
-    assert all(row.recovered_s < 120 for row in rows), table
+    assert all(row.recovered_s < RECOVERY_S for row in rows), table
     stack.run_script("fetch.py", run_id, "--results", str(tmp_path / "results"),
                      "--submissions", str(tmp_path / "submissions"))  # fmt: skip
     lanes = read_table(tmp_path)
