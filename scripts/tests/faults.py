@@ -18,7 +18,7 @@ OUTAGE_S = 30.0
 LASTING_STAGES = ("sft", "distill", "post_sft", "gptq", "evaluate", "measure_speed")
 CUT_S = 20.0
 CUT_AFTER_BYTES = 1_500_000
-RECOVERY_S = 300.0  # seconds on an idle machine; two processes share these tests
+RECOVERY_S = 300.0  # where two processes share the tests; 1 to 67 s on an idle machine
 
 
 @dataclass
