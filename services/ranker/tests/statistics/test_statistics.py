@@ -15,7 +15,6 @@ from scipy import stats
 from lanekit.results.schema import BenchmarkResult, LaneRecord, RankedLane, Ranking
 from ranker.report.notes import collect_warnings
 from ranker.report.plots import find_tied_runs
-from ranker.scoring.front import find_front
 from ranker.scoring.score import rank_lanes
 from ranker.statistics.items import ItemValues, LaneItems, find_unlike_values
 from ranker.statistics.lanes import Resampling, add_statistics, find_ties
@@ -197,13 +196,6 @@ def test_holm_by_hand() -> None:
     }
     assert adjust_holm({"a": 0.6, "b": 0.9}) == {"a": 1.0, "b": 1.0}
     assert adjust_holm({}) == {}
-
-
-def test_the_front_by_hand() -> None:
-    points = [(1, 0, -9), (0.9, 0.5, -4), (0.9, 0.5, -4), (0.9, 0.4, -4), (0.8, 0.4, -3), (0.5, 0.1, -9)]
-    #          quality     equal twins: both on it           slower         smallest        worse in all
-    assert find_front([tuple(map(float, p)) for p in points]) == [True, True, True, False, True, False]
-    assert find_front([]) == []
 
 
 def test_statistics_of_a_benchmark_by_hand(make_record: Callable[..., LaneRecord]) -> None:
