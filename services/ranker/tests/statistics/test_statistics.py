@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import resource
 import time
@@ -10,7 +9,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from lanekit.results.schema import BenchmarkResult, LaneRecord, RankedLane, Ranking
 from ranker.report.notes import collect_warnings
@@ -18,8 +16,6 @@ from ranker.report.plots import find_tied_runs
 from ranker.scoring.score import rank_lanes
 from ranker.statistics.items import ItemValues, LaneItems, find_unlike_values
 from ranker.statistics.lanes import Resampling, add_statistics, find_ties
-from ranker.statistics.resampling import draw_gains, find_interval, make_rng, resample_means
-from ranker.statistics.significance import MCNEMAR, SIGN_FLIP, adjust_holm, compare_pairs
 
 QUICK = Resampling(resamples=2000)
 Values = dict[str, dict[str, list[float]]]  # lane: benchmark: values
@@ -56,146 +52,6 @@ def make_items(values: list[float]) -> ItemValues:
 
 def draw_right(n_items: int, share: float, seed: int) -> list[float]:
     return [float(x < share) for x in np.random.default_rng(seed).random(n_items)]
-
-
-def test_resampled_means_have_the_spread_of_a_mean_and_are_paired() -> None:
-    values = np.array([draw_right(300, 0.4, 1), draw_right(300, 0.4, 1)]).T
-    means = resample_means(values, 4000, make_rng(42, "x"))
-    assert means.shape == (4000, 2)
-    assert (means[:, 0] == means[:, 1]).all()
-    p = values[:, 0].mean()
-    assert means[:, 0].mean() == pytest.approx(p, abs=0.003)
-    assert means[:, 0].std() == pytest.approx((p * (1 - p) / 300) ** 0.5, rel=0.05)
-
-
-def test_intervals_agree_with_scipys_percentile_bootstrap() -> None:
-    values = np.random.default_rng(3).beta(2, 3, 250)
-    mine = find_interval(resample_means(values[:, None], 10_000, make_rng(42, "f1"))[:, 0], 0.95)
-    theirs = stats.bootstrap(
-        (values,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(5)
-    ).confidence_interval
-    assert mine is not None
-    assert mine.low == pytest.approx(theirs.low, abs=0.002)
-    assert mine.high == pytest.approx(theirs.high, abs=0.002)
-
-
-def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    held = 0
-    for seed in range(300):
-        values = np.array(draw_right(150, 0.37, 1000 + seed))[:, None]
-        interval = find_interval(resample_means(values, 400, make_rng(seed, "coverage"))[:, 0], 0.95)
-        assert interval is not None
-        held += interval.low <= 0.37 <= interval.high
-    assert 0.91 <= held / 300 <= 0.98
-
-
-def test_items_without_a_value_count_in_no_mean() -> None:
-    values = np.array([[1.0, 1.0], [0.0, np.nan], [1.0, 1.0], [0.0, 0.0]])
-    means = resample_means(values, 3000, make_rng(1, "gaps"))
-    assert np.nanmean(means[:, 0]) == pytest.approx(0.5, abs=0.02)
-    assert np.nanmean(means[:, 1]) == pytest.approx(2 / 3, abs=0.03)
-    assert means[np.isfinite(means[:, 1]), 1].max() <= 1
-
-
-def test_ratios_over_zero_give_no_interval() -> None:
-    draws = np.array([1.0] * 95 + [np.nan] * 5)
-    assert find_interval(draws, 0.95) is None
-    assert find_interval(np.array([np.inf] + [1.0] * 999), 0.95) is not None
-    assert find_interval(np.array([]), 0.95) is None
-
-
-def test_gains_have_the_spread_of_repeats_in_pairs() -> None:
-    base = [0.10, 0.12, 0.11]
-    gains = draw_gains([x / 2 for x in base], base, 500, make_rng(42, "pairs"))
-    assert gains == pytest.approx(0.5)  # the same repeats of both: the ratio never moves
-    alone = draw_gains([0.05, 0.05, 0.05], base, 40_000, make_rng(42, "pairs"))
-    assert alone is not None
-    error = np.log(base).std(ddof=1) * (np.pi / 2 / 3) ** 0.5
-    ends = 1 - np.exp(np.log(0.05 / 0.11) + error * stats.t(2).ppf([0.975, 0.025]))
-    found = find_interval(alone, 0.95)
-    assert found and (found.low, found.high) == pytest.approx(tuple(ends), abs=0.01)
-    wild = draw_gains([1e-9, 1.0, 1e9], [1.0, 1.0, 1.0], 5000, make_rng(42, "wild"))
-    assert wild is not None and np.isfinite(wild).all()
-
-
-def test_one_repeat_tells_nothing_of_the_spread() -> None:
-    assert draw_gains([0.05], [0.1], 100, make_rng(1, "x")) is None
-    assert draw_gains([0.05, 0.05], [0.1], 100, make_rng(1, "x")) is None
-
-
-@pytest.mark.parametrize("repeats", [3, 5, 7])
-def test_a_gains_interval_holds_the_truth_at_few_repeats(repeats: int) -> None:
-    """Two measurements of one model, 3 % noise: each holds the true gain, and they are not told apart."""
-    held, told, runs = 0, 0, 300
-    for run in range(runs):
-        noise = np.random.default_rng([run, repeats])
-        gains = []
-        for name in ("one", "other"):
-            seconds, base = np.exp(0.03 * noise.standard_normal((2, repeats))) * [[0.07], [0.1]]
-            drawn = draw_gains(seconds.tolist(), base.tolist(), 1000, make_rng(run, name))
-            assert drawn is not None
-            gains.append(drawn)
-            interval = find_interval(drawn, 0.95)
-            assert interval is not None
-            held += interval.low <= 0.3 <= interval.high
-        apart = find_interval(gains[0] - gains[1], 0.95)
-        assert apart is not None
-        told += not apart.low <= 0 <= apart.high
-    assert 0.92 <= held / (2 * runs) <= 0.99
-    assert told / runs <= 0.06
-
-
-def test_mcnemar_by_hand() -> None:
-    lane, base = np.array([1, 1, 1, 0, 0, 0, 0, 1.0]), np.array([1, 1, 0, 1, 1, 1, 1, 1.0])
-    name, p_value = compare_pairs(lane, base, 100, make_rng(0, "x"))
-    assert name == MCNEMAR
-    assert p_value == pytest.approx(2 * (1 + 5) / 2**5)  # one better of five that differ
-    assert compare_pairs(base, base, 100, make_rng(0, "x")) == (MCNEMAR, 1.0)
-
-
-def test_the_sign_flip_test_is_exact_where_few_items_differ() -> None:
-    differences = np.array([0.3, 0.1, -0.05, 0.4, 0.25, 0.2])
-    lane, base = np.append(differences + 0.5, [0.2] * 50), np.append([0.5] * 6, [0.2] * 50)
-    sums = [
-        sum(s * d for s, d in zip(signs, differences, strict=True))
-        for signs in itertools.product((1, -1), repeat=6)
-    ]
-    share = np.mean([total >= differences.sum() - 1e-12 for total in sums])
-    name, p_value = compare_pairs(lane, base, 10_000, make_rng(0, "x"))
-    assert (name, p_value) == (SIGN_FLIP, pytest.approx(2 * share))
-    assert compare_pairs(np.array([0.4, 0.2]), np.array([0.5, 0.2]), 100, make_rng(0, "x")) == (
-        SIGN_FLIP,
-        1.0,
-    )
-
-
-def test_the_sign_flip_test_is_near_the_t_test_on_many_items_and_seeded() -> None:
-    rng = np.random.default_rng(8)
-    base = rng.random(400)
-    lane = np.clip(base + rng.normal(-0.02, 0.2, 400), 0, 1)
-    _, p_value = compare_pairs(lane, base, 10_000, make_rng(42, "x"))
-    assert p_value == pytest.approx(stats.ttest_rel(lane, base).pvalue, abs=0.02)
-    assert compare_pairs(lane, base, 10_000, make_rng(42, "x"))[1] == p_value
-
-
-def test_false_alarms_are_as_rare_as_the_test_says() -> None:
-    alarms = 0
-    for seed in range(400):
-        rng = np.random.default_rng(seed)
-        lane, base = (rng.random((2, 120)) < 0.4).astype(float)
-        alarms += compare_pairs(lane, base, 100, rng)[1] < 0.05
-    assert alarms / 400 <= 0.06  # an exact test keeps its level
-
-
-def test_holm_by_hand() -> None:
-    # sorted .01 .02 .03 .04: ×4 ×3 ×2 ×1 = .04 .06 .06 .04, never falling: .04 .06 .06 .06
-    adjusted = adjust_holm({"d": 0.04, "a": 0.01, "c": 0.03, "b": 0.02})
-    assert list(adjusted) == ["d", "a", "c", "b"]
-    assert adjusted == {
-        name: pytest.approx(p) for name, p in {"a": 0.04, "b": 0.06, "c": 0.06, "d": 0.06}.items()
-    }
-    assert adjust_holm({"a": 0.6, "b": 0.9}) == {"a": 1.0, "b": 1.0}
-    assert adjust_holm({}) == {}
 
 
 def test_statistics_of_a_benchmark_by_hand(make_record: Callable[..., LaneRecord]) -> None:
