@@ -165,7 +165,6 @@ def _score_lane(
     objection: str | None = None,
     pool: Pool | None = None,
 ) -> RankedLane:
-    record = record.model_copy(deep=True)
     lane = RankedLane(rank=None, record=record)
     if record.status in FAILED:
         return lane
