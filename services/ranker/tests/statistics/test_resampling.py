@@ -152,6 +152,26 @@ def test_nothing_is_divided_by_zero() -> None:
     assert quotients == pytest.approx([np.nan, np.nan, 3.0, 0.25], nan_ok=True)
 
 
+class GivenRng:
+    """Draws from Student's t as told."""
+
+    def __init__(self, *drawn: float) -> None:
+        self.drawn, self.asked = np.array(drawn), list[tuple[int, int]]()
+
+    def standard_t(self, df: int, size: int) -> np.ndarray:
+        self.asked.append((df, size))
+        return self.drawn
+
+
+def test_a_gain_by_hand() -> None:
+    rng = GivenRng(0.0, 1.0, -2.0)
+    seconds = np.exp([0.0, 2.0, 1.0]).tolist()  # log ratios of 0, 2 and 1: median 1, standard deviation 1
+    gains = draw_gains(seconds, [1.0] * 3, 3, rng)  # type: ignore[arg-type]
+    error = (np.pi / 2 / 3) ** 0.5
+    assert gains == pytest.approx(1 - np.exp([1.0, 1 + error, 1 - 2 * error]))
+    assert rng.asked == [(2, 3)]
+
+
 def test_two_pairs_are_enough_for_a_spread() -> None:
     gains = draw_gains([0.05, 0.06], [0.1, 0.1], 100, make_rng(1, "x"))
     assert gains is not None and gains.shape == (100,) and gains.std() > 0

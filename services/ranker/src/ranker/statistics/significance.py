@@ -34,7 +34,7 @@ def compare_pairs(
     found = stats.permutation_test(
         (differences,),
         np.mean,
-        permutation_type="samples",
+        permutation_type="samples",  # pragma: no mutate (scipy takes capitals too)
         n_resamples=resamples,
         batch=max(1, BATCH_VALUES // len(differences)),
         rng=rng,
