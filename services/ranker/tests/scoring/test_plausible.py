@@ -34,6 +34,7 @@ def make_result(**fields: Any) -> BenchmarkResult:
         ({"value": 7.0}, "value is 7, outside 0 to 1"),
         ({"value": 71.5}, "value is 71.5, outside 0 to 1"),
         ({"value": -0.01}, "value is -0.01, outside 0 to 1"),
+        ({"value": 7.0, "parts": {"law": PartResult(n_items=1, value=0.5)}}, "value is 7, outside 0 to 1"),
         ({"exact_match": 1.01}, "exact_match is 1.01, outside 0 to 1"),
         ({"n_items": 0}, "it has 0 items"),
         ({"n_items": -1}, "it has -1 items"),

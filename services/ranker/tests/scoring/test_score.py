@@ -106,6 +106,7 @@ def test_each_lane_is_compared_with_the_baseline_of_its_own_sitting() -> None:
     ("first", "second"),
     [
         ({"pro": 0.5, "redux": 0.7}, {}),  # higher score
+        ({"pro": 0.3, "seconds": 0.01}, {}),  # ... which goes before a higher Perf
         # Equal score 0 by clipping, then higher Perf
         ({"pro": 0.2, "redux": 0.2, "seconds": 9.0}, {"pro": 0.1, "redux": 0.1, "seconds": 9.0}),
         # ... which goes before a smaller size
