@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from lanekit.results.schema import BenchmarkResult, LaneRecord, RankedLane, Ranking
+from lanekit.results.schema import BenchmarkResult, Interval, LaneRecord, RankedLane, Ranking, SpeedForm
 from ranker.report.notes import collect_warnings
 from ranker.report.plots import find_tied_runs
-from ranker.scoring.score import rank_lanes
+from ranker.scoring.score import TIE_RULE, rank_lanes
 from ranker.statistics.items import ItemValues, LaneItems, find_unlike_values
-from ranker.statistics.lanes import Resampling, add_statistics, find_ties
+from ranker.statistics.lanes import SITTING_NOTE, TIED_RULE, Resampling, add_statistics, find_ties
 
 QUICK = Resampling(resamples=2000)
 Values = dict[str, dict[str, list[float]]]  # lane: benchmark: values
@@ -117,7 +118,7 @@ def test_lanes_are_tied_where_nothing_between_them_can_be_told_apart(
         "far": [],
     }  # fmt: skip
     assert {x.record.lane for x in ranking.lanes if x.on_front} == {"twin1", "twin2"}  # equal: on it together
-    assert any(note.startswith("Two lanes are not told apart (≈) where the 95 %") for note in ranking.rules)
+    assert ranking.rules == [SITTING_NOTE, TIED_RULE.format(percent="95"), TIE_RULE]
 
 
 def test_ties_are_mutual_runs_even_where_being_alike_is_not_transitive() -> None:
@@ -173,8 +174,11 @@ def test_ratings_that_one_side_lacks_are_left_out_of_both_and_warned_of(
         assert interval and interval.low == interval.high == pytest.approx(1.0)
     assert by_name["gaps"].perf == pytest.approx(np.nanmean(lane))  # the value on record stays
     (warning,) = [note for note in collect_warnings(ranking) if "no rating" in note]
-    assert "Of the 80 items of komt other ones have no rating than the baseline's 0: gaps 4." in warning
-    assert "same" not in warning
+    assert warning == (
+        "Of the 80 items of komt other ones have no rating than the baseline's 0: gaps 4. Values, Perf and "
+        "score are over the items rated of each; recovery, Δ, tests, intervals and ties over those rated "
+        "of both."
+    )
 
 
 def test_a_benchmark_of_another_form_has_no_statistics(make_record: Callable[..., LaneRecord]) -> None:
@@ -188,7 +192,13 @@ def test_a_benchmark_of_another_form_has_no_statistics(make_record: Callable[...
     by_name = {x.record.lane: x for x in ranking.lanes}
     assert by_name["fine"].benchmark_statistics["a"].p_value == 1.0
     assert by_name["newer"].benchmark_statistics == {} and by_name["newer"].rank is None
-    assert any("not compared: newer (a)." in note for note in ranking.notes)
+    otherwise = (
+        "Scored otherwise than the baseline (version, metric, items or judge), and not compared: newer (a)."
+    )
+    assert otherwise in ranking.notes
+    ranking = rank_lanes([records[0], records[2]], {"a": 1.0})  # nothing but the baseline has a score
+    add_statistics(ranking, {r.lane: {"a": make_items(right)} for r in records}, 0.5, QUICK)
+    assert ranking.notes == [otherwise] and ranking.lanes[0].benchmark_statistics["a"].interval
 
 
 def test_a_contaminated_lane_takes_no_other_off_the_front(make_record: Callable[..., LaneRecord]) -> None:
@@ -214,15 +224,135 @@ def test_lanes_whose_items_are_unknown_are_ranked_without_statistics(
     right = draw_right(100, 0.6, 1)
     benchmarks = {n: BenchmarkResult(metric="accuracy", version=1, value=float(np.mean(right)), n_items=100)
                   for n in "ab"}  # fmt: skip
-    records = [make_record(n, benchmarks=benchmarks) for n in ("baseline", "fine", "gone")]
+    names = ("baseline", "a_gone", "fine")
+    records = [make_record(n, benchmarks=benchmarks, contamination=None) for n in names]
+    records.append(make_record("a_failed", benchmarks=benchmarks, status="failed", reason="out of memory"))
+    records.append(make_record("b_partly", benchmarks={"a": benchmarks["a"]}))
     fine: LaneItems = {n: make_items(right) for n in "ab"}
-    items = {"baseline": fine, "fine": fine}
+    items = dict.fromkeys(("baseline", "fine", "a_failed", "b_partly"), fine)
     ranking = rank_lanes(records, {"a": 0.5, "b": 0.5})
+    (unknown,) = ranking.notes
     add_statistics(ranking, items, 0.5, QUICK)
     by_name = {lane.record.lane: lane for lane in ranking.lanes}
     assert by_name["fine"].score_interval and by_name["fine"].tied_with == []
-    assert by_name["gone"].rank and not by_name["gone"].benchmark_statistics
-    assert "No per-item outputs, so no interval, test or tie: gone." in " ".join(ranking.notes)
+    assert by_name["a_gone"].rank and not by_name["a_gone"].benchmark_statistics
+    assert not by_name["a_failed"].benchmark_statistics
+    assert list(by_name["b_partly"].benchmark_statistics) == ["a"]
+    assert ranking.notes == ["No per-item outputs, so no interval, test or tie: a_gone.", unknown]
+
+
+def test_without_the_baselines_items_nothing_is_paired(make_record: Callable[..., LaneRecord]) -> None:
+    right = draw_right(100, 0.6, 1)
+    result = BenchmarkResult(metric="accuracy", version=1, value=float(np.mean(right)), n_items=100)
+    records = [make_record(n, benchmarks={"a": result}) for n in ("baseline", "fine")]
+    ranking = rank_lanes(records, {"a": 1.0})
+    add_statistics(ranking, {"fine": {"a": make_items(right)}}, 0.5, QUICK)
+    assert ranking.lanes[1].score is not None and ranking.lanes[1].score_interval is None
+    assert not any(lane.benchmark_statistics for lane in ranking.lanes)
+    assert ranking.notes == ["No per-item outputs, so no interval, test or tie: baseline."]
+
+
+@pytest.mark.parametrize(
+    ("others", "named"), [(1, "o0"), (4, "o0, o1, o2, o3"), (6, "o0, o1, o2, o3 and 2 more")]
+)
+def test_lanes_that_were_asked_other_items_are_named(
+    make_record: Callable[..., LaneRecord], others: int, named: str
+) -> None:
+    right = draw_right(50, 0.6, 1)
+    result = BenchmarkResult(metric="accuracy", version=1, value=float(np.mean(right)), n_items=50)
+    asked = make_items(right)
+    unlike = ItemValues(tuple((f"new{i}", i) for i in range(50)), asked.values, asked.digests)
+    items: dict[str, LaneItems] = {n: {"a": asked, "b": asked} for n in ("baseline", "fine")}
+    items |= {f"o{n}": {"a": unlike, "b": asked} for n in range(others)} | {"partly": {"b": asked}}
+    ranking = rank_lanes([make_record(n, benchmarks={"a": result, "b": result}) for n in items], {"a": 1.0})
+    add_statistics(ranking, items, 0.5, QUICK)
+    assert ranking.notes == [f"Asked other items of a than the baseline, and not compared: {named}."]
+    found = {lane.record.lane: list(lane.benchmark_statistics) for lane in ranking.lanes}
+    assert found["fine"] == ["a", "b"] and found["o0"] == found["partly"] == ["b"]
+
+
+def test_items_that_the_baseline_alone_lacks_are_left_out_of_both(
+    make_record: Callable[..., LaneRecord],
+) -> None:
+    lane = np.random.default_rng(1).choice([0.2, 0.5, 0.8], 40).tolist()
+    base = [math.nan] * 10 + lane[10:]
+    records, items = [], {}
+    for name, values in (("baseline", base), ("whole", lane)):
+        result = BenchmarkResult(metric="judge", version=1, value=float(np.nanmean(values)), n_items=40)
+        records.append(make_record(name, benchmarks={"komt": result}))
+        items[name] = {"komt": make_items(values)}
+    ranking = rank_lanes(records, {"komt": 1.0})
+    add_statistics(ranking, items, 0.5, QUICK)
+    whole = ranking.lanes[1]
+    for interval in (whole.benchmark_statistics["komt"].recovery_interval, whole.perf_norm_interval):
+        assert interval and interval.low == interval.high == 1.0
+
+
+def test_a_difference_has_twelve_digits(make_record: Callable[..., LaneRecord]) -> None:
+    values = {"baseline": {"a": [0.0, 0.0, 1.0]}, "lane": {"a": [1.0, 0.0, 1.0]}}
+    found = compute_statistics(make_record, values).lanes[1].benchmark_statistics["a"]
+    assert found.difference == 0.333333333333
+
+
+def test_the_same_is_drawn_twice(make_record: Callable[..., LaneRecord]) -> None:
+    values = {name: {"a": np.random.default_rng(n).random(60).tolist(), "b": [0.5] * 9}
+              for n, name in enumerate(("baseline", "one", "other"))}  # fmt: skip
+    few = Resampling(resamples=200)
+    first, second = (compute_statistics(make_record, values, method=few) for _ in range(2))
+    assert first == second
+    ranked = first.lanes[1]
+    assert ranked.perf_norm_interval and ranked.perf_norm is not None and abs(ranked.perf_norm - 1) > 0.01
+    assert ranked.score_interval and ranked.score is not None
+    assert ranked.score_interval.low == pytest.approx(ranked.perf_norm_interval.low / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["decode", "free"])
+def test_lanes_of_equal_shapes_share_the_draws_of_a_fixed_form_alone(
+    make_record: Callable[..., LaneRecord], kind: str
+) -> None:
+    repeats = [0.050, 0.055, 0.052]
+    right = draw_right(50, 0.6, 1)
+    result = BenchmarkResult(metric="accuracy", version=1, value=float(np.mean(right)), n_items=50)
+
+    def rank(base_shapes: str) -> list[Interval | None]:
+        records = [
+            make_record(n, seconds=0.052, benchmarks={"a": result}) for n in ("baseline", "one", "other")
+        ]
+        for record, shapes in zip(records, (base_shapes, "w4", "w4"), strict=True):
+            assert record.speed
+            record.speed.shapes, record.speed.form = shapes, kind
+            record.speed.s_per_token_all = repeats
+            record.speed.forms = {
+                kind: SpeedForm.model_validate(
+                    {
+                        "kind": kind, "s_per_token": 0.052, "s_per_token_all": repeats, "ratio": 0.52,
+                        "baseline_s_per_token": 0.1, "baseline_s_per_token_all": [0.1] * 3, "tokens": 8,
+                        "baseline_tokens": 8, "seconds": 1.0, "baseline_seconds": 1.0, "n_sequences": 1,
+                    }
+                )
+            }  # fmt: skip
+        ranking = rank_lanes(records, {"a": 1.0})
+        add_statistics(
+            ranking, {n: {"a": make_items(right)} for n in ("baseline", "one", "other")}, 0.5, QUICK
+        )
+        return [lane.score_interval for lane in ranking.lanes[1:]]
+
+    one, other = rank("bf16")
+    assert one and other and one.low < one.high
+    assert (one == other) is (kind == "decode")
+    assert rank("w4") == [one, other]  # the baseline is in no pool
+    logs = np.log(repeats * (2 if kind == "decode" else 1))  # of the pool's pairs, or of the lane's own
+    error = logs.std(ddof=1) * (np.pi / 2 / len(logs)) ** 0.5
+    slowest = 0.52 * math.exp(error * float(stats.t(len(logs) - 1).ppf(0.975)))
+    assert one.low == pytest.approx(1 - slowest / 2, abs=0.004)
+
+
+def test_a_run_of_ties_begins_anywhere() -> None:
+    lanes = [RankedLane(rank=n, record=LaneRecord(lane=name)) for n, name in enumerate("ABC", start=1)]
+    ranking = Ranking(experiment="", lanes=lanes, weights_used={}, notes=[])
+    noise = 0.01 * np.random.default_rng(1).standard_normal((3, 1000))
+    find_ties(ranking, {"A": 0.9 + noise[0], "B": 0.5 + noise[1], "C": 0.5 + noise[2]}, 0.95)
+    assert [lane.tied_with for lane in lanes] == [[], ["C"], ["B"]]
 
 
 def test_values_that_the_per_item_outputs_do_not_give_are_named(
