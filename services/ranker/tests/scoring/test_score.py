@@ -170,11 +170,13 @@ def test_a_benchmark_of_no_weight_is_not_used() -> None:
 
 
 def test_a_missing_metric_makes_a_lane_incomplete() -> None:
-    ranking = rank(make_record("a", redux=None), make_record("b", seconds=None), make_record("c"))
-    assert order(ranking) == ["baseline", "c", "a", "b"]
-    a, b = ranking.lanes[2:]
+    records = [make_record("a", redux=None), make_record("b", seconds=None), make_record("c")]
+    ranking = rank(*records, make_record("d", redux=None, seconds=None))
+    assert order(ranking) == ["baseline", "c", "a", "b", "d"]
+    a, b, d = ranking.lanes[2:]
     assert (a.record.status, a.record.reason) == ("incomplete", "not measured: kmmlu_redux")
     assert (b.record.status, b.record.reason) == ("incomplete", "not measured: seconds per token")
+    assert d.record.reason == "not measured: kmmlu_redux, seconds per token"
     assert a.rank is b.rank is a.score is b.score is None
     assert b.perf == pytest.approx(0.5)
 
