@@ -1,4 +1,4 @@
-"""Equal shapes, equal speed; and replies of other lengths are told."""
+"""Equal shapes, equal speed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 
 from lanekit.results.schema import LaneRecord, RankedLane, SpeedForm
-from ranker.scoring.lengths import differs_in_length, warn_of_lengths, warn_of_order
 from ranker.scoring.pooling import POOL_RULE, pool_equal_shapes
 from ranker.scoring.score import rank_lanes
 
@@ -16,27 +15,18 @@ WEIGHTS = {"kmmlu_pro": 1.0}
 Maker = Callable[..., LaneRecord]
 
 
-def make_form(kind: str, ratios: list[float], tokens: int = 80, base_tokens: int = 80) -> SpeedForm:
-    """Make a form of eight prompts whose baseline takes 0.1 s a token."""
-    middle = statistics.median(ratios)
-    return SpeedForm.model_validate(
-        {
-            "kind": kind, "s_per_token": middle * 0.1, "s_per_token_all": [r * 0.1 for r in ratios],
-            "baseline_s_per_token": 0.1, "baseline_s_per_token_all": [0.1] * len(ratios), "ratio": middle,
-            "ratio_low": min(ratios), "ratio_high": max(ratios), "n_sequences": 8, "tokens": tokens,
-            "baseline_tokens": base_tokens, "seconds": 1.0, "baseline_seconds": 1.0,
-        }
-    )  # fmt: skip
+@pytest.fixture
+def make_timed(make_record: Maker, make_form: Callable[..., SpeedForm]) -> Maker:
+    """Make a record of one form whose repeats are of these ratios to the baseline's 0.1 s."""
 
+    def make(lane: str, ratios: list[float], *, shapes: str = "", kind: str = "decode") -> LaneRecord:
+        record = make_record(lane, seconds=0.1 * statistics.median(ratios))
+        assert record.speed is not None
+        record.speed.form, record.speed.shapes = kind, shapes
+        record.speed.forms = {kind: make_form(kind, ratios)}
+        return record
 
-def make_timed(
-    make_record: Maker, lane: str, ratios: list[float], *, shapes: str = "", kind: str = "decode"
-) -> LaneRecord:
-    record = make_record(lane, seconds=0.1 * statistics.median(ratios))
-    assert record.speed is not None
-    record.speed.form, record.speed.shapes = kind, shapes
-    record.speed.forms = {kind: make_form(kind, ratios)}
-    return record
+    return make
 
 
 def rank(records: list[LaneRecord]) -> dict[str, RankedLane]:
@@ -45,13 +35,13 @@ def rank(records: list[LaneRecord]) -> dict[str, RankedLane]:
     return {lane.record.lane: lane for lane in ranking.lanes}
 
 
-def test_lanes_of_equal_shapes_have_one_speed(make_record: Maker) -> None:
+def test_lanes_of_equal_shapes_have_one_speed(make_timed: Maker) -> None:
     lanes = rank(
         [
-            make_timed(make_record, "baseline", [1.0, 1.0, 1.0]),
-            make_timed(make_record, "a", [0.7, 0.8, 0.9], shapes="w4"),
-            make_timed(make_record, "b", [0.75, 0.85, 0.95], shapes="w4"),
-            make_timed(make_record, "c", [0.6, 0.6, 0.6], shapes="other"),
+            make_timed("baseline", [1.0, 1.0, 1.0]),
+            make_timed("a", [0.7, 0.8, 0.9], shapes="w4"),
+            make_timed("b", [0.75, 0.85, 0.95], shapes="w4"),
+            make_timed("c", [0.6, 0.6, 0.6], shapes="other"),
         ]
     )
     assert lanes["a"].speed_norm == lanes["b"].speed_norm == pytest.approx(1 - 0.825)
@@ -62,16 +52,16 @@ def test_lanes_of_equal_shapes_have_one_speed(make_record: Maker) -> None:
 
 
 @pytest.mark.parametrize("kind", ["benchmark", "free"])
-def test_replies_that_the_model_ends_are_not_pooled(make_record: Maker, kind: str) -> None:
-    records = [make_timed(make_record, n, [r], shapes="w4", kind=kind) for n, r in (("a", 0.7), ("b", 0.9))]
-    lanes = rank([make_timed(make_record, "baseline", [1.0], kind=kind), *records])
+def test_replies_that_the_model_ends_are_not_pooled(make_timed: Maker, kind: str) -> None:
+    records = [make_timed(n, [r], shapes="w4", kind=kind) for n, r in (("a", 0.7), ("b", 0.9))]
+    lanes = rank([make_timed("baseline", [1.0], kind=kind), *records])
     assert lanes["a"].speed_norm == pytest.approx(0.3)
     assert lanes["b"].speed_norm == pytest.approx(0.1)
     assert lanes["a"].pooled_ratios == {}
 
 
-def test_the_baseline_and_other_conditions_stay_out(make_record: Maker) -> None:
-    base, a, b = (make_timed(make_record, n, [0.8], shapes="same") for n in ("baseline", "a", "b"))
+def test_the_baseline_and_other_conditions_stay_out(make_timed: Maker) -> None:
+    base, a, b = (make_timed(n, [0.8], shapes="same") for n in ("baseline", "a", "b"))
     assert b.speed is not None
     b.speed.device = "another GPU"
     assert pool_equal_shapes([base, a, b], "baseline") == {}
@@ -79,37 +69,30 @@ def test_the_baseline_and_other_conditions_stay_out(make_record: Maker) -> None:
     assert set(pool_equal_shapes([base, a, b], "baseline")) == {"a", "b"}
 
 
-def make_lane(make_record: Maker, name: str, free: SpeedForm, matched: SpeedForm) -> RankedLane:
-    record = make_record(name)
-    assert record.speed is not None
-    record.speed.forms = {"benchmark": free, "matched": matched}
-    return RankedLane(rank=1, record=record)
+def test_each_group_has_its_pool_and_a_lane_alone_has_none(make_timed: Maker) -> None:
+    timed = [("alone", 0.5, "one"), ("d", 0.9, "w8"), ("c", 0.7, "w8"), ("b", 0.8, "w4"), ("a", 0.6, "w4"),
+             ("unlike", 0.4, ""), ("any", 0.3, "")]  # fmt: skip
+    untimed = LaneRecord(lane="untimed")
+    records = [make_timed(lane, [ratio], shapes=shapes) for lane, ratio, shapes in timed]
+    pools = pool_equal_shapes([make_timed("baseline", [1.0], shapes="w4"), untimed, *records], "baseline")
+    assert {lane: pool.lanes for lane, pool in pools.items()} == {
+        "a": ("a", "b"), "b": ("a", "b"), "c": ("c", "d"), "d": ("c", "d"),
+    }  # fmt: skip
+    assert pools["a"].forms["decode"].ratio == pytest.approx(0.7)
+    assert pools["c"].forms["decode"] == ([pytest.approx(0.09), pytest.approx(0.07)], [0.1, 0.1])
 
 
-@pytest.mark.parametrize(
-    ("tokens", "is_told"), [(80, False), (88, False), (89, True), (72, False), (71, True)]
-)
-def test_replies_of_another_length_are_told(make_record: Maker, tokens: int, is_told: bool) -> None:
-    form = make_form("benchmark", [0.5], tokens=tokens)
-    assert differs_in_length(form) == is_told
-    lane = make_lane(make_record, "a", form, make_form("matched", [0.5]))
-    warnings = warn_of_lengths([lane])
-    assert len(warnings) == is_told
-    if tokens == 89:
-        assert "a says 11 tokens an item, the baseline 10 (+11%)" in warnings[0]
-    assert not differs_in_length(make_form("matched", [0.5], tokens=160))
-
-
-def test_two_clocks_that_order_otherwise_are_told(make_record: Maker) -> None:
-    quick = make_lane(
-        make_record, "a", make_form("benchmark", [0.70, 0.72]), make_form("matched", [0.9, 0.92])
-    )
-    slow = make_lane(
-        make_record, "b", make_form("benchmark", [0.80, 0.82]), make_form("matched", [0.8, 0.82])
-    )
-    assert "a and b" in warn_of_order([quick, slow])[0]
-    unsure = make_lane(
-        make_record, "b", make_form("benchmark", [0.80, 0.82]), make_form("matched", [0.8, 0.95])
-    )
-    assert warn_of_order([quick, unsure]) == []  # the intervals overlap: no order to turn round
-    assert warn_of_order([quick, quick]) == []
+@pytest.mark.parametrize("place", [0, 1])
+def test_only_forms_that_all_have_in_pairs_are_pooled(
+    make_timed: Maker, make_form: Callable[..., SpeedForm], place: int
+) -> None:
+    records = [make_timed(lane, [0.8], shapes="w4") for lane in "ab"]
+    for record in records:
+        assert record.speed
+        record.speed.forms |= {"matched": make_form("matched", [0.7, 0.9]), "free": make_form("free", [0.5])}
+    changed = records[place].speed
+    assert changed
+    changed.forms["prefill"] = make_form("prefill", [0.5])  # the other has none
+    assert set(pool_equal_shapes(records, "baseline")["a"].forms) == {"decode", "matched"}
+    changed.forms["matched"].s_per_token_all.pop()
+    assert set(pool_equal_shapes(records, "baseline")["a"].forms) == {"decode"}

@@ -10,7 +10,9 @@ import pytest
 from lanekit.errors import InputError
 from lanekit.results.schema import BenchmarkResult, LaneRecord, ModelCost, Ranking, SpeedForm, SpeedResult
 from ranker.scoring.finite import drop_non_finite
+from ranker.scoring.pooling import POOL_RULE
 from ranker.scoring.score import TIE_RULE, compute_perf, compute_score, rank_lanes
+from ranker.scoring.sittings import REMEDY
 
 WEIGHTS = {"kmmlu_pro": 0.5, "kmmlu_redux": 0.5}
 
@@ -37,7 +39,16 @@ def make_record(
             baseline_s_per_token_all=[base_seconds] * 3, batch_size=8, prompt_tokens=128,
             decode_tokens=128, engine="transformers", device="cpu: test", device_kind="cpu",
         )  # fmt: skip
-    return LaneRecord(**{"lane": lane, "benchmarks": benchmarks, "speed": speed, "size_bytes": 100, **fields})
+    return LaneRecord(
+        **{
+            "lane": lane,
+            "benchmarks": benchmarks,
+            "speed": speed,
+            "size_bytes": 100,
+            "contamination": {},
+            **fields,
+        }
+    )
 
 
 BASE = make_record("baseline", seconds=0.1)
@@ -95,6 +106,7 @@ def test_each_lane_is_compared_with_the_baseline_of_its_own_sitting() -> None:
     ("first", "second"),
     [
         ({"pro": 0.5, "redux": 0.7}, {}),  # higher score
+        ({"pro": 0.3, "seconds": 0.01}, {}),  # ... which goes before a higher Perf
         # Equal score 0 by clipping, then higher Perf
         ({"pro": 0.2, "redux": 0.2, "seconds": 9.0}, {"pro": 0.1, "redux": 0.1, "seconds": 9.0}),
         # ... which goes before a smaller size
@@ -133,12 +145,38 @@ def test_a_full_tie_goes_by_name_and_no_rank_is_shared() -> None:
     assert TIE_RULE in ranking.rules
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "quality_weight"),
+    [
+        ({"pro": 0.1, "redux": 0.1}, {"pro": 0.0, "redux": 0.0, "seconds": 9.0}, 0.5),  # a score of 0
+        ({"pro": 0.1, "redux": 0.1, "seconds": 9.0}, {"pro": 0.0, "redux": 0.0, "seconds": 9.0}, 0.5),  # Perf
+        ({"seconds": 0.05}, {"seconds": 0.1}, 1.0),  # a gain of 0
+    ],
+)
+def test_a_zero_is_the_least(first: dict[str, Any], second: dict[str, Any], quality_weight: float) -> None:
+    records = [make_record("a_loser", **second), make_record("z_winner", **first)]
+    assert order(rank(*records, quality_weight=quality_weight)) == ["baseline", "z_winner", "a_loser"]
+
+
+def test_lanes_without_a_rank_stand_by_their_names() -> None:
+    records = [make_record(name, seconds=None) for name in "cab"]
+    assert order(rank(*records)) == ["baseline", "a", "b", "c"]
+
+
+def test_a_benchmark_of_no_weight_is_not_used() -> None:
+    ranking = rank_lanes([BASE, make_record("a", redux=None)], {"kmmlu_pro": 0.5, "kmmlu_redux": 0.0})
+    assert ranking.weights_used == {"kmmlu_pro": 0.5}
+    assert ranking.lanes[1].perf == pytest.approx(0.4) and ranking.lanes[1].rank == 1
+
+
 def test_a_missing_metric_makes_a_lane_incomplete() -> None:
-    ranking = rank(make_record("a", redux=None), make_record("b", seconds=None), make_record("c"))
-    assert order(ranking) == ["baseline", "c", "a", "b"]
-    a, b = ranking.lanes[2:]
+    records = [make_record("a", redux=None), make_record("b", seconds=None), make_record("c")]
+    ranking = rank(*records, make_record("d", redux=None, seconds=None))
+    assert order(ranking) == ["baseline", "c", "a", "b", "d"]
+    a, b, d = ranking.lanes[2:]
     assert (a.record.status, a.record.reason) == ("incomplete", "not measured: kmmlu_redux")
     assert (b.record.status, b.record.reason) == ("incomplete", "not measured: seconds per token")
+    assert d.record.reason == "not measured: kmmlu_redux, seconds per token"
     assert a.rank is b.rank is a.score is b.score is None
     assert b.perf == pytest.approx(0.5)
 
@@ -157,9 +195,24 @@ def test_perf_of_the_baseline_zero_leaves_all_unscored() -> None:
     ranking = rank_lanes(records, WEIGHTS)
     assert [lane.record.status for lane in ranking.lanes] == ["unscored", "unscored"]
     assert all(lane.score is None and lane.rank is None for lane in ranking.lanes)
-    assert "Perf of the baseline is 0" in ranking.lanes[1].record.reason
+    reason = "no lane can be scored: Perf of the baseline is 0, and Perf/Perf_base has no value"
+    assert ranking.lanes[1].record.reason == reason and reason in ranking.notes
     assert ranking.lanes[1].perf == pytest.approx(0.5)
-    assert any("Perf of the baseline is 0" in note for note in ranking.notes)
+
+
+def test_a_baseline_without_a_value_leaves_all_unscored() -> None:
+    own = make_record("b", status="incomplete", reason="of its own")
+    ranking = rank_lanes([make_record("baseline", pro=None, redux=None), make_record("a"), own], WEIGHTS)
+    assert [lane.record.status for lane in ranking.lanes] == ["unscored"] * 3
+    assert ranking.weights_used == {}
+    assert ranking.notes[:3] == [
+        "kmmlu_pro (weight 0.5) is left out: the baseline has no value for it; its weight is shared by the "
+        "others.",
+        "kmmlu_redux (weight 0.5) is left out: the baseline has no value for it; its weight is shared by the "
+        "others.",
+        "no lane can be scored: the baseline has no benchmark value",
+    ]
+    assert [lane.record.reason for lane in ranking.lanes[1:]] == [ranking.notes[2], "of its own"]
 
 
 def test_a_failed_baseline_leaves_all_unscored_but_failures_failed() -> None:
@@ -168,7 +221,7 @@ def test_a_failed_baseline_leaves_all_unscored_but_failures_failed() -> None:
     ranking = rank_lanes([base, make_record("a"), failed], WEIGHTS)
     statuses = {lane.record.lane: lane.record.status for lane in ranking.lanes}
     assert statuses == {"baseline": "failed", "a": "unscored", "b": "failed"}
-    assert "the baseline failed (no GPU)" in ranking.lanes[1].record.reason
+    assert ranking.lanes[1].record.reason == "no lane can be scored: the baseline failed (no GPU)"
 
 
 @pytest.mark.parametrize("seconds", [None, float("nan")])
@@ -179,7 +232,9 @@ def test_a_baseline_without_a_speed_leaves_all_unscored(seconds: float | None) -
     ranking = rank_lanes([make_record("baseline", seconds=seconds), make_record("a"), other], WEIGHTS)
     assert [lane.record.status for lane in ranking.lanes] == ["unscored"] * 3
     assert all(lane.score is None and lane.rank is None for lane in ranking.lanes)
-    assert "the baseline has no seconds per token" in ranking.lanes[1].record.reason
+    assert ranking.lanes[1].record.reason == (
+        "no lane can be scored: the baseline has no seconds per token, or none that is a finite number"
+    )
 
 
 def test_a_lane_timed_against_another_base_model_is_refused() -> None:
@@ -199,24 +254,44 @@ def test_a_benchmark_that_the_baseline_lacks_is_left_out_for_all_and_noted() -> 
     base = BASE.model_copy(update={"benchmarks": {**BASE.benchmarks, "komt_bench": judge}})
     rich = make_record("rich")
     rich.benchmarks["komt_bench"] = BenchmarkResult(metric="judge", version=1, value=0.9)
+    weights["unheard_of"] = 0.125
     ranking = rank_lanes([base, rich, make_record("plain")], weights)
     assert ranking.weights_used == WEIGHTS
     assert ranking.lanes[1].perf == ranking.lanes[2].perf == pytest.approx(0.5)
-    assert ranking.notes[0] == (
-        "komt_bench (weight 1) is left out: no judge is configured; its weight is shared by the others."
-    )
+    assert ranking.notes[:2] == [
+        "komt_bench (weight 1) is left out: no judge is configured; its weight is shared by the others.",
+        "unheard_of (weight 0.125) is left out: the baseline has no value for it; its weight is shared by "
+        "the others.",
+    ]
     assert not any("ko_longrag" in note for note in ranking.notes)
 
 
 def test_no_baseline_is_a_user_error_with_a_remedy() -> None:
-    with pytest.raises(InputError, match="no baseline record") as caught:
+    with pytest.raises(InputError) as caught:
         rank_lanes([make_record("a")], WEIGHTS)
-    assert "--baseline" in caught.value.remedy
+    assert caught.value.message == "there is no baseline record to score against"
+    assert caught.value.remedy == (
+        "evaluate the base model first (scripts/04_eval_vllm.py --model … --baseline)"
+    )
 
 
 def test_two_records_of_one_lane_are_refused() -> None:
-    with pytest.raises(InputError, match="more than one record of the lane a, b"):
-        rank(*(make_record(name) for name in "abab"))
+    with pytest.raises(InputError) as caught:
+        rank(*(make_record(name) for name in "cbaba"))
+    assert caught.value.message == "more than one record of the lane a, b"
+    assert caught.value.remedy == "leave one of each in the results folder"
+
+
+def test_the_baseline_is_the_lane_that_is_named_so() -> None:
+    records = [make_record(name, seconds=0.1) for name in ("a", "base", "b")]
+    for record in records:
+        assert record.speed
+        record.speed.shapes = "the same"
+    ranking = rank_lanes(records, WEIGHTS, baseline="base", experiment="demo")
+    assert ranking.experiment == "demo" and rank().experiment == ""
+    assert [(lane.record.lane, lane.rank) for lane in ranking.lanes] == [("base", None), ("a", 1), ("b", 2)]
+    assert [lane.pooled_with for lane in ranking.lanes] == [[], ["b"], ["a"]]
+    assert ranking.rules == [TIE_RULE, POOL_RULE] and rank(make_record("a")).rules == [TIE_RULE]
 
 
 @pytest.mark.parametrize(
@@ -236,8 +311,9 @@ def test_a_speed_of_other_conditions_is_refused(change: dict[str, Any], expected
     assert order(ranking) == ["baseline", "b", "a"]
     last = ranking.lanes[-1]
     assert (last.rank, last.score, last.record.status) == (None, None, "incomplete")
-    assert f"its speed cannot be compared with the others' ({expected})" in last.record.reason
-    assert "remedy: measure both on one device" in last.record.reason
+    assert last.record.reason == (
+        f"its speed cannot be compared with the others' ({expected}); remedy: {REMEDY}"
+    )
 
 
 def test_a_baseline_that_moves_from_sitting_to_sitting_is_warned_of() -> None:
@@ -257,17 +333,53 @@ def test_the_drift_leaves_out_what_is_refused() -> None:
 
 
 def test_a_contaminated_lane_is_ranked_with_a_warning() -> None:
-    ranking = rank(make_record("a", contamination={"kmmlu_pro": 3, "ko_longrag": 1, "kmmlu_redux": 0}))
+    ranking = rank(make_record("a", contamination={"kmmlu_pro": 2, "ko_longrag": 1, "kmmlu_redux": 0}))
     assert ranking.lanes[1].rank == 1 and ranking.lanes[1].record.is_contaminated
     assert not make_record("b", contamination={"kmmlu_pro": 0}).is_contaminated
     assert not make_record("c", contamination=None).is_contaminated
-    assert any(
-        note.startswith(
-            "a is contaminated: its training or calibration text holds 3 items of kmmlu_pro, 1 item of "
-            "ko_longrag."
-        )
-        for note in ranking.notes
+    assert ranking.notes == [
+        "a is contaminated: its training or calibration text holds 2 items of kmmlu_pro, 1 item of "
+        "ko_longrag. It is ranked, but its quality there proves nothing."
+    ]
+
+
+def make_timed(lane: str, free: float, matched: float, tokens: int = 80) -> LaneRecord:
+    """Make a record of a sitting of its own, its replies timed as they end and of equal length."""
+    record = make_record(lane, base_seconds=0.12, contamination=None)
+    assert record.speed
+    record.speed.sitting = lane
+    for kind, ratio in (("benchmark", free), ("matched", matched)):
+        record.speed.forms[kind] = SpeedForm.model_validate(
+            {
+                "kind": kind, "s_per_token": 0.1, "s_per_token_all": [0.1], "baseline_s_per_token": 0.1,
+                "baseline_s_per_token_all": [0.1], "ratio": ratio, "ratio_low": ratio, "ratio_high": ratio,
+                "n_sequences": 8, "tokens": tokens, "baseline_tokens": 80, "seconds": 1.0,
+                "baseline_seconds": 1.0,
+            }
+        )  # fmt: skip
+    return record
+
+
+def test_all_that_is_doubtful_is_noted_in_turn() -> None:
+    weights = {**WEIGHTS, "komt_bench": 1.0}
+    one, other = make_timed("a", 0.5, 0.7, tokens=160), make_timed("b", 0.6, 0.6)
+    spoilt = make_record("c", contamination={"kmmlu_pro": 1})
+    gone = make_record("d", status="failed", reason="out of memory", contamination=None)
+    assert other.speed
+    other.speed.warnings = ["clocks fell", "another process ran"]
+    notes = rank_lanes([BASE, one, other, spoilt, gone], weights).notes
+    assert [note.split(" ")[0] for note in notes] == [
+        "komt_bench", "c", "Not", "The", "The", "a", "`benchmark`"
+    ]  # fmt: skip
+    assert notes[1].startswith(
+        "c is contaminated: its training or calibration text holds 1 item of kmmlu_pro."
     )
+    assert notes[2:4] == [
+        "Not known whether benchmark items stand in the training or calibration text: a, b.",
+        "The speed of b is doubtful: clocks fell; another process ran.",
+    ]
+    assert "moved by" in notes[4] and "20 tokens an item" in notes[5]
+    assert "differently: a and b." in notes[6]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
@@ -306,29 +418,26 @@ def test_a_form_without_a_number_goes_alone() -> None:
 def test_a_lane_with_an_objection_is_not_ranked() -> None:
     ranking = rank(make_record("a"), make_record("b"), objections={"a": "kmmlu_pro: 1 item missing: x (0)"})
     assert order(ranking) == ["baseline", "b", "a"]
-    assert ranking.lanes[-1].record.reason == (
-        "asked otherwise than the baseline: kmmlu_pro: 1 item missing: x (0)"
-    )
+    assert (ranking.lanes[-1].record.status, ranking.lanes[-1].record.reason) == (
+        "incomplete", "asked otherwise than the baseline: kmmlu_pro: 1 item missing: x (0)"
+    )  # fmt: skip
 
 
-def test_ratings_of_two_judges_are_not_compared() -> None:
+@pytest.mark.parametrize(
+    "change", [{"version": 2}, {"metric": "f1"}, {"n_items": 9}, {"judge": "another-judge"}]
+)
+@pytest.mark.parametrize("names", [["kmmlu_redux"], ["kmmlu_pro", "kmmlu_redux"]])
+def test_values_of_other_questions_are_not_compared(change: dict[str, Any], names: list[str]) -> None:
     lane = make_record("a")
-    lane.benchmarks["kmmlu_pro"].judge = "another-judge"
-    assert "asked otherwise than the baseline" in rank(lane).lanes[1].record.reason
+    lane.benchmarks |= {name: lane.benchmarks[name].model_copy(update=change) for name in names}
+    ranked = rank(lane).lanes[1]
+    assert (ranked.rank, ranked.score, ranked.record.status) == (None, None, "incomplete")
+    assert ranked.record.reason == (
+        f"asked otherwise than the baseline (version, metric, items or judge): {', '.join(names)}"
+    )
 
 
 def test_ranking_leaves_the_records_as_they_were() -> None:
     record = make_record("a", redux=None)
     rank(record)
     assert (record.status, record.reason) == ("ok", "")
-
-
-def test_a_lane_that_was_asked_other_items_is_not_compared() -> None:
-    lane = make_record("a")
-    name = next(iter(lane.benchmarks))
-    lane.benchmarks[name].n_items += 1
-    (ranked,) = [x for x in rank(lane).lanes if x.record.lane == "a"]
-    assert (ranked.rank, ranked.record.status) == (None, "incomplete")
-    assert (
-        f"asked otherwise than the baseline (version, metric, items or judge): {name}" in ranked.record.reason
-    )

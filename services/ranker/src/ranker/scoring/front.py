@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 
 from lanekit.results.schema import RankedLane
@@ -16,7 +17,7 @@ def find_front(points: Sequence[Point]) -> list[bool]:
     A point is off the front where another is at least as good in all coordinates and better in one. Equal
     points are on it or off it together.
     """
-    return [not any(_dominates(other, point) for other in points) for point in points]
+    return [_is_on_front(point, points) for point in points]
 
 
 def locate_lane(lane: RankedLane) -> Point | None:
@@ -37,9 +38,10 @@ def mark_front(lanes: Sequence[RankedLane]) -> None:
     """
     clean = [lane for lane in lanes if not lane.record.is_contaminated]
     scored = [(lane, point) for lane in clean if lane.score is not None and (point := locate_lane(lane))]
-    for (lane, _), on_front in zip(scored, find_front([point for _, point in scored]), strict=True):
-        lane.on_front = on_front
+    points = [point for _, point in scored]
+    for lane, point in scored:
+        lane.on_front = _is_on_front(point, points)
 
 
-def _dominates(one: Point, other: Point) -> bool:
-    return one != other and all(a >= b for a, b in zip(one, other, strict=True))
+def _is_on_front(point: Point, points: Sequence[Point]) -> bool:
+    return not any(other != point and all(map(operator.ge, other, point)) for other in points)

@@ -91,7 +91,7 @@ def rank_lanes(
             obstacle,
             used,
             quality_weight,
-            (objections or {}).get(r.lane, ""),
+            (objections or {}).get(r.lane),
             pools.get(r.lane),
         )
         for r in records
@@ -123,7 +123,7 @@ def _values(record: LaneRecord) -> dict[str, float | None]:
 
 def _order(lane: RankedLane) -> tuple[float, float, float, float, str]:
     record = lane.record
-    size = float("inf") if record.size_bytes is None else float(record.size_bytes)
+    size = math.inf if record.size_bytes is None else float(record.size_bytes)
     return (-(lane.score or 0.0), -(lane.perf or 0.0), size, -(lane.speed_norm or 0.0), record.lane)
 
 
@@ -162,10 +162,9 @@ def _score_lane(
     obstacle: str,
     used: Mapping[str, float],
     quality_weight: float,
-    objection: str = "",
+    objection: str | None = None,
     pool: Pool | None = None,
 ) -> RankedLane:
-    record = record.model_copy(deep=True)
     lane = RankedLane(rank=None, record=record)
     if record.status in FAILED:
         return lane
@@ -176,7 +175,7 @@ def _score_lane(
         lane.speed_norm = 1 - ratio
         lane.pooled_with = [name for name in pool.lanes if name != record.lane] if pool else []
         lane.pooled_ratios = {name: pairs.ratio for name, pairs in pool.forms.items()} if pool else {}
-    if obstacle:
+    if obstacle or base_perf is None:
         record.status, record.reason = "unscored", record.reason or obstacle
         return lane
     other = [n for n in used if get_form(record, n) != get_form(base, n)]
@@ -188,11 +187,12 @@ def _score_lane(
         return lane
     if lane.speed_norm is None:
         missing.append("seconds per token")
-    if missing or lane.perf is None or base_perf is None or lane.speed_norm is None:
+    if lane.perf is None or lane.speed_norm is None:
         record.status, record.reason = "incomplete", f"not measured: {', '.join(missing)}"
         return lane
-    assert record.speed is not None
-    mismatch = find_unlike_conditions(record.speed, base.speed) if base.speed else ""
+    assert record.speed  # it has a ratio
+    assert base.speed  # else there is an obstacle
+    mismatch = find_unlike_conditions(record.speed, base.speed)
     if mismatch:
         record.status = "incomplete"
         record.reason = f"its speed cannot be compared with the others' ({mismatch}); remedy: {REMEDY}"

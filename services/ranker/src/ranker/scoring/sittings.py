@@ -87,9 +87,7 @@ def measure_drift(records: Iterable[LaneRecord]) -> Drift | None:
         return None
     (lowest, lowest_lane), (highest, highest_lane) = min(times.values()), max(times.values())
     median = statistics.median(seconds for seconds, _ in times.values())
-    return Drift(
-        len(times), lowest, lowest_lane, highest, highest_lane, (highest - lowest) / median if median else 0.0
-    )
+    return Drift(len(times), lowest, lowest_lane, highest, highest_lane, (highest - lowest) / median)
 
 
 def describe_drift(records: Iterable[LaneRecord], limit: float = DRIFT_LIMIT) -> str:

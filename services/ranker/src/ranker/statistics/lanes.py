@@ -154,11 +154,11 @@ def pair_items(name: str, base: str, usable: Mapping[str, LaneItems], method: Re
     for lane, mine in values.items():
         known = np.isfinite(mine) & np.isfinite(asked.values)
         for whose, column in (("lane", mine), ("base", asked.values)):
-            if (known != np.isfinite(column)).any():
+            if (known != np.isfinite(column)).any():  # pragma: no mutate (else the column is there)
                 columns[f"{lane}/{whose}"] = np.where(known, column, np.nan)
     rng = make_rng(method.seed, f"items of {name}")
     drawn = resample_means(np.column_stack(list(columns.values())), method.resamples, rng)
-    means = dict(zip(columns, drawn.T, strict=True))
+    means = {column: drawn[:, place] for place, column in enumerate(columns)}
     common = {
         lane: MeanPair(means.get(f"{lane}/lane", means[lane]), means.get(f"{lane}/base", means[base]))
         for lane in values
@@ -227,8 +227,9 @@ def draw_scores(
     The scores alone are None where the lane was timed once.
     """
     speed = lane.record.speed
-    if lane.score is None or speed is None or not weights:
+    if lane.score is None:
         return None
+    assert speed  # a score is of a speed, and of a benchmark
     perf, base_perf = np.zeros(method.resamples), np.zeros(method.resamples)
     for name, weight in weights.items():
         means = paired[name].common.get(lane.record.lane) if name in paired else None

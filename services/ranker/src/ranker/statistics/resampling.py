@@ -36,19 +36,18 @@ def resample_means(values: np.ndarray, resamples: int, rng: np.random.Generator)
     draws the same items for all columns. Counts times values is a matrix product: no resample is laid out.
     """
     n_items = len(values)
-    is_known = np.isfinite(values).astype(np.float64)
-    has_gaps = not is_known.all()
-    sums = np.where(is_known > 0, values, 0.0)
+    is_known = np.isfinite(values)
+    known = np.where(is_known, values, 0.0)
+    has_value = is_known.astype(np.float64)  # pragma: no mutate (equal numbers; floats are quicker)
     per_chunk = max(1, CHUNK_DRAWS // n_items)
     means = np.empty((resamples, values.shape[1]))
     for start in range(0, resamples, per_chunk):
         size = min(per_chunk, resamples - start)
-        drawn = rng.integers(0, n_items, size=(size, n_items))
+        drawn = rng.integers(n_items, size=(size, n_items))
         drawn += np.arange(size)[:, None] * n_items
         counts = np.bincount(drawn.ravel(), minlength=size * n_items).reshape(size, n_items)
-        weights = counts.astype(np.float64)
-        n_drawn = weights @ is_known if has_gaps else np.full((size, values.shape[1]), float(n_items))
-        means[start : start + size] = divide(weights @ sums, n_drawn)
+        weights = counts.astype(np.float64)  # pragma: no mutate (as above)
+        means[start : start + size] = divide(weights @ known, weights @ has_value)
     return means
 
 
@@ -80,7 +79,7 @@ def draw_gains(
     centre = float(np.median(logs[0] - logs[1]))
     error = spread * math.sqrt(math.pi / 2) / math.sqrt(n_pairs)
     logs_drawn = centre + error * rng.standard_t(n_pairs - 1, size=draws)
-    return 1 - np.exp(np.clip(logs_drawn, -LARGEST_LOG, LARGEST_LOG))
+    return 1 - np.exp(np.minimum(logs_drawn, LARGEST_LOG))
 
 
 def find_interval(draws: np.ndarray, confidence: float) -> Interval | None:
