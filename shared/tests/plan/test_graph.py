@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -68,6 +69,20 @@ def test_inputs_are_artifacts_by_role(lock_digests: Mapping[str, str]) -> None:
     (model,) = plan.list_inputs(second).values()
     assert model == ArtifactRef(key=first.key, path=f"checkpoints/prune28-{first.key[:12]}")
     assert (model.bucket, model.name) == ("checkpoints", f"prune28-{first.key[:12]}")
+
+
+def test_another_stage_or_version_is_another_run(
+    monkeypatch: pytest.MonkeyPatch, lock_digests: Mapping[str, str]
+) -> None:
+    def make(stage: str) -> str:
+        return make_stage_run(stage, PruneParams(keep_layers=28), {"model": "m"}, lock_digests).key
+
+    prune, sft, distill = STAGE_TYPES["prune"], STAGE_TYPES["sft"], STAGE_TYPES["distill"]
+    assert (sft.service, sft.version) == (distill.service, distill.version)
+    assert make("sft") != make("distill")
+    before = make("prune")
+    monkeypatch.setitem(STAGE_TYPES, "prune", dataclasses.replace(prune, version=prune.version + 1))
+    assert make("prune") != before
 
 
 def find_judged(lanes_folder: Path) -> Benchmark:
