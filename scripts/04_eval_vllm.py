@@ -22,7 +22,7 @@ from lanekit.plan.planner import Planner
 from lanekit.results.collect import collect_record
 from lanekit.results.folder import check_results, read_records, write_record
 from lanekit.results.schema import LaneRecord
-from lanekit.spec.lane_file import LANE_NAME, RESERVED_NAMES
+from lanekit.spec.lane_file import LANE_NAME, NAME_RULE, RESERVED_NAMES
 
 
 def find_baseline(results: Path) -> LaneRecord | None:
@@ -42,7 +42,7 @@ def main() -> int:
     args = parser.parse_args()
     name = BASELINE if args.baseline else (args.lane_id or adhoc.name_model(args.model).replace("-", "_"))
     if not args.baseline and (not LANE_NAME.match(name) or name in RESERVED_NAMES):
-        raise InputError(f"'{name}' cannot name a lane", remedy="pass --lane-id with a-z, 0-9 and _ alone")
+        raise InputError(f"'{name}' cannot name a lane", remedy=f"give it a name with --lane-id: {NAME_RULE}")
     check_results(args.results, [name])
     recorded = None if args.baseline else find_baseline(args.results)
     base = () if args.baseline or recorded else ("base_model",)

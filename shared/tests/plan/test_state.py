@@ -158,3 +158,48 @@ def test_a_lane_is_finished_only_with_quality_speed_and_model(plan: Plan, missin
             state.mark(key, "done")
     assert state.explain_lane("diamond") == "not finished"
     assert state.explain_lane("beside") == ""
+
+
+def test_what_only_reused_runs_need_is_not_made_again(plan: Plan) -> None:
+    state = RunState(plan)
+    for key in ("join", "join-eval", "join-speed"):
+        state.mark(key, "reused")
+    state.mark("right", "running")
+    state.skip_unneeded()
+    assert state.status == {
+        "base": "waiting",  # the other lane needs it
+        "left": "reused", "right": "running",
+        "join": "reused", "join-eval": "reused", "join-speed": "reused",
+        "other": "waiting", "other-eval": "waiting", "other-speed": "waiting",
+    }  # fmt: skip
+
+
+def test_a_lane_that_is_reused_misses_nothing(plan: Plan) -> None:
+    state = RunState(plan)
+    for key in ("join", "join-eval", "join-speed"):
+        state.mark(key, "reused")
+    state.mark("base", "failed", "gone")
+    assert state.explain_lane("diamond") == ""
+    assert state.explain_lane("beside") == "stage fetch_model: gone"
+
+
+@pytest.mark.parametrize(
+    ("reason", "explanation"), [(["disk full"], "stage sft: disk full"), ([], "stage sft: failed")]
+)
+def test_what_a_failure_blocks_carries_its_reason(plan: Plan, reason: list[str], explanation: str) -> None:
+    state = RunState(plan)
+    state.mark("right", "failed", *reason)
+    assert state.explain_lane("diamond") == explanation
+    for key in ("join", "join-eval", "join-speed"):
+        assert state.reasons[key] == "".join(reason)
+
+
+def test_the_log_is_that_of_the_first_failure_of_the_lane(plan: Plan) -> None:
+    state = RunState(plan)
+    state.mark("base", "done", log_tail=["all is well"])
+    assert state.show_log_tail("diamond") == []
+    state.mark("right", "failed", "disk full")
+    assert state.show_log_tail("diamond") == []
+    state.mark("left", "failed", "no memory", ("line 1", "line 2"))
+    assert state.show_log_tail("diamond") == ["line 1", "line 2"]
+    assert state.show_log_tail("beside") == []

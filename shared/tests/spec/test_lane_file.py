@@ -10,8 +10,9 @@ import pytest
 from lanekit.errors import InputError
 from lanekit.files.strict_yaml import InputProblems
 from lanekit.spec.experiment_file import load_experiment, load_experiment_lanes
-from lanekit.spec.lane_file import Lane, select_lanes
-from lanekit.spec.params import GptqParams
+from lanekit.spec.lane_file import Lane, LaneStage, load_lane, read_lanes, select_lanes
+from lanekit.spec.params import GptqParams, PruneParams
+from lanekit.spec.stages import STAGE_TYPES
 
 GPTQ_NAMES = ", ".join(GptqParams.model_fields)
 STAGES = "sft, prune, distill, post_sft, gptq, fp8"
@@ -108,11 +109,66 @@ def test_all_problems_of_all_files_come_at_once(lanes_folder: Path, tmp_path: Pa
     ]  # fmt: skip
 
 
-def test_names_that_cannot_name_a_lane(lanes_folder: Path, tmp_path: Path) -> None:
-    found = explain(lanes_folder, tmp_path, **{"lane-Ä": HEAD + "  - sft\n"})
-    assert found == ["lane-Ä.yaml:1:1: 'lane-Ä' cannot name a lane: use a-z, 0-9 and _ alone"]
-    with pytest.raises(InputError, match=r"no lane\*\.yaml files(.|\n)*remedy"):
-        load_experiment_lanes(lanes_folder / "experiment.yaml", tmp_path / "nothing")
+@pytest.mark.parametrize("name", ["lane-Ä", "Lane01", "_lane01", "ab", "a" * 65, "baseline"])
+def test_names_that_cannot_name_a_lane(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(HEAD + "  - fp8: {scheme: FP8}\n", encoding="utf-8")
+    with pytest.raises(InputProblems) as caught:
+        load_lane(path, {})
+    assert str(caught.value) == (
+        f"{path}:1:1: '{name}' cannot name a lane: "
+        "use 3 to 64 of a-z, 0-9 and _, not _ first, and not 'baseline'"
+    )
+
+
+@pytest.mark.parametrize("name", ["0_1", "a" * 64, "lane01_baseline"])
+def test_names_that_can_name_a_lane(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(HEAD + "  - fp8: {scheme: FP8}\n", encoding="utf-8")
+    assert load_lane(path, {}).name == name
+
+
+def test_a_folder_without_lanes_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read_lanes(tmp_path / "nothing", {})
+    assert caught.value.message == f"{tmp_path}/nothing: no lane*.yaml files"
+    assert caught.value.remedy == "pass the folder of lane files"
+
+
+def test_a_lane_knows_its_stages_and_where_they_stand(tmp_path: Path) -> None:
+    path = tmp_path / "lane01_x.yaml"
+    text = "title: The title\ngroup: A group\nstages:\n  - prune\n  - gptq:\n      scheme: W8A16\n"
+    path.write_text(text, encoding="utf-8")
+    lane = load_lane(path, {"prune": {"keep_layers": 28}, "gptq": {"dampening": 0.5}})
+    gptq = GptqParams(scheme="W8A16", dampening=0.5)
+    assert lane == Lane(
+        "lane01_x", "The title", "A group",
+        (
+            LaneStage(STAGE_TYPES["prune"], PruneParams(keep_layers=28), path, 4, 5, {}),
+            LaneStage(STAGE_TYPES["gptq"], gptq, path, 5, 5, {"scheme": (6, 7)}),
+        ),
+    )  # fmt: skip
+    places = [stage.locate(name) for stage in lane.stages for name in ("scheme", "dampening")]
+    assert places == [f"{path}:{place}" for place in ("4:5", "4:5", "6:7", "5:5")]
+    assert lane.stages[1].locate() == f"{path}:5:5"
+
+
+def test_a_stage_of_no_file_stands_at_its_command() -> None:
+    stage = LaneStage(STAGE_TYPES["prune"], PruneParams(keep_layers=28), Path("scripts/02_train.py"), 0)
+    assert stage.locate() == stage.locate("keep_layers") == "scripts/02_train.py"
+
+
+def test_a_faulty_stage_does_not_hide_those_after_it(lanes_folder: Path, tmp_path: Path) -> None:
+    stages = ("[sft]", "stf", "sft: 3", "prune: {keep_layers: 0}", "{sft: {}, gptq: {}}", "gtpq")
+    lines = "".join(f"  - {stage}\n" for stage in stages)
+    assert explain(lanes_folder, tmp_path, lane01=HEAD + lines) == [
+        "lane01.yaml:4:5: a stage is one name with its parameters",
+        f"lane01.yaml:5:5: unknown stage 'stf' (did you mean 'sft'?); allowed: {STAGES}",
+        "lane01.yaml:6:5: the parameters of 'sft' must be a mapping",
+        "lane01.yaml:7:13: keep_layers: Input should be greater than 0, not 0",
+        "lane01.yaml:8:5: a stage is one name with its parameters",
+        f"lane01.yaml:9:5: unknown stage 'gtpq' (did you mean 'gptq'?); allowed: {STAGES}",
+    ]
 
 
 def test_a_lane_wins_over_shared_parameters_and_takes_the_seed(lanes_folder: Path, tmp_path: Path) -> None:
@@ -127,13 +183,16 @@ def test_lanes_are_selected_by_name_or_number(lanes_folder: Path) -> None:
     lanes = load_experiment_lanes(lanes_folder / "experiment.yaml")[1]
     assert select_lanes(lanes, []) == lanes
     assert select_lanes(lanes, [], 3) == lanes[:3]
+    assert select_lanes(lanes, [], 1) == lanes[:1]
     assert select_lanes(lanes, ["lane04", lanes[0].name, "lane04"]) == [lanes[3], lanes[0]]
     with pytest.raises(InputError) as caught:
         select_lanes(lanes, ["lane04_fp8_dinamic"])
     assert caught.value.message == "unknown lane 'lane04_fp8_dinamic' (did you mean 'lane04_fp8_dynamic'?)"
-    assert caught.value.remedy.startswith("known lanes: lane01_")
-    with pytest.raises(InputError, match="--max-lanes must be at least 1, not 0"):
+    assert caught.value.remedy == "known lanes: " + ", ".join(lane.name for lane in lanes)
+    with pytest.raises(InputError) as caught:
         select_lanes(lanes, [], 0)
+    assert caught.value.message == "--max-lanes must be at least 1, not 0"
+    assert caught.value.remedy == "give a number from 1 on, or leave it out"
 
 
 EXPERIMENT = """name: test

@@ -9,7 +9,7 @@ from preflight_bench import Bench
 
 from lanekit.commands.preflight import read_inputs
 from lanekit.errors import InputError
-from lanekit.spec.lane_file import find_passed_over, match_names, parse_names
+from lanekit.spec.lane_file import MAX_LANE_BYTES, find_passed_over, match_names, parse_names
 
 KNOWN = [f"lane{number:02}_x" for number in range(1, 15)]
 
@@ -37,6 +37,13 @@ def test_other_files_are_no_lanes(tmp_path: Path) -> None:
     assert find_passed_over(bench.lanes) == []
 
 
+def test_a_file_too_large_for_a_lane_is_not_looked_at(tmp_path: Path) -> None:
+    text = "stages: [sft]\n".ljust(MAX_LANE_BYTES)
+    for name, size_bytes in (("largest.yml", MAX_LANE_BYTES), ("larger.yml", MAX_LANE_BYTES + 1)):
+        (tmp_path / name).write_text(text.ljust(size_bytes), encoding="utf-8")
+    assert find_passed_over(tmp_path) == [tmp_path / "largest.yml"]
+
+
 def test_a_lane_whose_file_is_passed_over_is_told_where_it_is_wanted(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.write_lane("lane13_mine", "sft", suffix=".yml")
@@ -56,9 +63,10 @@ def test_lanes_are_not_chosen_where_a_file_is_at_fault(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [",", "", " , ", " "])
 def test_an_option_that_names_no_lane_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="names no lane") as caught:
+    with pytest.raises(InputError) as caught:
         parse_names(text)
-    assert caught.value.remedy
+    assert caught.value.message == f"--only '{text}' names no lane"
+    assert caught.value.remedy == "name lanes, e.g. lane01,lane04; or leave --only out"
 
 
 def test_names_of_an_option() -> None:
@@ -78,6 +86,12 @@ def test_the_closest_lane_is_named(wanted: str, closest: str) -> None:
     with pytest.raises(InputError) as caught:
         match_names(KNOWN, [wanted])
     assert caught.value.message == f"unknown lane '{wanted}' (did you mean '{closest}'?)"
+
+
+def test_a_full_name_is_closer_to_one_spelt_alike_than_to_one_of_its_number() -> None:
+    with pytest.raises(InputError) as caught:
+        match_names(["lane04_fp8", "lane14_gptq_w4a16"], ["lane04_gptq_w4a16"])
+    assert caught.value.message == "unknown lane 'lane04_gptq_w4a16' (did you mean 'lane14_gptq_w4a16'?)"
 
 
 def test_no_lane_is_close_to_another_word() -> None:

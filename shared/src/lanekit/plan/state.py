@@ -104,7 +104,10 @@ class RunState:
 
     def show_log_tail(self, lane: str) -> list[str]:
         """Return the last lines of the log of the stage that a lane failed at, where there is one."""
-        return self.log_tails.get(self.find_cause(lane) or "", [])
+        cause = self.find_cause(lane)
+        if cause is None:
+            return []
+        return self.log_tails.get(cause, [])
 
     def find_cause(self, lane: str) -> str | None:
         """Return the key of the first failed run that a lane needs; None where none failed."""

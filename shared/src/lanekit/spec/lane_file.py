@@ -19,6 +19,7 @@ from lanekit.spec.stages import LANE_STAGES, STAGE_TYPES, StageType
 LANE_NAME = re.compile(r"^[a-z0-9][a-z0-9_]{2,63}$")
 LANE_KEYS = ("title", "group", "stages")
 RESERVED_NAMES = ("baseline",)
+NAME_RULE = "use 3 to 64 of a-z, 0-9 and _, not _ first, and not 'baseline'"
 LANE_SUFFIXES = (".yaml", ".yml", ".json", ".txt", "")
 MAX_LANE_BYTES = 1 << 20
 _HAS_STAGES = re.compile(rb"""^\s*["']?stages["']?\s*:""", re.MULTILINE)
@@ -35,7 +36,7 @@ class LaneStage:
     column: int = 1
     places: Mapping[str, Location] = field(default_factory=dict)
 
-    def locate(self, parameter: str = "") -> str:
+    def locate(self, parameter: str = "") -> str:  # pragma: no mutate (any name that none has)
         """Return the place of a parameter, or of the stage where the lane file does not give it.
 
         The line 0 says that the stage comes from no file, but from the command that `file` names.
@@ -59,18 +60,6 @@ class _LaneHeader(BaseModel):
 
     title: str
     group: str
-
-
-def load_lanes(folder: Path, defaults: dict[str, dict[str, Any]]) -> list[Lane]:
-    """Load every lane of a folder; see `read_lanes`.
-
-    Raises:
-        InputProblems: every problem of every file.
-    """
-    lanes, problems = read_lanes(folder, defaults)
-    if problems:
-        raise InputProblems(problems)
-    return lanes
 
 
 def read_lanes(folder: Path, defaults: dict[str, dict[str, Any]]) -> tuple[list[Lane], list[FileProblem]]:
@@ -100,9 +89,7 @@ def load_lane(path: Path, defaults: dict[str, dict[str, Any]]) -> Lane:
     document = read_yaml(path)
     problems: list[FileProblem] = []
     if not LANE_NAME.match(path.stem) or path.stem in RESERVED_NAMES:
-        problems.append(
-            FileProblem(path, 1, 1, f"'{path.stem}' cannot name a lane: use a-z, 0-9 and _ alone")
-        )
+        problems.append(FileProblem(path, 1, 1, f"'{path.stem}' cannot name a lane: {NAME_RULE}"))
     if not isinstance(document.data, dict):
         raise InputProblems([document.problem((), "a lane file is a mapping with title, group, stages")])
     header = {k: v for k, v in document.data.items() if k != "stages"}
