@@ -191,19 +191,19 @@ def test_only_the_scores_form_and_matched_go_on() -> None:
     spec = make_spec(
         min_repeats=1, benchmark_items=2, score_form="benchmark", budget_s=11.5, ratio_tolerance=1e-6
     )
-    turns = bench.take_turns(engines, [BENCHMARK, make_decode()], spec)
+    turns = bench.take_turns(engines, [make_decode(), BENCHMARK], spec)
     assert [{name: len(timings) for name, timings in one.items()} for one in turns.series] == [
-        {"benchmark": 3, "matched": 3, "decode_b1": 1}
+        {"decode_b1": 1, "benchmark": 3, "matched": 3}
     ] * 2
     assert bench.log[6:] == [
-        "a9+9", "b9+9", "a5+1", "b5+1", "a4", "b4",
+        "a4", "b4", "a9+9", "b9+9", "a5+1", "b5+1",
         "b9+9", "a9+9", "b5+1", "a5+1",
         "a9+9", "b9+9", "a5+1", "b5+1",
     ]  # fmt: skip
     assert bench.steps[6:] == [
-        (0, 6, "benchmark, repeat 1"), (1, 6, "benchmark, repeat 1"),
-        (2, 6, "matched, repeat 1"), (3, 6, "matched, repeat 1"),
-        (4, 6, "decode_b1, repeat 1"), (5, 6, "decode_b1, repeat 1"),
+        (0, 6, "decode_b1, repeat 1"), (1, 6, "decode_b1, repeat 1"),
+        (2, 6, "benchmark, repeat 1"), (3, 6, "benchmark, repeat 1"),
+        (4, 6, "matched, repeat 1"), (5, 6, "matched, repeat 1"),
         *[(6, 6, f"{name}, repeat {n}") for n in (2, 3) for name in ("benchmark", "matched") for _ in "ab"],
         (6, 6, "measured"),
     ]  # fmt: skip
