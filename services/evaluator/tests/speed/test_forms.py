@@ -1,490 +1,256 @@
-"""The speed measurement: its forms, its order, what it records and what it refuses."""
+"""What is timed, by itself: the forms of fixed length, one run of a form, and what a series of runs says."""
 
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import shutil
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evaluator.engines import load_engine
 from evaluator.engines.base import Ask, Generation
-from evaluator.engines.eos import read_eos_ids
-from evaluator.engines.residents import (
-    check_free_memory,
-    check_memory,
-    explain_dead_engine,
-    explain_failure,
-    fit_engine,
-)
-from evaluator.quality.chat import ChatTokenizer
 from evaluator.speed.forms import (
     Form,
     Timing,
+    check_lengths,
+    describe_form,
     draw_prompts,
     make_fixed_forms,
+    measure_spread,
+    measure_step,
     summarize_form,
     time_form,
 )
-from evaluator.speed.suite_forms import (
-    make_suite_forms,
-    sample_items,
-    share_items,
-    share_proportionally,
-)
-from evaluator.speed.turns import Turns, take_turns
-from evaluator.stages import measure_speed
-from lanekit.errors import InputError, LanekitError, TransientError
-from lanekit.progress import ignore_progress
-from lanekit.results.schema import BenchmarkResult, LaneRecord, SpeedResult
-from lanekit.spec.benchmark import Benchmark
-from lanekit.spec.params import EngineParams, MeasureSpeedParams
-from ranker.scoring.score import rank_lanes
-from ranker.scoring.sittings import find_unlike_conditions
+from lanekit.errors import InputError
+from lanekit.results.schema import FormKind
+from lanekit.spec.params import EngineParams, MeasureSpeedParams, SpeedSettings
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def spec(engine_params: EngineParams, benchmarks: dict[str, Benchmark]) -> MeasureSpeedParams:
-    short = {"max_new_tokens": 8}
-    return MeasureSpeedParams(
-        engine=engine_params,
-        benchmarks=tuple(benchmarks[n].model_copy(update=short) for n in ("kmmlu_pro", "ko_longrag")),
-        batch_sizes=(1, 3),
-        prompt_tokens=16,
-        decode_tokens=8,
-        prefill_tokens=32,
-        free_items=5,
-        benchmark_items=4,
-        budget_s=0,
-        score_form="decode_b3",
-    )
-
-
-class ScriptedEngine:
-    """Returns `lengths[i]` tokens for prompt i; notes when it is called."""
-
-    def __init__(self, name: str, log: list[str], finished: bool = True, lengths: Sequence[int] = ()) -> None:
-        self.name, self.log, self.finished, self.lengths = name, log, finished, lengths
-
-    def generate_each(self, asks: Sequence[Ask]) -> list[Generation]:
-        self.log.append(f"{self.name}{asks[0].max_new_tokens}")
-        if asks[0].is_exact:
-            return [Generation([5] * ask.max_new_tokens, finished=False) for ask in asks]
-        return [Generation([5] * n, finished=self.finished) for n in self.lengths]
-
-
-def tick() -> Callable[[], float]:
-    """Return a clock that advances by one second at each look."""
-    seconds = itertools.count()
-    return lambda: float(next(seconds))
-
-
+PLAIN_IDS = [3, 5, 7, 11, 13]
 FREE = Form("free", "free", ((Ask([1, 2], 9), Ask([3], 9)), (Ask([4], 7),)))
 
 
-def test_engines_alternate_in_every_form_and_turn_round() -> None:
-    log: list[str] = []
-    spec = MeasureSpeedParams(
-        engine=EngineParams(engine="transformers"), batch_sizes=(1,), decode_tokens=4, score_form="decode_b1",
-        min_repeats=2, budget_s=0, warmups=1, free_items=0, benchmark_items=0,
-    )  # fmt: skip
-    forms = make_fixed_forms(spec, [1], seed=1)
-    engines: Any = [ScriptedEngine("a", log), ScriptedEngine("b", log)]
-    steps: list[int] = []
-    turns = take_turns(
-        engines, forms, spec, on_step=lambda step, *_: steps.append(step), between=lambda: log.append("|"),
-        clock=tick(),
-    )  # fmt: skip
-    series = turns.series
-    # Four new tokens decode, one new token prefills.
-    assert log == ["a4", "b4", "a1", "b1", "|", "a4", "b4", "a1", "b1", "b4", "a4", "b1", "a1", "|"]
-    assert steps == [*range(4), *range(8), 8]
-    assert [len(timings) for timings in series[0].values()] == [2, 2]
-    assert series[0]["decode_b1"][0].s_per_token == 1 / 4
-    assert series[0]["prefill"][0].s_per_token == 1 / 512  # of the prompts' tokens, not the new one
+def make_decode(*n_tokens: int, times: int = 1) -> Form:
+    """Return a form of one call: prompts of one token, and the exact number of new tokens for each."""
+    asks = tuple(Ask([1], n, is_exact=True) for n in n_tokens)
+    return Form(f"decode_b{len(asks)}", "decode", (asks,), times)
 
 
-def test_a_free_reply_counts_the_token_that_ended_it() -> None:
-    empty: Any = ScriptedEngine("a", [], lengths=[0, 0])
-    form = Form("free", "free", ((Ask([1, 2], 9), Ask([3], 9)),))
-    assert time_form(empty, form, tick()).tokens == 2  # two ends of turn
-    cut_off: Any = ScriptedEngine("a", [], finished=False, lengths=[9, 4])
-    assert time_form(cut_off, form, tick()).tokens == 13
-    nothing: Any = ScriptedEngine("a", [], finished=False, lengths=[0, 0])
-    with pytest.raises(RuntimeError, match="generated no token"):
-        time_form(nothing, form, tick())
+class ScriptedEngine:
+    """Answers each call with the next of its replies, given by their lengths; notes what it was asked."""
+
+    def __init__(self, *replies: Sequence[int], finished: bool = False) -> None:
+        self.replies, self.finished = iter(replies), finished
+        self.calls: list[Sequence[Ask]] = []
+
+    def generate_each(self, asks: Sequence[Ask]) -> list[Generation]:
+        self.calls.append(asks)
+        return [Generation([5] * n, finished=self.finished) for n in next(self.replies)]
 
 
-def test_a_short_decode_is_no_measurement() -> None:
-    class Lazy(ScriptedEngine):
-        def generate_each(self, asks: Sequence[Ask]) -> list[Generation]:
-            return [Generation([5] * (ask.max_new_tokens - 1), finished=False) for ask in asks]
-
-    engine: Any = Lazy("a", [])
-    with pytest.raises(RuntimeError, match="asked for 4 tokens, the engine returned 3"):
-        time_form(engine, Form("decode_b1", "decode", ((Ask([1], 4, is_exact=True),),)))
+def tick() -> Callable[[], float]:
+    """Return a clock that advances by two seconds at each look, and started long ago."""
+    seconds = itertools.count(100, 2)
+    return lambda: float(next(seconds))
 
 
-def test_a_rambling_model_shows_in_tokens_and_seconds() -> None:
-    """Half the seconds per token, and yet more time in all."""
-    result = summarize_form(FREE, [Timing(4.0, 400)] * 3, [Timing(2.0, 100)] * 3)
-    assert result.s_per_token < result.baseline_s_per_token
-    assert (result.tokens, result.baseline_tokens) == (400, 100)
-    assert (result.seconds, result.baseline_seconds) == (4.0, 2.0)
-    assert result.n_sequences == 3
+def time_replies(form: Form, *replies: Sequence[int], finished: bool = False) -> Timing:
+    engine: Any = ScriptedEngine(*replies, finished=finished)
+    return time_form(engine, form, tick())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "least_s", "times"),
+    [
+        (0.7, 5.0, 8),  # 7.14 passes
+        (2.0, 4.0, 2),  # exactly
+        (1.0, 5.0, 5),
+        (9.0, 5.0, 1),  # long enough by itself
+        (3.0, 0.0, 1),  # nothing is asked for
+        (0.0, 5.0, 1),  # the clock did not move
+    ],
+)
+def test_a_form_is_lengthened_by_passes(seconds: float, least_s: float, times: int) -> None:
+    """The passes take the place of those before; nothing else changes."""
+    longer = make_decode(4, 4, times=3).lengthen(seconds, least_s)
+    assert longer == make_decode(4, 4, times=times)
 
 
 def test_prompts_are_drawn_by_seed() -> None:
-    prompts = draw_prompts(range(100), batch_size=3, length=7, seed=1)
-    assert [len(prompt) for prompt in prompts] == [7, 7, 7]
-    assert prompts == draw_prompts(range(100), 3, 7, seed=1) != draw_prompts(range(100), 3, 7, seed=2)
-    with pytest.raises(InputError, match="share no ordinary token"):
+    assert draw_prompts(PLAIN_IDS, 2, 4, seed=42) == [[11, 3, 5, 5], [11, 11, 13, 3]]
+    assert draw_prompts(PLAIN_IDS, 3, 2, seed=1) == [[3, 13], [11, 5], [7, 7]]
+
+
+def test_without_a_common_token_there_is_no_prompt() -> None:
+    with pytest.raises(InputError) as caught:
         draw_prompts([], 1, 1, seed=1)
+    assert caught.value.message == "the two models share no ordinary token"
+    assert caught.value.remedy == "check both models' tokenizers"
 
 
-@pytest.mark.parametrize(
-    ("available", "total", "shares"),
-    [
-        ({"a": 9, "b": 9}, 5, {"a": 3, "b": 2}),
-        ({"a": 9, "b": 1, "c": 9}, 8, {"a": 4, "b": 1, "c": 3}),
-        ({"a": 1, "b": 2}, 9, {"a": 1, "b": 2}),
-    ],
-)
-def test_items_are_taken_in_turn(available: dict[str, int], total: int, shares: dict[str, int]) -> None:
-    assert share_items(available, total) == shares
+def test_the_fixed_forms_are_a_decode_of_each_size_and_the_prefill_of_the_largest() -> None:
+    spec = SpeedSettings(
+        batch_sizes=(3, 1), prompt_tokens=2, decode_tokens=4, prefill_tokens=5, score_form="decode_b1"
+    )
 
+    def ask(prompts: list[list[int]], n_new: int) -> tuple[tuple[Ask, ...], ...]:
+        return (tuple(Ask(prompt, n_new, is_exact=True) for prompt in prompts),)
 
-def test_free_prompts_are_the_suites_own(
-    spec: MeasureSpeedParams, tiny_model: Path, suite: Path, benchmarks: dict[str, Benchmark]
-) -> None:
-    chat = ChatTokenizer(tiny_model)
-    form = make_suite_forms(spec, suite, chat, 640)[0]
-    assert [len(call) for call in form.calls] == [3, 2]
-    assert "2번 마을의 특산물은 무엇인가?" in chat.tokenizer.decode(form.calls[0][1].token_ids)
-    with pytest.raises(InputError, match="a prompt has the token"):
-        make_suite_forms(spec, suite, chat, 100)
-    judged = spec.model_copy(update={"benchmarks": (benchmarks["komt_bench"],)})
-    with pytest.raises(InputError, match="no benchmark to run free on"):
-        make_suite_forms(judged, suite, chat, 640)
-
-
-def test_speed_of_two_models(
-    spec: MeasureSpeedParams, tiny_model: Path, other_model: Path, suite: Path, tmp_path: Path
-) -> None:
-    inputs = {"model": other_model, "baseline": tiny_model, "suite": suite}
-    measure_speed.run(spec, inputs, tmp_path, ignore_progress)
-    result = SpeedResult.model_validate_json((tmp_path / "metrics.json").read_text(encoding="utf-8"))
-    assert tuple(result.forms) == spec.forms == (
-        "decode_b1", "decode_b3", "prefill", "free", "benchmark", "matched",
-    )  # fmt: skip
-    for form in result.forms.values():
-        assert len(form.s_per_token_all) == len(form.baseline_s_per_token_all) == 3
-        assert form.s_per_token == sorted(form.s_per_token_all)[1]
-    scored = result.forms["decode_b3"]
-    assert (result.form, result.batch_size, result.prompt_tokens, result.decode_tokens) == (
-        "decode_b3", 3, 16, 8,
-    )  # fmt: skip
-    assert result.s_per_token_all == scored.s_per_token_all
-    assert result.baseline_s_per_token_all == scored.baseline_s_per_token_all
-    assert (scored.tokens, scored.n_sequences) == (24, 3)
-    assert (result.forms["prefill"].tokens, result.forms["prefill"].n_sequences) == (96, 3)
-    assert result.device.startswith("cpu: ") and result.gpu == {} and result.bandwidth_bytes_per_s is None
-    assert result.cost and result.baseline_cost and result.cost.roofline_ratio is None
-    assert result.cost.kernels["q_proj: dense float32"] == 3
-    assert result.baseline_cost.kernels["lm_head: dense float32"] == 1
-    assert result.cost.kv_cache_dtype == "float32"
-    # A layer: q 128·128, k and v 64·128, o 128·128, three of 256·128, norms 2·128 + 2·32; floats of 4 bytes.
-    layer = 128 * 128 * 2 + 64 * 128 * 2 + 3 * 256 * 128 + 2 * 128 + 2 * 32
-    assert result.baseline_cost.weight_bytes_per_step == 4 * (2 * layer + 640 * 128 + 128)
-    assert result.cost.weight_bytes_per_step - result.baseline_cost.weight_bytes_per_step == 4 * layer
-    assert str(tmp_path) not in json.dumps(result.engine_arguments)
-    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert not report["one_series"] and report["warnings"] == []
-    assert report["sitting"] == result.sitting
-    assert any("memory bandwidth" in note for note in report["notes"])
-
-
-def test_free_running_counts_each_models_own_tokens(
-    spec: MeasureSpeedParams, tiny_model: Path, suite: Path, tmp_path: Path
-) -> None:
-    """The counts are those of the engine asked directly, one benchmark at a time."""
-    free = spec.model_copy(update={"batch_sizes": (1,), "prefill_tokens": 0, "score_form": "free"})
-    inputs = {"model": tiny_model, "baseline": tiny_model, "suite": suite}
-    measure_speed.run(free, inputs, tmp_path, ignore_progress)
-    result = SpeedResult.model_validate_json((tmp_path / "metrics.json").read_text(encoding="utf-8"))
-    chat = ChatTokenizer(tiny_model)
-    form = make_suite_forms(free, suite, chat, 640)[0]
-    engine = load_engine(tiny_model, fit_engine(free))
-    outputs = [
-        generation
-        for call in form.calls
-        for generation in engine.generate(
-            [ask.token_ids for ask in call], call[0].max_new_tokens, stop=call[0].stop
-        )
+    decode = [
+        Form("decode_b3", "decode", ask([[3, 13], [11, 5], [7, 7]], 4)),
+        Form("decode_b1", "decode", ask([[3, 13]], 4)),
     ]
-    engine.close()
-    expected = sum(output.n_generated for output in outputs)
-    assert result.forms["free"].tokens == result.forms["free"].baseline_tokens == expected
-    assert 0 < expected <= 5 * 8
-    assert (result.form, result.batch_size, result.decode_tokens) == ("free", 5, 0)
-    assert result.cost and result.cost.roofline_ratio is None
+    long = [[3, 13, 11, 5, 7], [7, 11, 11, 3, 3], [13, 7, 11, 3, 7]]
+    assert make_fixed_forms(spec, PLAIN_IDS, seed=1) == [*decode, Form("prefill", "prefill", ask(long, 1))]
+    without = spec.model_copy(update={"prefill_tokens": 0})
+    assert make_fixed_forms(without, PLAIN_IDS, seed=1) == decode
 
 
-def end_at_once(model: Path, first_token: int, folder: Path) -> Path:
-    """Copy a model with another end-of-turn token: the one that it says first."""
-    shutil.copytree(model, folder)
-    for name in ("config.json", "generation_config.json"):
-        path = folder / name
-        path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token_id": first_token}))
-    return folder
+def test_a_run_is_timed_over_all_its_calls_and_passes() -> None:
+    engine: Any = ScriptedEngine([9, 4], [7], [1, 2], [3], [5, 6], [2])
+    form = Form("free", "free", FREE.calls, times=3)
+    assert time_form(engine, form, tick()) == Timing(2.0, 39, (5, 6, 2))  # the lengths of the last pass
+    assert engine.calls == [*FREE.calls] * 3
 
 
-def test_a_model_that_says_nothing_is_measured(
-    spec: MeasureSpeedParams, tiny_model: Path, suite: Path, tmp_path: Path
-) -> None:
-    free = spec.model_copy(update={"free_items": 1, "benchmarks": spec.benchmarks[:1]})
-    prompt = make_suite_forms(free, suite, ChatTokenizer(tiny_model), 640)[0].calls[0][0].token_ids
-    engine = load_engine(tiny_model, free.engine)
-    first = engine.generate([prompt], 1, ignore_eos=True)[0].token_ids[0]
-    engine.close()
-    silent = end_at_once(tiny_model, first, tmp_path / "silent")
-    assert first in read_eos_ids(silent, ChatTokenizer(silent).tokenizer)
-    out = tmp_path / "out"
-    out.mkdir()
-    inputs = {"model": silent, "baseline": tiny_model, "suite": suite}
-    measure_speed.run(free, inputs, out, ignore_progress)
-    result = SpeedResult.model_validate_json((out / "metrics.json").read_text(encoding="utf-8"))
-    assert result.forms["free"].tokens == 1  # the end-of-turn token itself
-    assert result.forms["free"].baseline_tokens > 1
-    assert result.forms["free"].s_per_token > 0
+def test_a_prefill_counts_the_prompts_tokens_of_every_pass() -> None:
+    form = Form("prefill", "prefill", FREE.calls, times=3)
+    assert time_replies(form, *[[1, 1], [1]] * 3) == Timing(2.0, 12, (1, 1, 1))
 
 
-def test_speed_of_the_baseline_is_one_series(
-    spec: MeasureSpeedParams, tiny_model: Path, other_model: Path, suite: Path, tmp_path: Path
-) -> None:
-    inputs = {"model": tiny_model, "baseline": tiny_model, "suite": suite}
-    short = spec.model_copy(update={"free_items": 0, "benchmark_items": 0, "min_repeats": 1})
-    results = []
-    for name, model in (("base", tiny_model), ("lane", other_model)):
-        out = tmp_path / name
-        out.mkdir()
-        measure_speed.run(short, {**inputs, "model": model}, out, ignore_progress)
-        text = (out / "metrics.json").read_text(encoding="utf-8")
-        results.append(SpeedResult.model_validate_json(text))
-    base, lane = results
-    assert base.s_per_token_all == base.baseline_s_per_token_all
-    assert base.sitting != lane.sitting
-    assert find_unlike_conditions(lane, base) == ""  # alone or beside another, the conditions are the same
-    record = LaneRecord(
-        lane="baseline",
-        benchmarks={"kmmlu_pro": BenchmarkResult(metric="accuracy", version=1, value=0.5)},
-        speed=base,
-    )
-    head = rank_lanes([record], {"kmmlu_pro": 1.0}).lanes[0]
-    assert head.speed_norm == 0.0
-    assert head.score == 0.5
-
-
-def test_a_gpus_sitting_by_hand(spec: MeasureSpeedParams) -> None:
-    """Three sequences at 4 ms a token are steps of 12 ms; 1.8 GB at 300 GB/s take 6 ms: half the roof."""
-    forms = make_fixed_forms(spec, [1], seed=1)
-    slow, fast = ({form.name: [Timing(s, 10)] * 3 for form in forms} for s in (0.04, 0.02))
-    described = {"arguments": {"max_model_len": 64}, "kernels": {}, "kv_cache_dtype": "fp8"}
-    sitting = measure_speed.SpeedSitting(
-        "s1",
-        device="NVIDIA L4",
-        device_kind="cuda",
-        turns=Turns(forms, [fast, slow]),
-        descriptions=[{**described, "weight_bytes_per_step": n} for n in (900_000_000, 1_800_000_000)],
-        facts={"name": "NVIDIA L4", "driver": "550.1", "power_limit_w": "72.00"},
-        states=[{"sm_clock_mhz": "2000"}, {"sm_clock_mhz": "1990"}],
-    )
-    result = measure_speed.summarize_sitting(spec, sitting)
-    assert result.baseline_s_per_token == pytest.approx(0.004)
-    assert result.baseline_cost and result.baseline_cost.roofline_ratio == pytest.approx(0.5)
-    assert result.cost and result.cost.roofline_ratio == pytest.approx(0.5)  # half the bytes in half the time
-    assert result.bandwidth_bytes_per_s == 3e11
-    assert result.gpu["sm_clock_mhz_before"] == "2000" and result.gpu["sm_clock_mhz_after"] == "1990"
-    assert len(measure_speed.list_notes(result)) == 2
-    assert result.warnings == []
-    sitting.states[1]["sm_clock_mhz"] = "1500"
-    (warning,) = measure_speed.summarize_sitting(spec, sitting).warnings
-    assert "the SM clock fell from 2000 to 1500 MHz" in warning
-
-
-def test_quantized_layers_are_named_and_counted_as_they_lie_in_memory(
-    engine_params: EngineParams, tiny_model: Path, quantize: Callable[[str], Path]
-) -> None:
-    """The transformers engine decompresses: its steps read as much as the dense model's."""
-    described = []
-    for folder in (tiny_model, quantize("W4A16")):
-        engine = load_engine(folder, engine_params)
-        described.append(engine.describe())
-        engine.close()
-    dense, packed = described
-    assert packed["weight_bytes_per_step"] == dense["weight_bytes_per_step"]
-    assert packed["kernels"]["down_proj: compressed-tensors W4A16 → dense float32"] == 2
-    assert packed["kernels"]["lm_head: dense float32"] == 1
-    assert packed["arguments"] == dense["arguments"]
+def test_the_default_clock_counts_seconds_from_the_start_of_the_run() -> None:
+    engine: Any = ScriptedEngine([4])
+    assert 0 <= time_form(engine, make_decode(4)).seconds < 60
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    ("replies", "finished", "tokens"),
     [
-        ({"prompt_tokens": 2048}, "form decode_b3: 2048 prompt and 8 new tokens exceed max_model_len 2048"),
-        ({"prefill_tokens": 2048}, "form prefill: 2048 prompt and 1 new tokens exceed"),
-        ({"free_items": 4, "benchmarks": ()}, "no benchmark to run free on"),
+        ([[0, 0], [0]], True, 3),  # three ends of turn
+        ([[9, 4], [7]], False, 20),  # cut off
+        ([[0, 1], [0]], False, 1),
     ],
 )
-def test_what_cannot_be_timed_is_refused_before_loading(
-    spec: MeasureSpeedParams, suite: Path, tiny_model: Path, tmp_path: Path, changes: Any, reason: str
+def test_a_free_reply_counts_the_token_that_ended_it(
+    replies: list[list[int]], finished: bool, tokens: int
 ) -> None:
-    """The model has no weights, so that loading it would fail in another way."""
-    model = tmp_path / "model"
-    shutil.copytree(tiny_model, model, ignore=shutil.ignore_patterns("*.safetensors"))
-    inputs = {"model": model, "baseline": model, "suite": suite}
-    with pytest.raises(InputError, match=reason):
-        measure_speed.run(spec.model_copy(update=changes), inputs, tmp_path, ignore_progress)
+    assert time_replies(FREE, *replies, finished=finished).tokens == tokens
 
 
-def test_a_long_benchmark_prompt_is_refused(
-    spec: MeasureSpeedParams, suite: Path, tiny_model: Path, tmp_path: Path
-) -> None:
-    engine = spec.engine.model_copy(update={"max_model_len": 48})
-    small = spec.model_copy(update={"engine": engine})
-    inputs = {"model": tiny_model, "baseline": tiny_model, "suite": suite}
-    with pytest.raises(InputError, match="kmmlu_pro, item q1"):
-        measure_speed.run(small, inputs, tmp_path, ignore_progress)
+def test_an_engine_that_says_nothing_is_no_measurement() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        time_replies(FREE, [0, 0], [0])
+    assert str(caught.value) == "free: the engine generated no token"
 
 
-def test_transformers_has_no_fp8_cache(engine_params: EngineParams, tiny_model: Path) -> None:
-    with pytest.raises(InputError, match="kv_cache_dtype 'fp8'"):
-        load_engine(tiny_model, engine_params.model_copy(update={"kv_cache_dtype": "fp8"}))
+@pytest.mark.parametrize("n_returned", [3, 5])
+def test_an_exact_number_of_tokens_is_kept(n_returned: int) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        time_replies(make_decode(4, 4), [4, n_returned])
+    assert str(caught.value) == f"decode_b2: asked for 4 tokens, the engine returned {n_returned}"
 
 
-def test_models_larger_than_the_gpu_are_refused(spec: MeasureSpeedParams, tiny_model: Path) -> None:
-    params = fit_engine(spec)
-    assert params.gpu_memory_utilization == spec.engine.gpu_memory_utilization / 2
-    assert params.batch_size == 3
-    check_memory([tiny_model], params, {"memory_total_mib": "23034"})
-    check_memory([tiny_model], params, {})
-    with pytest.raises(InputError, match=r"its weights take 0\.0 GiB.*of NVIDIA L4") as caught:
-        check_memory([tiny_model], params, {"memory_total_mib": "1", "name": "NVIDIA L4"})
-    assert "speed.batch_sizes" in caught.value.remedy
+@pytest.mark.parametrize("replies", [[[4]], [[4, 4, 4]]])
+def test_another_number_of_replies_is_no_measurement(replies: list[list[int]]) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        time_replies(make_decode(4, 4), *replies)
 
 
-def test_an_engine_waits_for_free_memory() -> None:
-    """Too little free memory may be free again later: the job can be tried anew."""
-    check_free_memory(0.45, "81559, 36702")
-    with pytest.raises(TransientError, match=r"takes 35\.8 GiB \(45%\) .* 79\.6 GiB, and 35\.8 GiB are free"):
-        check_free_memory(0.45, "81559, 36701")
-    holder = f"{os.getpid()}, 44858"
-    with pytest.raises(TransientError, match=rf"are free: pid {os.getpid()} \(.*\) holds 43\.8 GiB"):
-        check_free_memory(0.45, "81559, 36701", holder)
-    for untold in ("", "[N/A], [N/A]", "81559"):
-        check_free_memory(0.9, untold)
+def test_the_summary_of_a_form() -> None:
+    """Half the seconds per token, and yet more time in all: a rambling model shows in tokens and seconds."""
+    mine = [Timing(4.0, 400), Timing(2.0, 100), Timing(9.0, 300), Timing(8.0, 200)]
+    theirs = [Timing(2.0, 100), Timing(4.0, 100), Timing(6.0, 100), Timing(8.0, 100)]
+    found = summarize_form(Form("free", "free", FREE.calls, times=2), mine, theirs)
+    assert (found.ratio, found.ratio_low, found.ratio_high) == pytest.approx((0.5, 0.5, 0.5))
+    assert found.model_dump(exclude={"ratio", "ratio_low", "ratio_high"}) == {
+        "kind": "free",
+        "s_per_token": 0.025,
+        "s_per_token_all": [0.01, 0.02, 0.03, 0.04],
+        "baseline_s_per_token": 0.05,
+        "baseline_s_per_token_all": [0.02, 0.04, 0.06, 0.08],
+        "n_sequences": 3,
+        "passes": 2,
+        "tokens": 200,  # the lower of the two in the middle: a number of tokens that there was
+        "baseline_tokens": 100,
+        "seconds": 6.0,
+        "baseline_seconds": 5.0,
+    }
 
 
-def test_an_engine_that_dies_is_explained(spec: MeasureSpeedParams) -> None:
-    class EngineDeadError(Exception):
-        """vLLM's, by name."""
-
-    fault = pytest.raises(TransientError, match="engine died while it generated: out of memory")
-    with fault, explain_failure(spec.engine, 2), explain_dead_engine():
-        raise EngineDeadError("out of memory")
-    with pytest.raises(ZeroDivisionError), explain_dead_engine():
-        raise ZeroDivisionError
-
-
-def test_memory_that_runs_out_is_explained(spec: MeasureSpeedParams) -> None:
-    import torch
-
-    fault = pytest.raises(TransientError, match="do not fit on the GPU together")
-    with fault as caught, explain_failure(spec.engine, 2):
-        raise torch.OutOfMemoryError("tried to allocate")
-    assert "speed.batch_sizes" in caught.value.remedy
-    with pytest.raises(LanekitError, match="each of the two models had 85%"), explain_failure(spec.engine, 2):
-        raise LanekitError("vLLM does not start")
-    with pytest.raises(InputError, match="wrong"), explain_failure(spec.engine, 2):
-        raise InputError("wrong")
+def test_the_summary_has_the_interval_of_the_ratio() -> None:
+    """Two pairs with ratios 1/2 and 2: their interval lies around 1, and wide."""
+    found = summarize_form(FREE, [Timing(1.0, 1), Timing(2.0, 1)], [Timing(2.0, 1), Timing(1.0, 1)])
+    assert found.ratio == pytest.approx(1.0)
+    assert found.ratio_low and found.ratio_high
+    assert found.ratio_low < 0.5 and found.ratio_high > 2
+    assert found.ratio_low * found.ratio_high == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
-    ("available", "total", "shares"),
+    ("kind", "prompt_tokens", "decode_tokens"),
     [
-        ({"a": 600, "b": 300, "c": 100}, 100, {"a": 60, "b": 30, "c": 10}),
-        ({"a": 600, "b": 3}, 100, {"a": 99, "b": 1}),
-        ({"a": 5, "b": 3}, 100, {"a": 5, "b": 3}),
-        ({"a": 50, "b": 50, "c": 50}, 100, {"a": 34, "b": 33, "c": 33}),
+        ("decode", 16, 8),
+        ("prefill", 32, 1),
+        ("free", 3, 0),  # the mean of 2, 1 and 5
+        ("benchmark", 3, 0),
+        ("matched", 3, 0),
     ],
 )
-def test_the_sample_has_the_suites_proportions(
-    available: dict[str, int], total: int, shares: dict[str, int]
-) -> None:
-    assert share_proportionally(available, total) == shares
+def test_the_scores_form_is_described(kind: FormKind, prompt_tokens: int, decode_tokens: int) -> None:
+    spec = SpeedSettings(prompt_tokens=16, decode_tokens=8, prefill_tokens=32)
+    form = Form("a form", kind, ((Ask([1, 2], 9), Ask([3], 9)), (Ask([4] * 5, 7),)))
+    assert describe_form(form, spec) == {
+        "form": "a form",
+        "batch_size": 3,
+        "prompt_tokens": prompt_tokens,
+        "decode_tokens": decode_tokens,
+    }
 
 
-def test_the_sample_holds_short_and_long_prompts_alike() -> None:
-    lengths = {"rag": [3000 - n for n in range(100)], "choice": list(range(100, 500))}
-    drawn = sample_items(lengths, 50, seed=42)
-    assert drawn == sample_items(lengths, 50, seed=42) != sample_items(lengths, 50, seed=43)
-    assert {name: len(items) for name, items in drawn.items()} == {"rag": 10, "choice": 40}
-    for name, items in drawn.items():
-        assert items == sorted(set(items))
-        step = len(lengths[name]) // len(items)
-        strata = {sorted(lengths[name]).index(lengths[name][item]) // step for item in items}
-        assert len(strata) == len(items), "one of each part"
-    assert sample_items({"a": [1, 2, 3]}, 9, seed=1) == {"a": [0, 1, 2]}
+@pytest.mark.parametrize(
+    ("kind", "seconds"),
+    [("decode", 0.75), ("prefill", None), ("free", None), ("benchmark", None), ("matched", None)],
+)
+def test_only_a_decode_has_a_known_number_of_steps(kind: FormKind, seconds: float | None) -> None:
+    assert measure_step(Form("a form", kind, FREE.calls), 0.25) == seconds
 
 
-def test_benchmark_is_one_call_and_matched_is_equal_work(
-    spec: MeasureSpeedParams,
-    tiny_model: Path,
-    other_model: Path,
-    suite: Path,
-    benchmarks: dict[str, Benchmark],
-    tmp_path: Path,
-) -> None:
-    """Each prompt under its own benchmark's limit; `matched` gives both the baseline's tokens, one by one."""
-    long = benchmarks["ko_longrag"].model_copy(update={"max_new_tokens": 12})
-    whole = spec.model_copy(update={"benchmarks": (spec.benchmarks[0], long), "score_form": "benchmark"})
-    chat = ChatTokenizer(tiny_model)
-    form = make_suite_forms(whole, suite, chat, 640)[1]
-    (call,) = form.calls
-    assert {ask.max_new_tokens for ask in call} == {8, 12} and len(call) == 4
-    measure_speed.run(
-        whole, {"model": other_model, "baseline": tiny_model, "suite": suite}, tmp_path, ignore_progress
+def test_the_spread_is_a_share_of_the_median() -> None:
+    assert measure_spread([5.0, 2.0, 4.0]) == 0.75
+    assert measure_spread([3.0]) == 0
+
+
+def make_lengths(prompt: int, new: int, prefill: int) -> MeasureSpeedParams:
+    return MeasureSpeedParams(
+        engine=EngineParams(engine="transformers", max_model_len=64),
+        batch_sizes=(1, 8),
+        prompt_tokens=prompt,
+        decode_tokens=new,
+        prefill_tokens=prefill,
     )
-    result = SpeedResult.model_validate_json((tmp_path / "metrics.json").read_text(encoding="utf-8"))
-    free, matched = result.forms["benchmark"], result.forms["matched"]
-    engine = load_engine(tiny_model, fit_engine(whole))
-    said = sum(generation.n_generated for generation in engine.generate_each(call))
-    engine.close()
-    assert free.baseline_tokens == said
-    assert matched.tokens == matched.baseline_tokens == said
-    assert free.tokens_per_item == free.tokens / 4
-    assert (result.form, result.batch_size, result.decode_tokens) == ("benchmark", 4, 0)
-    assert result.ratio == free.ratio and free.ratio_low and free.ratio_low < free.ratio
-    assert result.shapes and result.warnings == []
 
 
-def test_each_prompt_is_answered_under_its_own_limit(engine_params: EngineParams, tiny_model: Path) -> None:
-    engine = load_engine(tiny_model, engine_params)
-    chat = ChatTokenizer(tiny_model)
-    prompts = [chat.encode_chat([{"role": "user", "content": f"{n}번 마을?"}]) for n in range(5)]
-    asks = [Ask(prompt, 3 + n, is_exact=n % 2 == 0) for n, prompt in enumerate(prompts)]
-    found = engine.generate_each(asks)
-    for n, (ask, generation) in enumerate(zip(asks, found, strict=True)):
-        alone = engine.generate([ask.token_ids], ask.max_new_tokens, ignore_eos=ask.is_exact)[0]
-        assert generation.token_ids == alone.token_ids, n
-        assert len(generation.token_ids) <= 3 + n
-    assert [len(found[n].token_ids) for n in (0, 2, 4)] == [3, 5, 7]
-    assert engine.generate_each([]) == []
-    engine.close()
+def test_forms_that_just_fit_are_timed() -> None:
+    check_lengths(make_lengths(32, 32, 63))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "forms"),
+    [
+        ((32, 33, 63), "form decode_b8: 32 prompt and 33 new tokens"),
+        ((32, 32, 64), "form prefill: 64 prompt and 1 new tokens"),
+        (
+            (60, 5, 70),
+            "form decode_b8: 60 prompt and 5 new tokens; form prefill: 70 prompt and 1 new tokens",
+        ),
+    ],
+)
+def test_every_form_that_is_longer_than_the_context_is_named(
+    lengths: tuple[int, int, int], forms: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        check_lengths(make_lengths(*lengths))
+    assert caught.value.message == f"speed, {forms} exceed max_model_len 64"
+    assert caught.value.remedy == (
+        "lower speed.prompt_tokens, decode_tokens or prefill_tokens, or raise evaluation.max_model_len in "
+        "the experiment file"
+    )

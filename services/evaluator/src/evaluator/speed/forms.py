@@ -9,10 +9,9 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from evaluator.engines.base import Ask, Engine
+from evaluator.engines.base import Ask, Engine, Generation
 from evaluator.speed.ratio import estimate_ratio
 from lanekit.errors import InputError
 from lanekit.results.schema import FormKind, SpeedForm
@@ -105,28 +104,31 @@ def time_form(engine: Engine, form: Form, clock: Clock = time.perf_counter) -> T
 
     Raises:
         RuntimeError: the engine returned another number of tokens than asked for, or none at all.
+        ValueError: a call brought another number of replies than it has prompts.
     """
     started = clock()
-    passes = [[engine.generate_each(call) for call in form.calls] for _ in range(form.times)]
+    passes = [[(call, engine.generate_each(call)) for call in form.calls] for _ in range(form.times)]
     seconds = clock() - started
-    new_tokens = 0
-    lengths: list[int] = []
-    for replies in passes:
-        lengths = []
-        for call, generations in zip(form.calls, replies, strict=True):
-            for ask, generation in zip(call, generations, strict=True):
-                if ask.is_exact and len(generation.token_ids) != ask.max_new_tokens:
-                    raise RuntimeError(
-                        f"{form.name}: asked for {ask.max_new_tokens} tokens, the engine returned "
-                        f"{len(generation.token_ids)}"
-                    )
-                # The token that ends a reply was generated as well, so that an empty reply took one.
-                lengths.append(generation.n_generated)
-        new_tokens += sum(lengths)
-    tokens = form.n_prompt_tokens * form.times if form.kind == "prefill" else new_tokens
+    lengths = [
+        [
+            _count_tokens(form.name, ask, generation)
+            for call, generations in replies
+            for ask, generation in zip(call, generations, strict=True)
+        ]
+        for replies in passes
+    ]
+    tokens = form.n_prompt_tokens * form.times if form.kind == "prefill" else sum(map(sum, lengths))
     if tokens == 0:
         raise RuntimeError(f"{form.name}: the engine generated no token")
-    return Timing(seconds, tokens, tuple(lengths))
+    return Timing(seconds, tokens, tuple(lengths[-1]))
+
+
+def _count_tokens(form: str, ask: Ask, generation: Generation) -> int:
+    """Return what one reply took; the token that ends it was generated as well, so an empty one took one."""
+    found = len(generation.token_ids)
+    if ask.is_exact and found != ask.max_new_tokens:
+        raise RuntimeError(f"{form}: asked for {ask.max_new_tokens} tokens, the engine returned {found}")
+    return generation.n_generated
 
 
 def summarize_form(form: Form, candidate: Sequence[Timing], baseline: Sequence[Timing]) -> SpeedForm:
@@ -185,18 +187,16 @@ def check_lengths(spec: MeasureSpeedParams) -> None:
     """Refuse forms that are longer than the models' context.
 
     Raises:
-        InputError: names the form and the lengths.
+        InputError: names each form and its lengths.
     """
     limit = spec.engine.max_model_len
-    for name, (prompt_tokens, new_tokens) in list_long_forms(spec, limit).items():
+    long = [
+        f"form {name}: {prompt_tokens} prompt and {new_tokens} new tokens"
+        for name, (prompt_tokens, new_tokens) in list_long_forms(spec, limit).items()
+    ]
+    if long:
         raise InputError(
-            f"speed, form {name}: {prompt_tokens} prompt and {new_tokens} new tokens exceed "
-            f"max_model_len {limit}",
+            f"speed, {'; '.join(long)} exceed max_model_len {limit}",
             remedy="lower speed.prompt_tokens, decode_tokens or prefill_tokens, or raise "
             "evaluation.max_model_len in the experiment file",
         )
-
-
-def is_same_model(model: Path, baseline: Path) -> bool:
-    """Whether two inputs are one folder."""
-    return model.resolve() == baseline.resolve() or model.samefile(baseline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ def estimate_ratio(candidate: Sequence[float], baseline: Sequence[float]) -> Rat
     """
     if not candidate or len(candidate) != len(baseline):
         raise ValueError(f"{len(candidate)} and {len(baseline)} repeats are no pairs")
-    logs = [math.log(mine / theirs) for mine, theirs in zip(candidate, baseline, strict=True)]
+    logs = [math.log(ratio) for ratio in map(operator.truediv, candidate, baseline)]
     centre = statistics.median(logs)
     if len(logs) < 2:
         return Ratio(math.exp(centre))

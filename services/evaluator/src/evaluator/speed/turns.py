@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,32 +56,35 @@ def take_turns(
     started = clock()
     series: list[Series] = [{form.name: [] for form in warmed} for _ in engines]
     total = spec.min_repeats * len(warmed) * len(engines)
-    step, repeat = 0, 0
-    is_settled = False
-    while repeat < spec.min_repeats or not is_settled:
-        extra = repeat >= spec.min_repeats
-        if extra and (len(engines) < 2 or clock() - started >= spec.budget_s):
+    step = 0
+    for repeat in itertools.count():
+        is_extra = repeat >= spec.min_repeats
+        is_settled = is_extra and _is_settled(series, spec)
+        if is_settled or (is_extra and clock() - started >= spec.budget_s):
             break
         order = list(range(len(engines)))
         for form in warmed:
-            if extra and form.name not in (spec.score_form, "matched"):
+            if is_extra and form.name not in (spec.score_form, "matched"):
                 continue
             for position in reversed(order) if repeat % 2 else order:
                 on_step(min(step, total), total, f"{form.name}, repeat {repeat + 1}")
                 series[position][form.name].append(time_form(engines[position], form, clock))
                 step += 1
-        repeat += 1
-        is_settled = measure_width(series, spec.score_form) <= spec.ratio_tolerance
     seconds = clock() - started
     between()
     on_step(total, total, "measured")
-    return Turns(warmed, series, seconds, is_settled or len(engines) < 2)
+    return Turns(warmed, series, seconds, is_settled)
 
 
 def measure_width(series: Sequence[Mapping[str, Sequence[Timing]]], form: str) -> float:
     """Return half the width of the ratio's interval at a form, as a share of the ratio."""
     mine, theirs = ([timing.s_per_token for timing in one[form]] for one in (series[0], series[-1]))
     return estimate_ratio(mine, theirs).half_width
+
+
+def _is_settled(series: Sequence[Mapping[str, Sequence[Timing]]], spec: SpeedSettings) -> bool:
+    """Whether the score's ratio is as sure as was asked; of one engine alone it always is."""
+    return len(series) == 1 or measure_width(series, spec.score_form) <= spec.ratio_tolerance
 
 
 def _warm_up(
@@ -94,18 +98,18 @@ def _warm_up(
     """Run every form on every engine; return the forms as they are to be timed, `matched` among them."""
     warmed: list[Form] = []
     waiting = list(forms)
-    step, total = 0, spec.warmups * len(engines) * (len(forms) + 1)
+    n_matched = sum(form.kind == "benchmark" for form in forms)
+    step, total = 0, spec.warmups * len(engines) * (len(forms) + n_matched)
     while waiting:
         form = waiting.pop(0)
-        timing = Timing(0.0, 1)
-        fastest = float("inf")
+        timings: list[Timing] = []
         for _ in range(spec.warmups):
             for engine in engines:
                 on_step(step, total, f"warming up, {form.name}")
-                timing = time_form(engine, form, clock)
-                fastest = min(fastest, timing.seconds)
+                timings.append(time_form(engine, form, clock))
                 step += 1
+        fastest = min(timing.seconds for timing in timings)
         warmed.append(form.lengthen(fastest, least_s))
         if form.kind == "benchmark":  # the last engine is the baseline's
-            waiting.insert(0, make_matched_form(form, timing.lengths))
+            waiting.insert(0, make_matched_form(form, timings[-1].lengths))
     return warmed

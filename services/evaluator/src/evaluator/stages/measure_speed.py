@@ -19,7 +19,6 @@ from evaluator.speed.forms import (
     Timing,
     check_lengths,
     describe_form,
-    is_same_model,
     make_fixed_forms,
     measure_spread,
     measure_step,
@@ -53,7 +52,7 @@ def run(spec: MeasureSpeedParams, inputs: Mapping[str, Path], out: Path, progres
         TransientError: the GPU's memory ran out.
     """
     model, baseline = inputs["model"], inputs["baseline"]
-    folders = [model] if is_same_model(model, baseline) else [model, baseline]
+    folders = [model] if model.samefile(baseline) else [model, baseline]
     check_lengths(spec)
     forms = make_forms(spec, folders, baseline, inputs)
     sitting = hold_sitting(spec, folders, forms, progress)
