@@ -8,6 +8,7 @@ from evaluator.quality.normal_form import clean_text, join_words, list_forms, no
 
 NUMBERS = [
     ("12,345명", "12345명"),
+    ("약 12,345명", "약 12345명"),
     ("약 1,234,567명", "약 1234567명"),
     ("12,345", "12345"),
     ("1234,567", "1234 567"),  # no comma of thousands: what stands before it goes on
@@ -41,6 +42,7 @@ SIGNS_AND_RANGES = [
     ("-5", "-5"),
     ("(-5)", "-5"),
     ("-.5도", "-0.5도"),
+    ("약 -.5", "약 -0.5"),
     ("-.가", "가"),
     ("-a5", "a5"),
     ("5월-6월", "5월-6월"),

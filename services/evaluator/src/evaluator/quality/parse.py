@@ -140,7 +140,8 @@ def parse_choice(
         thinking_opened: the prompt ended in an open `<think>`; then only what follows `</think>` counts.
     """
     reply = _clean(strip_thinking(text, thinking_opened=thinking_opened))
-    texts = dict(zip(CHOICE_LETTERS, map(_clean, options), strict=False))
+    lettered = zip(CHOICE_LETTERS, options, strict=False)  # pragma: no mutate (strict=None says the same)
+    texts = {letter: _clean(option) for letter, option in lettered}
     found = [*_STATEMENT.finditer(reply), *_REVERSED.finditer(reply)]
     statements = sorted(
         (match for match in found if match.re is _REVERSED or not _UNSAID.match(reply, match.end())),
@@ -232,7 +233,7 @@ def _find_restated(reply: str, statements: Sequence[re.Match[str]], texts: Mappi
     """Return an unclear last statement's letter where an earlier one, or a bare first line, names it too."""
     match = statements[-1]
     letter = match["letters"].upper()
-    if len(letter) != 1 or match.re is _REVERSED:
+    if match.re is _REVERSED:
         return None
     closed, line = _split_rest(reply, match)
     if _DOUBT.match(line) or _names_another(line, letter) or _is_paired(letter, closed, line, line):
