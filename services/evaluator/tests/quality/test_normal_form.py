@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from evaluator.quality.normal_form import clean_text, join_words, list_forms, normalize_answer, normalize_words
+from evaluator.quality.normal_form import (
+    clean_text,
+    join_words,
+    list_forms,
+    normalize_answer,
+    normalize_words,
+)
 
 NUMBERS = [
     ("12,345명", "12345명"),
@@ -159,7 +165,12 @@ def test_endings_go_where_they_can_be_nothing_else(text: str, words: list[str]) 
 
 @pytest.mark.parametrize(
     ("text", "forms"),
-    [("서울", ("서울",)), ("서울은", ("서울은", "서울")), ("서울은 1, 2", ("서울은1 2", "서울1 2")), ("", ("",))],
+    [
+        ("서울", ("서울",)),
+        ("서울은", ("서울은", "서울")),
+        ("서울은 1, 2", ("서울은1 2", "서울1 2")),
+        ("", ("",)),
+    ],
 )
 def test_forms_are_with_and_without_endings_each_once(text: str, forms: tuple[str, ...]) -> None:
     assert list_forms(text) == forms

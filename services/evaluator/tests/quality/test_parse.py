@@ -125,18 +125,18 @@ def test_the_options_own_text_follows(
 
 
 @pytest.mark.parametrize(
-    ("near", "far"),
+    ("form", "n_near", "n_far"),
     [
-        ("정답은 다음과 같습니다: A\n" + "가" * 1900 + "\nB. 서울", "정답은 다음과 같습니다: A\n" + "가" * 2000 + "\nB. 서울"),
-        ("정답: A. " + "가" * 380 + " B도 정답", "정답: A. " + "가" * 400 + " B도 정답"),
-        ("B," + "." * 38 + "A가 정답입니다.", "B," + "." * 39 + "A가 정답입니다."),
+        ("정답은 다음과 같습니다: A\n{}\nB. 서울", 1900, 2000),
+        ("정답: A. {} B도 정답", 380, 400),
+        ("B, {}A가 정답입니다.", 37, 38),
     ],
     ids=["a list", "the rest of the line", "what is joined before"],
-)  # fmt: skip
-def test_another_letter_counts_where_it_is_near(near: str, far: str) -> None:
+)
+def test_another_letter_counts_where_it_is_near(form: str, n_near: int, n_far: int) -> None:
     """The bounds keep a broken model's endless reply from taking minutes."""
-    assert parse_choice(near, 4) is None
-    assert parse_choice(far, 4) == "A"
+    assert parse_choice(form.format("." * n_near), 4) is None
+    assert parse_choice(form.format("." * n_far), 4) == "A"
 
 
 def test_many_statements_are_read_in_time() -> None:
