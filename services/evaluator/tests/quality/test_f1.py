@@ -196,6 +196,7 @@ def test_f1_counts_repeats(prediction: str, gold: str, expected: float) -> None:
         "주어진 문서에서 답을 찾을 수 없습니다. 문서에는 다른 인물에 대한 정보만 있습니다.",
         "문서에서 확인할 수 없습니다\n문서에는 강만 나옵니다",
         "죄송합니다. 문서에서 찾을 수 없습니다. 다른 인물만 나옵니다.",
+        "질문에 대한 답은 찾을 수 없습니다. 문서에는 다른 인물만 나옵니다.",
     ],
 )
 def test_refusals(text: str) -> None:

@@ -110,6 +110,10 @@ NAMES = ("B형 간염", "D", "서울", "C형 간염")
         ("정답: C 서울숲", NAMES, None, None),
         ("A dog is an animal.", ("dog", "cat", "cow", "hen"), None, None),
         ("정답: E. 귤", (*NAMES, "귤")[:4], None, None),
+        ("정답: D. A, B, C", LETTERS, None, None),
+        ("정답: C 서울, 수도이므로", NAMES, "C", None),
+        ("정답: C: 서울, C: 서울", NAMES, "C", "C"),
+        ("정답: (A) 가,B) 나", ("가", "나", "다", "라"), None, None),
     ],
 )
 def test_the_options_own_text_follows(
@@ -118,6 +122,21 @@ def test_the_options_own_text_follows(
     """Letters in an option's text are no second answer; without the options they cannot be told from one."""
     assert parse_choice(reply, 4, options) == expected
     assert parse_choice(reply, 4) == without
+
+
+@pytest.mark.parametrize(
+    ("form", "n_near", "n_far"),
+    [
+        ("정답은 다음과 같습니다: A\n{}\nB. 서울", 1900, 2000),
+        ("정답: A. {} B도 정답", 380, 400),
+        ("B, {}A가 정답입니다.", 37, 38),
+    ],
+    ids=["a list", "the rest of the line", "what is joined before"],
+)
+def test_another_letter_counts_where_it_is_near(form: str, n_near: int, n_far: int) -> None:
+    """The bounds keep a broken model's endless reply from taking minutes."""
+    assert parse_choice(form.format("." * n_near), 4) is None
+    assert parse_choice(form.format("." * n_far), 4) == "A"
 
 
 def test_many_statements_are_read_in_time() -> None:
@@ -141,6 +160,8 @@ def test_open_reasoning_holds_no_answer() -> None:
     assert strip_thinking("<think>\n\n</think>\n\n답") == "답"
     assert strip_thinking("<think>끝없이") == ""
     assert strip_thinking("답 </think>") == "답 </think>"
+    assert strip_thinking("<think>가</think> 나</think>다") == "나</think>다"
+    assert strip_thinking("\n</think>\n답\n") == "답\n"
 
 
 @pytest.mark.parametrize(
@@ -153,10 +174,15 @@ def test_open_reasoning_holds_no_answer() -> None:
         ("나", ("나",), False, ""),
         ("생각\n\n더\n</think>\n정답: A\n\n설명", ("\n\n",), True, "생각\n\n더\n</think>\n정답: A"),
         ("생각\n\n더", ("\n\n",), True, "생각\n\n더"),
+        ("가나다나", ("나",), False, "가"),
+        ("생각</think>가\n나</think>다", ("\n",), True, "생각</think>가"),
+        ("</think>가\n나", ("\n",), True, "</think>가"),
     ],
 )
 def test_stop_texts_cut(text: str, stop: tuple[str, ...], thinking: bool, expected: str) -> None:
     assert cut_reply(text, stop, thinking_opened=thinking) == expected
+    if not thinking:
+        assert cut_reply(text, stop) == expected
 
 
 def test_shipped_few_shots_reply_in_the_form_asked_for(benchmarks: dict[str, Benchmark]) -> None:

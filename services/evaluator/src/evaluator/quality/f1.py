@@ -93,10 +93,9 @@ def score_answer(prediction: str, gold: str) -> AnswerScore:
 
 def compute_f1(prediction: str, gold: str) -> float:
     """Return the F1 of two character multisets; 0 where one is empty and the other is not."""
-    if not prediction or not gold:
-        return float(prediction == gold)
     common = sum((Counter(prediction) & Counter(gold)).values())
-    return 2 * common / (len(prediction) + len(gold))
+    total = len(prediction) + len(gold)
+    return 2 * common / total if total else 1.0
 
 
 def _matches_refusal(text: str) -> bool:

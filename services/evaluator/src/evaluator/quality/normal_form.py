@@ -43,9 +43,10 @@ _DATE = re.compile(
 )
 _LEADING_ZERO = re.compile(r"0(?<![\d.,:/-]0)(?=\d[월일시분])")
 _PERCENT = re.compile(r"(?<=\d)\s*퍼센트")
-_LOOSE = re.compile(r"(?<=\d)\s*([/:])\s*(?=\d)|(?<=\d)\s+(-)\s+(?=\d)|(?<=[^\W_])\s*(~)\s*(?=-?\d)")
+_LOOSE = re.compile(r"(?<=\d)\s*([/:])\s*(?=\d)|(?<=\d)\s+-\s+(?=\d)|(?<=[^\W_])\s*~\s*(?=-?\d)")
 _MAY_BE_LOOSE = re.compile(r"\s[-/:~]|[/:~]\s")
 _NUMBER_WORD = re.compile(r"\d\S*\Z")
+_WORD_CHARACTERS = 20  # of what stands before a dash; a broken model's word may be the whole reply
 _NOTHING = frozenset(".,!'\"_")
 _ALNUM = re.compile(r"[^\W_]")
 
@@ -69,21 +70,15 @@ def list_forms(text: str) -> tuple[str, ...]:
 
 def join_words(words: list[str]) -> str:
     """Join words without spaces, but where two numbers would become one."""
-    if len(words) < 2:
-        return "".join(words)
-    parts = [words[0]]
+    parts = words[:1]
     for before, after in pairwise(words):
-        meets = before[-1].isdigit() and (after[0].isdigit() or after[0] in "-.")
+        meets = before[-1].isdigit() and (after[0].isdigit() or after[0] == "-")
         parts.append(f" {after}" if meets else after)
     return "".join(parts)
 
 
 def clean_text(text: str) -> str:
     """Apply steps 1 and 2; words are parted by one space."""
-    return _clean_short(text) if len(text) <= _SHORT_CHARACTERS else _clean(text)
-
-
-def _clean(text: str) -> str:
     if not text.isascii():
         if _SMALL.search(text):
             text = _POWER.sub(lambda found: f"^{found.group()}", _FRACTION.sub(" ", text))
@@ -95,11 +90,6 @@ def _clean(text: str) -> str:
     return cleaned or "".join(mark for mark in text if _is_symbol(mark))
 
 
-# An answer is cleaned for the refusals and for the comparison; documents once, and they are long.
-_SHORT_CHARACTERS = 256
-_clean_short = lru_cache(maxsize=1 << 12)(_clean)
-
-
 def _write_numbers(text: str) -> str:
     """Write numbers, dates and what stands between numbers in one form."""
     if "," in text:
@@ -108,13 +98,13 @@ def _write_numbers(text: str) -> str:
     if "퍼센트" in text:
         text = _PERCENT.sub("%", text)
     if _MAY_BE_LOOSE.search(text):
-        text = _LOOSE.sub(lambda found: found.group(1) or found.group(2) or "~", text)
+        text = _LOOSE.sub(lambda found: found.group(1) or "~", text)
     return text
 
 
 def _write_thousands(found: re.Match[str]) -> str:
     at = found.start()
-    is_part = at > 0 and (found.string[at - 1].isdigit() or found.string[at - 1] in ".,")
+    is_part = at > 0 and (found.string[at - 1].isdigit() or found.string[at - 1] in (".", ","))
     return found.group() if is_part else found.group().replace(",", "")
 
 
@@ -138,12 +128,10 @@ def _weigh_dash(before: str, after: str, text: str, at: int) -> str:
     starts_number = after.isdigit() or (after == "." and text[at + 2 : at + 3].isdigit())
     if not starts_number:
         return ""
-    if before.isdigit() or before == "%":
+    if before.isdigit() or not _ALNUM.match(before):
         return "-"
-    if _ALNUM.match(before):
-        word = text[max(0, at - 20) : at]
-        return "-" if not before.isascii() and _NUMBER_WORD.search(word) else ""
-    return "-"
+    word = text[max(0, at - _WORD_CHARACTERS) : at]
+    return "-" if not before.isascii() and _NUMBER_WORD.search(word) else ""
 
 
 def _weigh_tilde(before: str, after: str, text: str, at: int) -> str:
@@ -157,7 +145,7 @@ def _weigh_stop(before: str, after: str, text: str, at: int) -> str:
         return ""
     if before.isdigit():
         return "."
-    return "0." if not _ALNUM.match(before) and before not in ".…" else ""  # ".5" is 0.5
+    return "0." if not _ALNUM.match(before) and before != "." else ""  # ".5" is 0.5
 
 
 def _weigh_dot(before: str, after: str, text: str, at: int) -> str:
@@ -165,7 +153,7 @@ def _weigh_dot(before: str, after: str, text: str, at: int) -> str:
 
 
 def _weigh_comma(before: str, after: str, text: str, at: int) -> str:
-    return " " if before.isdigit() and (after.isdigit() or after in "-.") else ""
+    return " " if before.isdigit() and (after.isdigit() or after in ("-", ".")) else ""
 
 
 def _weigh_between_numbers(before: str, after: str, text: str, at: int) -> str:
@@ -198,8 +186,7 @@ _CONTEXTUAL = {
     "/": _weigh_between_numbers,
     ":": _weigh_between_numbers,
     "*": _weigh_between_numbers,
-    "′": _weigh_after_number,
-    "″": _weigh_after_number,
+    "′": _weigh_after_number,  # NFKC writes ″ as two of them
     "#": _weigh_hash,
     "&": _weigh_ampersand,
     "@": _weigh_at,
@@ -214,7 +201,7 @@ class _Punctuation(dict[int, int | None]):
 
     def __missing__(self, code: int) -> int | None:
         mark = chr(code)
-        is_kept = mark in _CONTEXTUAL or mark in "%‰" or not unicodedata.category(mark).startswith("P")
+        is_kept = mark in _CONTEXTUAL or mark in ("%", "‰") or not unicodedata.category(mark).startswith("P")
         self[code] = code if is_kept else None
         return self[code]
 
@@ -226,7 +213,7 @@ def _is_symbol(mark: str) -> bool:
     """Whether a mark can be an answer by itself; stops, quotes and brackets say nothing."""
     if mark.isspace() or mark in _NOTHING:
         return False
-    return unicodedata.category(mark) not in ("Ps", "Pe", "Pi", "Pf", "Cc", "Cf")
+    return unicodedata.category(mark) not in ("Ps", "Pe", "Pi", "Pf")
 
 
 # Each ending by what its stem must end with: a final consonant, none, one but ㄹ, or anything.

@@ -76,6 +76,7 @@ _TAIL = re.compile(
     r"|번?\s*(?:$|[\n\r!,:;(\[–—]|\.(?![A-Za-z](?![A-Za-z]))|</)"
     r"|\s*-\s|\s+-|\s+(?:because|since|due\s+to)\b",
 )
+_BRACKET = re.compile(r"[)\]}>]")
 _SUBJECT = re.compile(r"번?[이가]\s")
 _UNSAID = re.compile(rf"{_CLOSE}번?[이가]\s*\Z")
 _DENIAL = re.compile(r"\s*(?:아니|아님|아닌|아닙|제외|말고|빼고|not\b)", re.IGNORECASE)
@@ -116,7 +117,9 @@ _LATEX_MATH = re.compile(r"\\[()\[\]]")
 _SPACES = re.compile(r"[^\S\n]+")
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _LIST_CHARACTERS = 2000
+_JOINED_CHARACTERS = 40
 _LINE_CHARACTERS = 400  # of what follows a letter; a broken model's line may be the whole reply
+_REST = re.compile(rf"(?P<closed>{_CLOSE})(?P<line>[^\n]*)")
 
 # Between a letter and its option's text; a space alone will do where the text holds more than letters A to E.
 _OPTION_MARK = re.compile(r"번?\s*(?:[.:)\]]|[-–—]\s|\()?[\s*_`\"'“‘「]*")
@@ -137,19 +140,22 @@ def parse_choice(
         thinking_opened: the prompt ended in an open `<think>`; then only what follows `</think>` counts.
     """
     reply = _clean(strip_thinking(text, thinking_opened=thinking_opened))
-    texts = dict(zip(CHOICE_LETTERS, map(_clean, options), strict=False))
+    lettered = zip(CHOICE_LETTERS, options, strict=False)  # pragma: no mutate (strict=None says the same)
+    texts = {letter: _clean(option) for letter, option in lettered}
     found = [*_STATEMENT.finditer(reply), *_REVERSED.finditer(reply)]
     statements = sorted(
         (match for match in found if match.re is _REVERSED or not _UNSAID.match(reply, match.end())),
         key=lambda match: match.start("letters"),
     )
     if statements:
+        if _is_taken_back(reply, statements[-1]):
+            return None
         letter = _judge(reply, statements[-1], texts) or _find_restated(reply, statements, texts)
     else:
         letter = _parse_bare(reply, texts)
         sentences = list(_ASKED.finditer(reply))
-        asked = {_judge(reply, match, texts, last=match is sentences[-1]) for match in sentences}
-        if asked and None not in asked:
+        asked = {_judge(reply, match, texts) for match in sentences}
+        if sentences and None not in asked and not _is_taken_back(reply, sentences[-1]):
             letters = asked | ({letter} if letter else set())
             letter = letters.pop() if len(letters) == 1 else None
     return letter if letter is not None and letter in CHOICE_LETTERS[:n_options] else None
@@ -162,21 +168,18 @@ def strip_thinking(text: str, *, thinking_opened: bool = False) -> str:
     """
     stripped = text.lstrip()
     if stripped.startswith("<think>") or thinking_opened:
-        _, closed, rest = stripped.partition("</think>")
-        return rest.strip() if closed else ""
+        return stripped.partition("</think>")[2].strip()
     return stripped.removeprefix("</think>").lstrip()
 
 
 def cut_reply(text: str, stop: Sequence[str], *, thinking_opened: bool = False) -> str:
     """Return the text up to the first stop text; `thinking_opened`: the first one after the reasoning."""
-    start = 0
+    kept = ""
     if thinking_opened:
-        closed = text.find("</think>")
-        if closed < 0:
-            return text
-        start = closed + len("</think>")
-    found = [position for position in (text.find(mark, start) for mark in stop) if position >= 0]
-    return text[: min(found)] if found else text
+        reasoning, closed, text = text.partition("</think>")
+        kept = reasoning + closed
+    found = [text.find(mark) for mark in stop if mark in text]
+    return kept + (text[: min(found)] if found else text)
 
 
 def _clean(text: str) -> str:
@@ -189,24 +192,29 @@ def _clean(text: str) -> str:
     return _BLANK_LINES.sub("\n\n", _SPACES.sub(" ", text)).strip()
 
 
-def _judge(reply: str, match: re.Match[str], texts: Mapping[str, str], *, last: bool = True) -> str | None:
-    """Return the letter of one statement, None where it is ambiguous, runs on or is taken back."""
+def _is_taken_back(reply: str, match: re.Match[str]) -> bool:
+    return _TAKEN_BACK.search(reply, match.end()) is not None
+
+
+def _judge(reply: str, match: re.Match[str], texts: Mapping[str, str]) -> str | None:
+    """Return the letter of one statement, None where it is ambiguous or runs on."""
     letters = match["letters"]
-    if len(letters) != 1 or (last and _TAKEN_BACK.search(reply, match.end())):
+    if len(letters) != 1:
         return None
     letter = letters.upper()
     if match.re is _REVERSED:
-        return None if _JOINED_BEFORE.search(reply[max(0, match.start() - 40) : match.start()]) else letter
+        before = reply[max(0, match.start() - _JOINED_CHARACTERS) : match.start()]
+        return None if _JOINED_BEFORE.search(before) else letter
     closed, line = _split_rest(reply, match)
     if match.re is _STATEMENT and match["listed"]:
         labels = _LABEL.finditer(reply, match.end(), match.end() + _LIST_CHARACTERS)
         if any(label["letter"] != letter for label in labels):
             return None
-    option_end = _find_option_end(texts.get(letter, ""), closed + line, marked=match.re is _BARE)
+    option_end = _find_option_end(texts.get(letter), closed + line, marked=match.re is _BARE)
     if option_end is not None:
         behind = (closed + line)[option_end:]
         return None if _is_paired(letter, closed, behind, line) else letter
-    labelled = any(mark in closed for mark in ")]}>") and line.startswith(" ")  # "(C) 서울"
+    labelled = _BRACKET.search(closed) and line.startswith(" ")  # "(C) 서울"
     if match.re is _BARE and _SUBJECT.match(line):
         return None  # "A가 맞습니다" may be about one of several
     ends = _TAIL.match(line) or (labelled and not _DENIAL.match(line))
@@ -217,34 +225,33 @@ def _judge(reply: str, match: re.Match[str], texts: Mapping[str, str], *, last: 
 
 def _split_rest(reply: str, match: re.Match[str]) -> tuple[str, str]:
     """Return the closing marks behind a letter, and what follows them on its line."""
-    rest = reply[match.end() : match.end() + _LINE_CHARACTERS]
-    closers = re.match(_CLOSE, rest)
-    closed = closers[0] if closers else ""
-    return closed, rest[len(closed) :].split("\n", 1)[0]
+    rest = _REST.match(reply, match.end(), match.end() + _LINE_CHARACTERS)
+    return rest["closed"], rest["line"]  # type: ignore[index]  # it matches anything
 
 
 def _find_restated(reply: str, statements: Sequence[re.Match[str]], texts: Mapping[str, str]) -> str | None:
     """Return an unclear last statement's letter where an earlier one, or a bare first line, names it too."""
     match = statements[-1]
     letter = match["letters"].upper()
-    if len(letter) != 1 or _TAKEN_BACK.search(reply, match.end()) or match.re is _REVERSED:
+    if match.re is _REVERSED:
         return None
     closed, line = _split_rest(reply, match)
     if _DOUBT.match(line) or _names_another(line, letter) or _is_paired(letter, closed, line, line):
         return None
-    said = (_judge(reply, earlier, texts, last=False) for earlier in reversed(statements[:-1]))
+    said = (_judge(reply, earlier, texts) for earlier in reversed(statements[:-1]))
     return letter if letter in said or _parse_bare(reply, texts) == letter else None
 
 
-def _find_option_end(text: str, rest: str, *, marked: bool) -> int | None:
+def _find_option_end(text: str | None, rest: str, *, marked: bool) -> int | None:
     """Return where its option's own text ends in what follows a letter, None where no such text follows.
 
     `marked`: a space alone between the two will not do; nor will it for a text of letters A to E.
     """
-    mark = _OPTION_MARK.match(rest)
-    start = mark.end() if mark else 0
+    start = _OPTION_MARK.match(rest).end()  # type: ignore[union-attr]  # it matches anything
+    if not text or not start:
+        return None
     end = start + len(text)
-    if not text or not start or rest[start:end].casefold() != text.casefold():
+    if rest[start:end].casefold() != text.casefold():
         return None
     letters_alone = _LETTERS_ALONE.fullmatch(text) is not None
     if (marked or letters_alone) and not re.search(r"[.:)\]\-–—(]", rest[:start]):
@@ -256,9 +263,11 @@ def _find_option_end(text: str, rest: str, *, marked: bool) -> int | None:
 
 def _is_paired(letter: str, closed: str, line: str, whole: str) -> bool:
     """Whether another letter on the line carries the same mark as this one: both are labels of values."""
-    found = _MARK.match(whole)
-    mark = ")" if ")" in closed else found["mark"] if found else ""
-    if mark not in _PAIRED:
+    if ")" in closed:
+        mark = ")"
+    elif found := _MARK.match(whole):
+        mark = found["mark"]
+    else:
         return False
     predicate = _PREDICATE.search(line)
     end = predicate.start() if predicate else len(line)
@@ -267,8 +276,7 @@ def _is_paired(letter: str, closed: str, line: str, whole: str) -> bool:
 
 def _names_another(line: str, letter: str) -> bool:
     """Whether what follows a letter on its line joins a different letter to it."""
-    after = re.match(r"번", line)
-    line = line[after.end() if after else 0 :]
+    line = line.removeprefix("번")
     joined = _AND.match(line)
     second = _SECOND.match(line, joined.end()) if joined else None
     found = (second, _SECOND_ALONE.match(line), _ALSO.search(line))
@@ -282,7 +290,7 @@ def _parse_bare(reply: str, texts: Mapping[str, str]) -> str | None:
             break
         start += len(line)
     match = _BARE.match(reply, start)
-    if match is None:
+    if match is None or _is_taken_back(reply, match):
         return None
     letter = _judge(reply, match, texts)
     labels = {found["letter"] for found in _LABEL.finditer(reply)} - {letter}
