@@ -89,7 +89,7 @@ def test_status_shows_the_notes_of_a_run_that_ended_and_redis_forgot() -> None:
 
 @pytest.mark.parametrize(("is_one_run", "n_shown"), [(True, 20), (False, 3)])
 def test_many_notes_are_bounded_and_the_rest_is_counted(is_one_run: bool, n_shown: int) -> None:
-    notes = {f"stage-{number}": (f"of {number} rows",) for number in range(30)}
+    notes: dict[str, tuple[str, ...]] = {f"stage-{n}": (f"of {n} rows",) for n in range(30)}
     lines = show(look(None, RunOutcome(run_id=RUN_ID, phase="failed", notes=notes)), is_one_run=is_one_run)
     assert len(lines) == n_shown + 1
     assert lines[-1].startswith(f"and {30 - n_shown} more notes: python scripts/status.py {RUN_ID}")
