@@ -1,7 +1,8 @@
 """Show the Docker Compose stack: services, workers with their devices, queues, and every run's lanes.
 
-With a run, its lanes alone, each failure with its remedy and the end of its log; with --watch a live view
-until the run ends (plain lines where there is no terminal). Nothing is changed by looking.
+With a run, its lanes alone, each failure with its remedy and the end of its log, and what its stages noted:
+where a result is not all that was asked for. With --watch a live view until the run ends (plain lines where
+there is no terminal). Nothing is changed by looking.
 
   python scripts/status.py
   python scripts/status.py exaone-4-0-1-2b-3f        # the start of a run's id is enough

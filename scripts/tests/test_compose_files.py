@@ -329,6 +329,7 @@ def test_torch_of_the_lock_is_torch_of_the_base() -> None:
 BESIDE_THE_LOCK = {
     ("evaluator", "vllm"): "the base image brings it",
     ("controller", "numpy"): "it looks at weights, as stages alone do",
+    ("controller", "pyarrow"): "it reads data sets, as stages and the preflight of the commands do",
     ("ranker", "jinja2"): "it tries chat templates, as the preflight of the commands alone does",
 }
 OWN_PACKAGES = {"lanekit", *SERVICES}

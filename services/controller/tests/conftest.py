@@ -18,6 +18,7 @@ from controller.loop import Controller
 from controller.reconcile import Policy
 from lanekit.execute.driver import run_plan
 from lanekit.execute.stage import Measured, execute_stage
+from lanekit.files.model_folder import write_report
 from lanekit.host.checkout import find_project_root
 from lanekit.jobs import job_state, messages
 from lanekit.jobs.keys import RedisKeys
@@ -131,6 +132,7 @@ class DoubleWorker:
         self.client = client
         self.store = store
         self.done: list[str] = []
+        self.notes: dict[str, list[str]] = {}  # that a stage's report tells, by the stage's name
 
     def take(self) -> Held | None:
         """Begin the next job: RQ's records and a first report."""
@@ -157,7 +159,14 @@ class DoubleWorker:
 
     def finish(self, held: Held) -> None:
         """Commit a double artifact and close the job."""
-        execute_stage(held.run, held.stage_job.inputs, self.store, make_double, lambda *_: None)
+
+        def make(run: StageRun, inputs: Mapping[str, Path], out: Path, progress: Progress) -> Measured:
+            measured = make_double(run, inputs, out, progress)
+            if run.type.name in self.notes:
+                write_report(out, notes=self.notes[run.type.name])
+            return measured
+
+        execute_stage(held.run, held.stage_job.inputs, self.store, make, lambda *_: None)
         self.done.append(held.job.id)
         job_state.finish_job(self.client, held.job, held.execution, {})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,33 @@ from lanekit.plan.preflight.request import Host
 CPU_HOST = Host(has_cuda=False, vllm_builds=())
 N_CORPUS_ROWS = 300
 SAMPLE_ROWS = 12
+ANSWER = {"role": "assistant", "content": "안녕하세요."}
+CHOICE = {"options": ["가", "나", "다", "라"], "solution": "1"}
+DOCUMENT = {
+    "titles": "가",
+    "context": "나",
+    "answer": "라",
+    "prompt": "{context} {question}",
+    "task": "single",
+}
+
+
+def make_row(name: str, number: int) -> dict[str, Any]:
+    """Return a good row of a data set; no two are alike."""
+    question = f"문항 {number}?"
+    rows: dict[str, dict[str, Any]] = {
+        "manta": {"conversations": [{"role": "user", "content": question}, ANSWER], "complexity": 1.0},
+        "ko_longrag": {"id": str(number), "question": question, **DOCUMENT},
+        "komt_bench": {"turns": [question, "그리고?"], "reference": None},
+    }
+    return rows.get(name, {"question": question, **CHOICE})
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    """Write one JSON object a line."""
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
 
 
 class Bench:
@@ -37,7 +64,7 @@ class Bench:
         for name, source in settings["data"].items():
             n_rows = N_CORPUS_ROWS if name == "manta" else SAMPLE_ROWS
             source["source"] = f"../{name}.jsonl"
-            (folder / f"{name}.jsonl").write_text("{}\n" * n_rows, encoding="utf-8")
+            write_rows(folder / f"{name}.jsonl", (make_row(name, number) for number in range(n_rows)))
         self._write(settings)
         self.write_lane("lane01_x", "gptq: {scheme: W8A16}")
 

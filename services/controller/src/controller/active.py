@@ -68,7 +68,8 @@ class ActiveRun:
         self.made: set[str] = set()  # was missing when first looked for
         self.settled: set[str] = set()  # made, and told in the log
         self.seen: set[str] = set()
-        self.notes: dict[str, str] = {}
+        self.waits: dict[str, str] = {}  # what a waiting stage waits for, by key
+        self.notes: dict[str, tuple[str, ...]] = {}  # of the manifests, by key
         self.shown: messages.RunSnapshot | None = None
         self.shown_at_s = float("-inf")
         self._ticks = 0
@@ -124,6 +125,8 @@ class ActiveRun:
                     continue
             if is_committed(store, run):
                 committed.add(key)
+                manifest = store.recall(key)
+                self.notes[key] = messages.shorten_notes(manifest.notes) if manifest else ()
             else:
                 self.made.add(key)
         return committed
@@ -148,7 +151,7 @@ class ActiveRun:
             lanes: Mapping[str, list[str]] = self._lanes
             if state.plan is not self.plan:
                 lanes = {key: state.plan.list_lanes_of(key) for key in state.plan.runs}
-            for info in describe_runs(state, view.jobs, lanes, self.notes):
+            for info in describe_runs(state, view.jobs, lanes, self.waits, self.notes):
                 infos.setdefault(info.key, info)
         return messages.RunSnapshot(
             run_id=self.run_id,

@@ -22,6 +22,10 @@ class CommittedStore:
         """Whether it was seen as committed; the store is not asked."""
         return key in self._manifests
 
+    def recall(self, key: str) -> Manifest | None:
+        """Return the manifest of what was seen as committed; the store is not asked."""
+        return self._manifests.get(key)
+
     def find_artifact(self, locator: Locator) -> Manifest | None:
         """See ArtifactReader."""
         manifest = self._manifests.get(locator.key) or self._store.find_artifact(locator)

@@ -200,7 +200,7 @@ class Controller:
     def _replay(self, run: ActiveRun, look: Look) -> None:
         replay = run.replay(self.store, look.view)
         look.replays[run.run_id] = replay
-        run.notes.clear()
+        run.waits.clear()
         for stage in run.settle(replay, self.store):
             job = look.view[stage.key]
             log.info("stage_done", run_id=run.run_id, job_id=job.job_id, name=stage.name)
@@ -235,6 +235,8 @@ class Controller:
         if ended is None:
             self._show(run, replay, look.view, phase)
             return
+        told = run.describe(replay, look.view, ended.phase, ended.reason).collect_notes()
+        ended = ended.model_copy(update={"notes": told})
         models = {name: run.plan.runs[lane.model_key].path for name, lane in run.plan.lanes.items()}
         self._end(ended, models)
         self._show(run, replay, look.view, ended.phase, ended.reason)

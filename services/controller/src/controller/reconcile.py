@@ -116,13 +116,20 @@ def order_ready(runs: Iterable[StageRun]) -> list[StageRun]:
 
 
 def describe_runs(
-    state: RunState, jobs: Mapping[str, JobView], lanes: Mapping[str, list[str]], notes: Mapping[str, str]
+    state: RunState,
+    jobs: Mapping[str, JobView],
+    lanes: Mapping[str, list[str]],
+    waits: Mapping[str, str],
+    notes: Mapping[str, tuple[str, ...]],
 ) -> list[messages.RunInfo]:
-    """Return a plan's runs as a snapshot shows them; `lanes` and `notes` are by key."""
+    """Return a plan's runs as a snapshot shows them.
+
+    `lanes`, `waits` (what a waiting run waits for) and `notes` (of its manifest) are by key.
+    """
     infos = []
     for key, run in state.plan.runs.items():
         job, status = jobs[key], state.status[key]
-        waits = status == "waiting" and job.is_queued
+        is_queued = status == "waiting" and job.is_queued
         attempt = job.attempts_begun if status in ("waiting", "running") else job.attempts
         reason = state.reasons.get(key, "") if status in ("failed", "blocked") else ""
         infos.append(
@@ -133,11 +140,12 @@ def describe_runs(
                 service=run.type.service,
                 status=status,
                 lanes=tuple(lanes[key]),
-                reason=reason or (notes.get(key, "") if status == "waiting" else ""),
+                reason=reason or (waits.get(key, "") if status == "waiting" else ""),
                 attempt=attempt,
                 queue=job.queue,
-                queue_position=job.position if waits else None,
+                queue_position=job.position if is_queued else None,
                 report=job.report if status == "running" else None,
+                notes=notes.get(key, ()),
             )
         )
     return infos

@@ -77,7 +77,7 @@ class StageKeeper:
         decision = decide(job, silent_s, self.policy)
         for active in demand.waiting:
             if decision.note:
-                active.notes[run.key] = decision.note
+                active.waits[run.key] = decision.note
         if decision.action == "fail":
             self._fail(demand, decision)
         elif decision.action != "keep":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tracemalloc
 from decimal import Decimal
@@ -85,6 +86,9 @@ def test_a_sample_is_seeded_and_the_same_in_every_format(tmp_path: Path, suffix:
     assert first.n_source == 50
     assert [int(r["question"]) + 1 for r in first.rows if isinstance(r, dict)] == first.numbers
     assert len(set(first.numbers)) == 10
+    line = 2 * first.numbers[0] - 1 if suffix == "jsonl" else 0  # every other line is empty
+    expected = {"jsonl": f"a.jsonl:{line}", "parquet": "a.parquet: row 41", "": "2.parquet: row 21"}
+    assert first.places[0].endswith("/" + expected[suffix])
     assert first.numbers == [41, 8, 2, 18, 16, 15, 9, 7, 35, 6]
     assert sample_rows(Source(source=str(path)), "kmmlu_pro", 99, 1).n_source == 50
 
@@ -137,6 +141,22 @@ def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match="not a readable Parquet file"):
         read_rows(Source(source=str(path)), "kmmlu_pro")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"question,options\n", b"PAR1" + bytes(64) + b"PAR1"])
+def test_what_is_no_parquet_is_refused_by_both_stages(
+    tmp_path: Path, inputs: dict[str, Path], content: bytes
+) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(content)
+    sets = PrepareBenchmarksParams.model_validate({"sets": {"kmmlu_pro": {"source": str(path)}}})
+    for run in (
+        lambda: prepare_benchmarks.run(sets, {}, tmp_path, ignore_progress),
+        lambda: prepare_corpus.run(make_corpus_spec(path), inputs, tmp_path, ignore_progress),
+    ):
+        with pytest.raises(InputError, match=r"a\.parquet: not a readable Parquet file") as caught:
+            run()
+        assert caught.value.remedy
 
 
 def test_a_missing_path_is_refused() -> None:
@@ -327,7 +347,8 @@ def test_where_most_rows_have_another_form_the_remedy_is_the_form(
     ) as caught:
         prepare(path, inputs, tmp_path / "out")
     assert found in caught.value.remedy
-    assert "row " in caught.value.remedy and '{"role": …, "content": …}' in caught.value.remedy
+    number, place = re.match(r"row (\d+) \((.*?)\)", caught.value.remedy).groups()  # type: ignore[union-attr]
+    assert place == f"{path}:{number}" and '{"role": …, "content": …}' in caught.value.remedy
     assert "lower" not in caught.value.remedy
 
 

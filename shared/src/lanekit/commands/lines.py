@@ -15,6 +15,7 @@ from lanekit.commands.drawing import (
     is_queued,
     name_lanes,
 )
+from lanekit.commands.notes import NoteTeller
 from lanekit.jobs.messages import RunInfo, RunSnapshot
 from lanekit.plan.state import StageStatus
 
@@ -69,6 +70,7 @@ class PlainLines:
         self._begin = time.monotonic()
         self._snapshot: RunSnapshot | None = None
         self._told_at: dict[str, float] = {}
+        self.notes = NoteTeller(lambda text: self.print(f"note: {text}", "yellow"))
 
     def show(self, snapshot: RunSnapshot | None) -> None:
         """Print what is new."""
@@ -77,6 +79,7 @@ class PlainLines:
         for line, style in describe_changes(self._snapshot, snapshot):
             self.print(line, style)
         self._snapshot = snapshot
+        self.notes.show(snapshot.collect_notes())
         for run in snapshot.runs:
             self._show_progress(run)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
 
+from lanekit.commands.data_look import look_at_data
 from lanekit.commands.setup.libraries import (
     LIBRARIES,
     LOCKS_FOLDER,
@@ -25,13 +26,14 @@ from lanekit.host.checkout import find_project_root
 from lanekit.host.devices import detect_cuda
 from lanekit.host.probe import find_versions, read_library_text
 from lanekit.plan.preflight.checks import find_faults
+from lanekit.plan.preflight.data import check_data
 from lanekit.plan.preflight.environment import check_environment
 from lanekit.plan.preflight.finding import Finding, PreflightError, from_error, make_findings, raise_faults
 from lanekit.plan.preflight.request import Host, Request
 from lanekit.sources.model_files import look_at_model
 from lanekit.sources.resolve import is_wanted
 from lanekit.sources.revisions import COMMIT, REVISIONS_NAME, Revisions, load_revisions
-from lanekit.spec.experiment_file import Experiment, is_local, read_experiment_lanes
+from lanekit.spec.experiment_file import CORPUS, Experiment, is_local, read_experiment_lanes
 from lanekit.spec.lane_file import Lane, find_passed_over, select_lanes
 from lanekit.spec.params import EngineParams, Source
 
@@ -161,10 +163,14 @@ def collect_findings(inputs: Inputs, asked: Asked) -> list[Finding]:
     request = Request(
         experiment, inputs.document, tuple(asked.lanes), engine=asked.engine,
         engine_option=asked.engine_option, host=asked.host, has_teacher=asked.has_teacher,
-        reads_corpus=asked.reads_corpus, rows=count_rows(sources),
+        reads_corpus=asked.reads_corpus,
     )  # fmt: skip
-    for name, source in sources.items():
-        findings += _find_absent(request.locate("data", name), source)
+    absent = {name: _find_absent(request.locate("data", name), source) for name, source in sources.items()}
+    findings += [finding for found in absent.values() for finding in found]
+    there = {name: source for name, source in sources.items() if not absent[name]}
+    read = [name for name in there if (request.needs_corpus if name == CORPUS else request.needs_benchmarks)]
+    request = replace(request, data=look_at_data(there, read, experiment.corpus))
+    findings += check_data(request)
     if asked.model is not None:
         looked = _look(asked.model.source, asked.model, inputs.revisions, findings)
         findings += find_faults(replace(request, model=looked, is_base=asked.is_base))
@@ -215,19 +221,6 @@ def _look(where: str, source: Source, revisions: Revisions, findings: list[Findi
 def _is_pinned(source: Source, revisions: Revisions) -> bool:
     pinned = revisions.find("model", source.source, source.revision)
     return bool(pinned or COMMIT.match(source.revision))
-
-
-def count_rows(sources: Mapping[str, Source]) -> dict[str, int]:
-    """Return the rows of each set, as far as they are known: of a JSON-lines file, or as published."""
-    counts: dict[str, int] = {}
-    for name, source in sources.items():
-        path = Path(source.source).expanduser()
-        if is_local(source.source) and path.is_file() and path.suffix == ".jsonl":
-            with path.open("rb") as stream:
-                counts[name] = sum(1 for line in stream if line.strip())
-        elif source.rows is not None and not is_local(source.source):
-            counts[name] = source.rows
-    return counts
 
 
 def look_at_host(root: Path | None = None) -> Host:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
@@ -13,7 +14,8 @@ from rich.text import Text
 
 from lanekit.commands.drawing import count_finished, draw_active, draw_failures, draw_lanes, format_span
 from lanekit.commands.lines import PlainLines
-from lanekit.jobs.messages import JobReport, LaneInfo, RunInfo, RunPhase, RunSnapshot
+from lanekit.commands.notes import NoteTeller, print_note
+from lanekit.jobs.messages import JobReport, LaneInfo, RunInfo, RunPhase, RunSnapshot, shorten_notes
 from lanekit.plan.graph import Plan, StageRun
 from lanekit.plan.state import StageStatus
 from lanekit.progress import ProgressEvent
@@ -33,6 +35,7 @@ class RunView:
         self._lock = threading.RLock()
         self._lines = PlainLines(console)
         self._live = Live(self, console=console, refresh_per_second=4) if console.is_terminal else None
+        self._notes = NoteTeller(partial(print_note, console))
 
     def __enter__(self) -> RunView:
         with _keep_going():
@@ -62,13 +65,13 @@ class RunView:
 
     def show_notes(self, run: StageRun, notes: Sequence[str]) -> None:
         """See driver.Watcher."""
-        for note in notes:
-            if self._live:
-                self._live.console.print(
-                    f"! {run.name}: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True
-                )
-            else:
-                self._lines.print(f"note: {run.name}: {note}", "yellow")
+        shown = shorten_notes(notes)
+        with self._lock:
+            self._runs[run.key] = self._runs[run.key].model_copy(update={"notes": shown})
+            self._tell()
+        if self._live:
+            with _keep_going():
+                self._notes.show({run.name: shown})
 
     def show_progress(self, event: ProgressEvent) -> None:
         """See driver.Watcher."""

@@ -6,7 +6,7 @@ Redis is disposable: nothing here is needed to go on after it was flushed.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,6 +22,8 @@ from lanekit.spec.source import drop_local_paths
 REPORT_SECONDS = 5.0
 REPORT_TTL_SECONDS = 20
 FAILURE_TTL_SECONDS = 7 * 24 * 3600
+MAX_NOTES = 8  # of one stage run: a snapshot is written every other second
+MAX_NOTE_CHARACTERS = 300
 
 RunPhase = Literal["lanes", "ranking", "packaging", "complete", "failed", "cancelled"]
 
@@ -104,7 +106,7 @@ class FailureReport(_Message):
 
 
 class RunInfo(_Message):
-    """One stage run in a snapshot."""
+    """One stage run in a snapshot; `notes` are its manifest's, shortened."""
 
     key: str
     name: str
@@ -117,6 +119,7 @@ class RunInfo(_Message):
     queue: str = ""
     queue_position: int | None = None
     report: JobReport | None = None
+    notes: tuple[str, ...] = ()
 
 
 class LaneInfo(_Message):
@@ -137,6 +140,20 @@ class RunSnapshot(_Message):
     updated_at: float
     runs: tuple[RunInfo, ...]
     lanes: tuple[LaneInfo, ...]
+
+    def collect_notes(self) -> dict[str, tuple[str, ...]]:
+        """Return the notes by the artifacts' names."""
+        return {run.name: run.notes for run in self.runs if run.notes}
+
+
+def shorten_notes(notes: Sequence[str]) -> tuple[str, ...]:
+    """Return a manifest's notes as they are shown: each on one line, neither long nor many."""
+    lines = [" ".join(note.split()) for note in notes]
+    limit = MAX_NOTE_CHARACTERS
+    shown = [line if len(line) <= limit else line[: limit - 1] + "…" for line in lines]
+    if len(shown) > MAX_NOTES:
+        shown[MAX_NOTES - 1 :] = [f"and {len(shown) - MAX_NOTES + 1} more notes (its manifest.json has all)"]
+    return tuple(shown)
 
 
 def make_stage_job(plan: Plan, run: StageRun) -> StageJob:

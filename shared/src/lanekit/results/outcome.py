@@ -35,7 +35,10 @@ class LaneOutcome(_Part):
 
 
 class RunOutcome(_Part):
-    """A run that ended. `summary` is the ranking's artifact; None where nothing was ranked."""
+    """A run that ended. `summary` is the ranking's artifact; None where nothing was ranked.
+
+    `notes` tell of the artifacts that are not all that was asked for, by their names.
+    """
 
     format_version: Literal[1] = 1
     run_id: str
@@ -45,6 +48,7 @@ class RunOutcome(_Part):
     packages: tuple[RankedPackage, ...] = ()
     refused: dict[str, str] = {}
     records: tuple[LaneOutcome, ...] = ()
+    notes: dict[str, tuple[str, ...]] = {}
 
     @property
     def is_complete(self) -> bool:

@@ -6,16 +6,18 @@ A row that passes here can be asked: a bad set is refused when it is prepared, n
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from lanekit.errors import InputError
+from lanekit.files.json_lines import RowFault
 from lanekit.spec.benchmark import CHAT_TURNS, CHOICE_LETTERS, OPTION_COUNTS, REQUIRED_COLUMNS
 
 _PLACES = ("{context}", "{question}")
 ID_COLUMNS = ("id", "question_id")
 MAX_SOLUTION = 20  # characters: Python refuses to read a number of thousands
+MAX_NAMED = 5  # bad rows in one message
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,47 @@ def parse_row(name: str, row: Mapping[str, Any], where: str) -> Item:
             raise _fault(where, column, "the column is missing", f"it has {', '.join(row) or 'none'}")
     own = [str(row[column]) for column in ID_COLUMNS if row.get(column) is not None]
     return ROW_PARSERS[name](row, (own or [where.rsplit(":", 1)[-1].strip()])[0], where)
+
+
+@dataclass
+class BadRows:
+    """Rows of benchmark sets that cannot be used: how many, and the first of them."""
+
+    count: int = 0
+    named: list[InputError] = field(default_factory=list)
+
+    def add(self, error: InputError) -> None:
+        """Count a row; `error` names its place."""
+        self.count += 1
+        if len(self.named) < MAX_NAMED:
+            self.named.append(error)
+
+    def make_error(self) -> InputError | None:
+        """Return one error for all of them, None where there are none."""
+        if self.count <= 1:
+            return self.named[0] if self.named else None
+        lines = [fault.message for fault in self.named]
+        if self.count > len(lines):
+            lines.append(f"and {self.count - len(lines)} more rows")
+        return InputError(
+            f"{self.count} rows of the benchmark sets cannot be used:\n  " + "\n  ".join(lines),
+            remedy="; ".join(dict.fromkeys(fault.remedy for fault in self.named)),
+        )
+
+
+def check_rows(
+    name: str, rows: Iterable[tuple[str, dict[str, Any] | RowFault]], bad: BadRows
+) -> Iterator[tuple[str, dict[str, Any], Item]]:
+    """Yield the good rows of the benchmark `name`, each with its place and item; the others go to `bad`."""
+    for where, row in rows:
+        try:
+            if isinstance(row, RowFault):
+                raise row.as_error(where)
+            item = parse_row(name, row, where)
+        except InputError as error:
+            bad.add(error)
+            continue
+        yield where, row, item
 
 
 def has_own_id(row: Mapping[str, Any]) -> bool:

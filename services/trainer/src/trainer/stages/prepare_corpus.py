@@ -11,11 +11,12 @@ from lanekit.errors import InputError
 from lanekit.files.conversations import Message
 from lanekit.files.model_folder import write_json, write_report
 from lanekit.progress import Progress
+from lanekit.spec.corpus_rows import CorpusRow
 from lanekit.spec.params import PrepareCorpusParams
 from trainer.data.benchmark_texts import read_item_texts
 from trainer.data.calibration import Candidate, count_tokens, describe_bins, select_calibration
 from trainer.data.contamination import Guard, Match, count_items
-from trainer.data.corpus import CorpusRow, Draw, draw_rows
+from trainer.data.corpus import Draw, draw_rows
 from trainer.models.dense import load_tokenizer
 
 N_STEPS = 4

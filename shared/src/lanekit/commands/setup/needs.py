@@ -62,7 +62,9 @@ def check_preflight(inputs: Inputs, environment: Mapping[str, str]) -> Iterator[
     base = inputs.experiment.base_model
     is_there = Path(base.source).is_dir() if is_local(base.source) else not _try_hub(environment)
     engine = plan_engine(inputs.experiment, detect_cuda)
-    parts = ("base_model",) if is_there else ()
+    sets = inputs.experiment.data.items()
+    there = (name for name, s in sets if not is_local(s.source) or Path(s.source).expanduser().exists())
+    parts = (*(("base_model",) if is_there else ()), *there)
     found = collect_findings(inputs, Asked(inputs.lanes, engine, host=look_at_host(), parts=parts))
     for finding in found:
         if finding.where != ENVIRONMENT:  # the libraries have lines of their own

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lanekit.commands.drawing import count_finished, is_queued, name_device, name_stage
+from lanekit.commands.notes import merge_notes
 from lanekit.commands.stack.cli import Stack
 from lanekit.commands.stack.health import check_stack
 from lanekit.errors import LanekitError
@@ -26,11 +27,16 @@ from lanekit.store.documents import RunPaths
 
 UNSEEN = "not seen by the controller yet"
 LOG_TAIL_LINES = 12
+MAX_NOTES_OF_ONE = 20  # where one run is shown
+MAX_NOTES_OF_MANY = 3
 
 
 @dataclass
 class RunSummary:
-    """One run: its phase, its stage runs by status, and each lane's state with its reason and log tail."""
+    """One run: its phase, its stage runs by status, and each lane's state with its reason and log tail.
+
+    `notes` tell of the artifacts that are not all that was asked for, by their names.
+    """
 
     run_id: str
     phase: str
@@ -39,6 +45,7 @@ class RunSummary:
     lanes: dict[str, str] = field(default_factory=dict)
     failed: dict[str, dict[str, Any]] = field(default_factory=dict)
     is_complete: bool = False
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass
@@ -114,6 +121,7 @@ def describe_run_status(stack: Stack, run_id: str) -> RunSummary:
     if snapshot is None:
         return status
     status.reason, status.finished = snapshot.reason, count_finished(snapshot)
+    status.notes = snapshot.collect_notes()
     failures = stack.read_failures(run_id)
     runs = {run.key: run for run in snapshot.runs}
     for lane in snapshot.lanes:
@@ -136,7 +144,9 @@ def describe_run_status(stack: Stack, run_id: str) -> RunSummary:
 
 
 def _describe_ended(stack: Stack, outcome: RunOutcome) -> RunSummary:
-    status = RunSummary(outcome.run_id, outcome.phase, outcome.reason, is_complete=outcome.is_complete)
+    status = RunSummary(
+        outcome.run_id, outcome.phase, outcome.reason, is_complete=outcome.is_complete, notes=outcome.notes
+    )
     tails: dict[str, list[str]] = {}
     if outcome.summary is not None and not outcome.is_complete:
         try:
@@ -224,9 +234,20 @@ def _show_run(console: Console, run: RunSummary, *, is_whole: bool) -> None:
         console.print(table)
     for lane, failure in run.failed.items():
         _show_failure(console, lane, failure, is_whole=is_whole)
+    _show_notes(console, run, is_whole=is_whole)
     if not is_whole and any(failure["log_tail"] for failure in run.failed.values()):
         console.print(f"  the ends of the logs: python scripts/status.py {run.run_id}", style="dim",
                       highlight=False, soft_wrap=True)  # fmt: skip
+
+
+def _show_notes(console: Console, run: RunSummary, *, is_whole: bool) -> None:
+    lines, most = merge_notes(run.notes), MAX_NOTES_OF_ONE if is_whole else MAX_NOTES_OF_MANY
+    for line in lines[:most]:
+        console.print(f"  note: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if len(lines) > most:
+        command = f"python scripts/status.py {run.run_id}{' --json' if is_whole else ''}"
+        console.print(f"  and {len(lines) - most} more notes: {command}", style="dim", highlight=False,
+                      soft_wrap=True)  # fmt: skip
 
 
 def _show_failure(console: Console, lane: str, failure: dict[str, Any], *, is_whole: bool) -> None:

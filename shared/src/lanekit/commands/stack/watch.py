@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import redis
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 
 from lanekit.commands.lines import PlainLines
+from lanekit.commands.notes import NoteTeller, print_note
 from lanekit.commands.stack.drawing import RunDrawing, Sight, describe_trouble
 from lanekit.errors import LanekitError
 from lanekit.jobs.keys import RedisKeys
@@ -59,6 +61,7 @@ def watch_run(
     drawing = RunDrawing(run_id, asked_at)
     lines = SightLines(console)
     live = Live(drawing, console=console, refresh_per_second=4) if console.is_terminal else None
+    notes = lines.notes if live is None else NoteTeller(partial(print_note, console))
     asked_store_at = 0.0
     if live:
         live.start()
@@ -68,12 +71,15 @@ def watch_run(
             drawing.sight = sight
             if live is None:
                 lines.show(sight)
+            elif sight.snapshot is not None:
+                notes.show(sight.snapshot.collect_notes())
             ended = sight.snapshot is not None and sight.snapshot.phase in END_PHASES
             if ended or time.monotonic() - asked_store_at > OUTCOME_SECONDS:
                 asked_store_at = time.monotonic()
                 with suppress(LanekitError):  # the store is away: the next look asks again
                     outcome = read_outcome()
                     if outcome is not None:
+                        notes.show(outcome.notes)  # of what was committed after the last look
                         return outcome
             time.sleep(look_seconds)
     finally:
@@ -87,6 +93,7 @@ class SightLines:
     def __init__(self, console: Console) -> None:
         self._lines = PlainLines(console)
         self._in_trouble = False
+        self.notes = self._lines.notes
 
     def show(self, sight: Sight) -> None:
         """Print what is new."""

@@ -23,7 +23,7 @@ def check_amounts(request: Request) -> Iterator[Finding]:
 
 def _check_corpus(request: Request) -> Iterator[Finding]:
     corpus = request.experiment.corpus
-    there = request.rows.get(CORPUS)
+    there = request.count_rows(CORPUS)
     asked = corpus.train_rows + corpus.validation_rows
     if there is not None and asked > there:
         yield Finding(
@@ -83,7 +83,7 @@ def _check_scoring(request: Request) -> Iterator[Finding]:
             "used",
             "set speed.free_items: 0 (and a score_form that is timed), or weigh another benchmark",
         )
-    there = [request.rows.get(name) for name in plain]
+    there = [request.count_rows(name) for name in plain]
     n_items = sum(count for count in there if count is not None)
     if plain and None not in there and free_items > n_items:
         yield Finding(
@@ -95,7 +95,7 @@ def _check_scoring(request: Request) -> Iterator[Finding]:
 
 def _check_published_rows(request: Request) -> Iterator[Finding]:
     for name, source in request.experiment.data.items():
-        there = request.rows.get(name)
+        there = request.count_rows(name)
         if source.rows is not None and there is not None and there != source.rows:
             yield Finding(
                 request.locate("data", name),

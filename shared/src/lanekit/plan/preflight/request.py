@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lanekit.errors import InputError
 from lanekit.files.small_files import SmallFiles
 from lanekit.files.strict_yaml import KeyPath, YamlDocument
+from lanekit.spec.corpus_rows import FirstRows
 from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.lane_file import Lane, LaneStage
 from lanekit.spec.params import EngineParams
@@ -34,6 +36,21 @@ class Host:
 
 
 @dataclass(frozen=True)
+class DataLook:
+    """What is known of a data set's source.
+
+    Attributes:
+        n_rows: None where they were not counted.
+        error: why the source, or a row that may not be left out, cannot be used.
+        first: what the corpus' first rows hold; None for a benchmark set, or where they were not read.
+    """
+
+    n_rows: int | None = None
+    error: InputError | None = None
+    first: FirstRows | None = None
+
+
+@dataclass(frozen=True)
 class Request:
     """One command's work.
 
@@ -48,7 +65,7 @@ class Request:
         host: where the stages will run; None where that is not known.
         has_teacher: whether a model of its own teaches, so that the start may learn from it.
         reads_corpus: whether the corpus is prepared whatever the stages are.
-        rows: how many rows a data set's source has, by set, as far as it is known.
+        data: what is known of the data sets' sources, by set.
     """
 
     experiment: Experiment
@@ -61,7 +78,7 @@ class Request:
     host: Host | None = None
     has_teacher: bool = False
     reads_corpus: bool = False
-    rows: Mapping[str, int] = field(default_factory=dict)
+    data: Mapping[str, DataLook] = field(default_factory=dict)
 
     def locate(self, *keys: str) -> str:
         """Return the place of a value in the experiment file."""
@@ -69,10 +86,19 @@ class Request:
         line, column = self.document.locate(place)
         return f"{self.document.path}:{line}:{column}"
 
+    def count_rows(self, name: str) -> int | None:
+        """Return how many rows a data set's source has; None where that is not known."""
+        return self.data[name].n_rows if name in self.data else None
+
     def list_stages(self) -> Iterator[LaneStage]:
         """Yield the stages of all lanes."""
         for lane in self.lanes:
             yield from lane.stages
+
+    @property
+    def needs_benchmarks(self) -> bool:
+        """Whether the benchmark sets will be prepared: to be asked, or to guard the corpus."""
+        return self.engine is not None or self.needs_corpus
 
     @property
     def needs_corpus(self) -> bool:
