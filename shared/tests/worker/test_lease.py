@@ -160,10 +160,11 @@ def test_two_devices_serve_two_and_an_exclusive_one_takes_both(tmp_path: Path) -
     assert {one.devices[0].id, two.devices[0].id} == {"gpu-a", "gpu-b"}
     alone = Holder(DeviceLeases(TWO, tmp_path), exclusive=True)
     rival = Holder(DeviceLeases(TWO, tmp_path), exclusive=True)
+    wait_for(lambda: count_waiting(tmp_path) == 1, "one is not first in the line, and one behind it")
     first, second = (one, two) if one.devices[0].id == "gpu-b" else (two, one)
     first.release()
     late = Holder(DeviceLeases(TWO, tmp_path))  # wants one, which is free, but came after them
-    time.sleep(0.5)
+    wait_for(lambda: count_waiting(tmp_path) == 2, "it is not in the line")
     assert not alone.devices and not rival.devices and not late.devices
     second.release()
     for _ in range(2):
