@@ -83,7 +83,7 @@ def test_foreign_jobs_are_refused_and_the_worker_lives_on(bench: Bench) -> None:
         push(bench, "odd-fields", pack(1), created_at="never", status="no", timeout="x", result_ttl="-1",
              failure_ttl="0", retries_left="x", dependency_ids="{", webhooks="[", group_id="g",
              rate_limit_key="r"): "not four parts",
-        bench.enqueue(make_timed("gptq", 1), queue="trainer"): "is the quantizer's",
+        bench.enqueue(make_timed("gptq", 1), queue="trainer"): "is the quantizer worker's",
     }  # fmt: skip
     bench.client.rpush("rq:queue:trainer", "no-such-job", b"\xff\xfe", "../../etc/passwd", "a b")
     bench.client.set("rq:job:a-string", "x")
