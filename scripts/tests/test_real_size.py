@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from commands import ROOT
+from worker_bench import wait_for
 
 from benchmarks.real_size.driving import KEY_VARIABLE, SMALL_BYTES, GpuBoard, find_stage, read_facts
 from benchmarks.real_size.report import render_markdown
@@ -83,10 +83,8 @@ def test_a_process_is_its_sessions_stage() -> None:
         env={**os.environ, KEY_VARIABLE: "abc"},
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 20  # its environment can be read some moments after it has begun
-        while not (stage := find_stage(process.pid)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert stage == "abc"
+        # Its environment can be read some moments after it has begun.
+        wait_for(lambda: find_stage(process.pid) == "abc", "its stage is not found")
     finally:
         process.kill()
         process.wait()

@@ -132,8 +132,8 @@ def shrink(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         settings["stage_defaults"][stage]["calibration_rows"] = rows
     settings["evaluation"] |= {"limit_items": 16, "batch_size": 64}
     settings["speed"] |= {
-        "batch_sizes": [1, 32, 256], "decode_tokens": 64, "free_items": 0, "benchmark_items": 128,
-        "budget_s": 15,
+        "batch_sizes": [1, 32, 256], "decode_tokens": 64, "free_items": 0, "benchmark_items": 64,
+        "min_repeat_s": 0.5, "budget_s": 15,
     }  # fmt: skip
     del settings["scoring"]["benchmark_weights"]["komt_bench"]  # no judge; its long replies are not the point
     return settings
@@ -146,7 +146,7 @@ def shrink_further(settings: dict[str, Any]) -> None:
     settings["evaluation"] |= {"limit_items": 2, "max_model_len": 2048}
     settings["speed"] |= {
         "batch_sizes": [1, 8], "prompt_tokens": 16, "decode_tokens": 8, "prefill_tokens": 32,
-        "benchmark_items": 4, "budget_s": 0,
+        "benchmark_items": 4, "min_repeat_s": 0, "budget_s": 0,
     }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ def collect_record(plan: Plan, state: RunState, store: ResultReader, lane: str) 
     """
     lane_plan = plan.lanes[lane]
     record = LaneRecord(lane=lane, title=lane_plan.title, group=lane_plan.group)
-    manifests = {key: _find(store, plan, key) for key in _list_lane_keys(plan, lane)}
+    manifests = {key: _find(store, plan, key) for key in plan.list_lane_keys(lane)}
     record.stage_seconds = {
         plan.runs[key].type.name: manifest.seconds for key, manifest in manifests.items() if manifest
     }
@@ -100,11 +100,6 @@ def count_contamination(plan: Plan, lane: LanePlan, store: ResultReader) -> dict
             counts[name] = max(counts.get(name, 0), int(count))
     counts = {name: count for name, count in counts.items() if count}
     return counts if is_known or counts else None
-
-
-def _list_lane_keys(plan: Plan, lane: str) -> list[str]:
-    needed = plan.collect_lane_runs(lane)
-    return [key for key in plan.runs if key in needed]
 
 
 def _find(store: ResultReader, plan: Plan, key: str) -> Manifest | None:

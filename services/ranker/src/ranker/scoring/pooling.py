@@ -68,8 +68,7 @@ def pool_equal_shapes(records: Sequence[LaneRecord], baseline: str) -> dict[str,
 def _join(speeds: Sequence[SpeedResult]) -> dict[str, Pairs]:
     """Return the pairs of every fixed form that all have, in pairs."""
     joined: dict[str, Pairs] = {}
-    one, *_ = speeds
-    for name, first in one.forms.items():
+    for name, first in speeds[0].forms.items():  # pragma: no mutate (all have what is kept)
         forms = [speed.forms[name] for speed in speeds if name in speed.forms]
         whole = all(len(form.s_per_token_all) == len(form.baseline_s_per_token_all) for form in forms)
         if first.kind in FIXED_KINDS and len(forms) == len(speeds) and whole:
