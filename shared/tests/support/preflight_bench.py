@@ -58,7 +58,7 @@ class Bench:
         shutil.copytree(root / "scripts" / "tiny" / "fixture", self.model)
         self.experiment = self.lanes / "experiment.yaml"
         demo = (root / "lanes" / "experiment.demo.yaml").read_text(encoding="utf-8")
-        settings = yaml.safe_load(demo)
+        settings = yaml.load(demo, yaml.CSafeLoader)
         settings["base_model"]["source"] = "../model"
         settings["corpus"] = {"train_rows": 200, "validation_rows": 8, "calibration_rows": 32}
         for name, source in settings["data"].items():
@@ -77,12 +77,12 @@ class Bench:
 
     def change(self, change: Callable[[dict[str, Any]], object]) -> None:
         """Change the experiment's settings in place."""
-        settings = yaml.safe_load(self.experiment.read_text(encoding="utf-8"))
+        settings = yaml.load(self.experiment.read_text(encoding="utf-8"), yaml.CSafeLoader)
         change(settings)
         self._write(settings)
 
     def _write(self, settings: dict[str, Any]) -> None:
-        self.experiment.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        self.experiment.write_text(yaml.dump(settings, Dumper=yaml.CSafeDumper, sort_keys=False), encoding="utf-8")
 
     def change_json(self, name: str, **values: Any) -> None:
         """Change a JSON file of the model; a value None takes the name out."""

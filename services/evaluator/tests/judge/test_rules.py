@@ -335,6 +335,7 @@ def test_settings_that_leak_or_cannot_hold_are_refused(changes: dict[str, Any], 
         check_judge(JudgeSettings(url=url, model="m"))
 
 
+@pytest.mark.slow
 def test_judging_loads_no_model_library() -> None:
     """A judge's worker is always up: its process is to stay small."""
     code = "import sys, evaluator.stages.judge; print([m for m in %r if m in sys.modules])"

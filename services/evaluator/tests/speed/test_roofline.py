@@ -213,13 +213,13 @@ def test_the_state_is_read_while_the_gpu_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str
 ) -> None:
     """Old and new drivers call the reasons differently; some tell none."""
-    fake_smi(tmp_path, knows=field, seconds=0.2)
+    fake_smi(tmp_path, knows=field, seconds=0.1)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monitor = GpuMonitor()
     assert monitor.facts["name"] == "NVIDIA L4" and "sm_clock_mhz" not in monitor.facts
     worked: list[float] = []
-    state = monitor.read_under(lambda: (worked.append(time.monotonic()), time.sleep(0.05)))
+    state = monitor.read_under(lambda: (worked.append(time.monotonic()), time.sleep(0.02)))
     assert len(worked) >= 3  # all the while
     assert state["sm_clock_mhz"] == "1605"
     assert state.get("slowdown_reasons") == (None if field == "none" else "software power cap")

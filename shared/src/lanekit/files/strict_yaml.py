@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,8 +81,7 @@ def read_yaml(path: Path) -> YamlDocument:
 def parse_yaml(text: str, path: Path) -> YamlDocument:
     """Parse YAML text as `read_yaml` does; `path` names it in errors."""
     try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
+        node = _compose(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -96,12 +96,17 @@ def parse_yaml(text: str, path: Path) -> YamlDocument:
     document = YamlDocument(path, None)
     problems: list[FileProblem] = []
     try:
-        document.data = _convert(loader, node, (), document, problems, frozenset())
+        document.data = _convert(yaml.SafeLoader(""), node, (), document, problems, frozenset())
     except RecursionError as error:
         raise InputProblems([FileProblem(path, 1, 1, "nested too deeply")]) from error
     if problems:
         raise InputProblems(problems)
     return document
+
+
+@lru_cache(maxsize=64)  # whoever plans again and again reads the same files; nobody changes a node
+def _compose(text: str) -> yaml.Node | None:
+    return yaml.SafeLoader(text).get_single_node()
 
 
 def _convert(
