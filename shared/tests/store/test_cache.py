@@ -10,14 +10,18 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from lanekit.errors import CorruptArtifactError, StoreError
 from lanekit.store import cache as cache_module
+from lanekit.store import scratch
 from lanekit.store.cache import ArtifactCache
 from lanekit.store.manifest import FileEntry
 from lanekit.store.scratch import Scratch
@@ -265,6 +269,26 @@ def test_a_killed_fetch_blocks_nobody(
     state = json.loads((tmp_path / "cache/state/models/m-1.json").read_text())
     assert state["status"] == "filling"
     assert start_worker(0.0).communicate(timeout=60)[0].endswith("held\n")
+
+
+def test_stages_that_begin_together_share_one_scratch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_id, mark, together = uuid.uuid4, scratch.mark_folder, threading.Barrier(4)
+    monkeypatch.setattr(scratch.uuid, "uuid4", lambda: (time.sleep(0.01), make_id())[1])
+    monkeypatch.setattr(scratch, "mark_folder", lambda folder: (time.sleep(0.01), mark(folder))[1])
+    own = Scratch(tmp_path)
+
+    def make(number: int) -> Path:
+        together.wait()
+        return own.make(f"output{number}")
+
+    with ThreadPoolExecutor(4) as pool:
+        folders = list(pool.map(make, range(4)))
+    assert all(folder.is_dir() for folder in folders)
+    assert len({folder.parent for folder in folders}) == 1
+    own.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_scratch_of_the_dead_is_cleared_and_that_of_the_living_stays(tmp_path: Path) -> None:

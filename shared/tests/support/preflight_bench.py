@@ -82,7 +82,9 @@ class Bench:
         self._write(settings)
 
     def _write(self, settings: dict[str, Any]) -> None:
-        self.experiment.write_text(yaml.dump(settings, Dumper=yaml.CSafeDumper, sort_keys=False), encoding="utf-8")
+        self.experiment.write_text(
+            yaml.dump(settings, Dumper=yaml.CSafeDumper, sort_keys=False), encoding="utf-8"
+        )
 
     def change_json(self, name: str, **values: Any) -> None:
         """Change a JSON file of the model; a value None takes the name out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import re
+import threading
 import uuid
 from pathlib import Path
 from typing import IO
@@ -24,6 +25,7 @@ class Scratch:
         self.root = root
         self._folder: Path | None = None
         self._lock: IO[str] | None = None
+        self._opening = threading.Lock()  # the embedded driver begins stages side by side, in threads
 
     def make(self, name: str) -> Path:
         """Return a new empty folder.
@@ -31,7 +33,7 @@ class Scratch:
         Raises:
             StoreError: it cannot be made.
         """
-        with explain_os_errors(f"making room for {name}"):
+        with explain_os_errors(f"making room for {name}"), self._opening:
             folder = self._open_own() / f"{name}-{uuid.uuid4().hex[:8]}"
             folder.mkdir()
         return folder
