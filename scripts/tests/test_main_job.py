@@ -199,8 +199,13 @@ def test_a_truncated_artifact_fails_its_users_by_name(
     store = tmp_path / ".lanekit" / "store"
     (weights,) = store.glob("models/gptq_w8a16-*/model.safetensors")
     weights.write_bytes(weights.read_bytes()[:-100])
-    for path in store.glob("results/evaluate-*"):
-        shutil.rmtree(path)
+    manifests = read_manifests(store)
+    damaged = manifests[str(weights.parent.relative_to(store))]["key"]
+    (evaluated,) = [
+        path for path, manifest in manifests.items()
+        if manifest["stage"] == "evaluate" and manifest["inputs"]["model"] == damaged
+    ]  # fmt: skip
+    shutil.rmtree(store / evaluated)
     run_script("run_all.py", "--only", "lane03,lane05", cwd=tmp_path, expect=1)
     table = read_table(tmp_path)
     assert "model.safetensors: truncated or changed" in table["lane03_gptq_w8a16"]["reason"]
