@@ -48,12 +48,12 @@ def long_experiment(experiment: Path, tmp_path: Path) -> Path:
     """The reduced experiment with other data, so with other keys, and stages of some seconds."""
     settings = yaml.safe_load(experiment.read_text(encoding="utf-8"))
     settings["name"] = "faults"
-    settings["corpus"].update(train_rows=240, calibration_rows=128)
-    settings["stage_defaults"]["sft"]["steps"] = 60
-    settings["stage_defaults"]["distill"]["steps"] = 40
-    settings["stage_defaults"]["post_sft"]["steps"] = 40
-    settings["stage_defaults"]["gptq"]["calibration_rows"] = 128
-    settings["evaluation"]["limit_items"] = 60
+    settings["corpus"].update(train_rows=240, calibration_rows=64)
+    settings["stage_defaults"]["sft"]["steps"] = 30
+    settings["stage_defaults"]["distill"]["steps"] = 20
+    settings["stage_defaults"]["post_sft"]["steps"] = 20
+    settings["stage_defaults"]["gptq"]["calibration_rows"] = 48
+    settings["evaluation"]["limit_items"] = 24
     folder = tmp_path / "lanes"
     folder.mkdir()
     for path in experiment.parent.glob("lane*.yaml"):
