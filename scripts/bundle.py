@@ -129,7 +129,7 @@ def commit_package(session: Session, plan: Plan, lane: Lane) -> list[Manifest]:
     if missing:
         raise InputError(
             f"{lane.name}: not in the store {session.store.root}: {', '.join(missing)}",
-            remedy=f"python scripts/run_all.py --only {lane.name} (with the same --experiment and --store), or "
+            remedy=f"python scripts/run_all.py --only {lane.name}, with this --experiment and --store; or "
             "check out the commit whose code and locks made what is there",
         )
     if not is_committed(session.store, package):

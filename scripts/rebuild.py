@@ -27,6 +27,10 @@ from lanekit.store.folder import FolderStore
 from lanekit.store.manifest import Manifest
 
 STORE = "store"
+UNEXPLAINED = (
+    "nothing that is recorded: device, libraries and sources are the same; a kernel that adds in another order "
+    "each time would do it"
+)
 
 
 def main() -> int:
@@ -82,8 +86,7 @@ def explain(bundle: Bundle, manifests: list[Manifest], different: list[str]) -> 
         lines.append(f"it begins at the stage {record.stage} ({record.name}): {difference}")
         versions = compare_versions(record.versions, dict(manifest.versions))
         lines += [f"that stage ran with {line}" for line in versions]
-    why = different or ["nothing that is recorded: device, libraries and sources are the same; a kernel that adds "
-                        "in another order each time would do it"]  # fmt: skip
+    why = different or [UNEXPLAINED]
     return [*lines, *(f"what may be why: {line}" for line in why)], False
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 from lanekit.errors import InputError, explain_os_errors
 from lanekit.files.owned import show_some
@@ -39,7 +40,7 @@ def refuse_changes(root: Path, carried: Iterable[Path]) -> None:
     if changed:
         raise InputError(
             f"{root}: {len(changed)} file(s) are not as in the commit: {show_some(changed)}",
-            remedy="commit them (git add, git commit), or take them away: a bundle holds the source of a commit",
+            remedy="commit them (git add, git commit), or move them away: a bundle holds a commit's source",
         )
 
 
@@ -64,9 +65,9 @@ def _ask_git(root: Path, *arguments: str) -> str:
     return done.stdout.decode("utf-8", errors="surrogateescape")
 
 
-def _run(command: list[str], root: Path, stdout: object) -> subprocess.CompletedProcess[bytes]:
+def _run(command: list[str], root: Path, stdout: IO[bytes] | int) -> subprocess.CompletedProcess[bytes]:
     try:
-        return subprocess.run(command, cwd=root, stdout=stdout, stderr=subprocess.PIPE, check=False)  # type: ignore[call-overload,no-any-return]
+        return subprocess.run(command, cwd=root, stdout=stdout, stderr=subprocess.PIPE, check=False)
     except FileNotFoundError as error:
         raise InputError("git is not installed", remedy="install it (Debian: apt-get install git)") from error
 

@@ -80,8 +80,8 @@ def place_source(role: str, record: SourceRecord, written: Source, path: Path | 
     digest = hash_source(path)
     if record.is_local and digest != record.digest:
         raise InputError(
-            f"{role}: {path} is not what the bundle was made from: its digest is {digest[:12]}…, the bundle's "
-            f"{record.digest[:12]}…",
+            f"{role}: {path} is not what the bundle was made from: its digest is {digest[:12]}…, the "
+            f"bundle's {record.digest[:12]}…",
             remedy=f"give {record.name} as it was: same files, same bytes (hidden files do not count)",
         )
     return written.model_copy(update={"source": str(path), "digest": digest})
