@@ -28,8 +28,8 @@ from lanekit.store.manifest import Manifest
 
 STORE = "store"
 UNEXPLAINED = (
-    "nothing that is recorded: device, libraries and sources are the same; a kernel that adds in another order "
-    "each time would do it"
+    "nothing that is recorded: device, libraries and sources are the same; a kernel that adds in another "
+    "order each time would do it"
 )
 
 

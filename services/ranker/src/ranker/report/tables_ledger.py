@@ -55,13 +55,13 @@ def tabulate_ledger(entries: Sequence[Entry]) -> Table | None:
 
 
 def _make_row(entry: Entry, host: Host, *, is_best: bool) -> Row:
-    tone = "bad" if host.state == "slow" else ""
-    words = "slow host" if host.state == "slow" else host.state
+    is_slow = host.state == "slow"
+    words = "slow host" if is_slow else host.state
     return Row((
         Cell(f"`{entry.lane}`"),
         Cell(round_number(entry.score), is_best=is_best),
         Cell(show_minutes(entry.minutes) or EMPTY),
-        Cell("", badges=(Badge(words, tone=tone, detail=host.reason),)),
+        Cell("", badges=(Badge(words, tone="bad" if is_slow else "", detail=host.reason),)),
         Cell(round_number(entry.local_score)),
         Cell(round_number(entry.local_ratio, 3)),
         Cell(entry.package[:DIGEST_CHARACTERS]),
