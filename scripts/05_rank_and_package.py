@@ -22,8 +22,10 @@ from lanekit.plan.run_document import describe_ranking
 from lanekit.results.course import direct_ranking
 from lanekit.results.folder import check_results, read_records
 from lanekit.results.identity import check_experiment
+from lanekit.results.ledger import LEDGER_NAME, read_ledger
 from lanekit.results.packages import check_submissions
 from lanekit.results.provenance import refuse_altered
+from ranker.report.ledger_section import refresh_tables
 
 
 def main() -> int:
@@ -39,6 +41,7 @@ def main() -> int:
     experiment = cli.prepare_inputs(args, inputs, Asked(engine=engine, parts=("base_model",)))
     records = read_records(args.results)
     check_results(args.results)
+    read_ledger(args.experiment.parent / LEDGER_NAME)  # its faults are told before the work, not after
     check_submissions(args.submissions, experiment.packaging.top_k)
     with cli.open_session(args, experiment) as session:
         evaluation = plan_evaluation(experiment, session.engine)
@@ -51,6 +54,7 @@ def main() -> int:
         )
         outcome = session.follow(director)
         exported = export_outcome(session.store, outcome, args.results, args.submissions)
+        exported += refresh_tables(args.results, args.experiment.parent / LEDGER_NAME)
         show_outcome(session.console, outcome)
         for line in exported:
             session.console.print(line, highlight=False, markup=False, soft_wrap=True)

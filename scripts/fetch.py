@@ -11,8 +11,6 @@ the run comes too, into a folder store from which `run_all.py --store FOLDER` go
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from lanekit.commands import cli
 from lanekit.commands.session import export_outcome
 from lanekit.commands.stack.cli import add_run_argument, choose_run, make_stack_parser, open_stack
@@ -22,14 +20,16 @@ from lanekit.commands.stack.status import read_phase
 from lanekit.errors import InputError
 from lanekit.execute.driver import hold_store
 from lanekit.files.pruning import DAY_S, Bound
-from lanekit.host.settings import load_host_settings
+from lanekit.host.checkout import find_project_root
+from lanekit.host.settings import STACK_CACHE, load_host_settings
 from lanekit.host.stack_settings import load_operator_settings
 from lanekit.results.folder import check_results
+from lanekit.results.ledger import LEDGER_NAME, read_ledger
 from lanekit.results.packages import check_submissions
 from lanekit.store.folder import FolderStore
 from lanekit.store.prune import prune_cache
+from ranker.report.ledger_section import refresh_tables
 
-CACHE = Path(".lanekit/stack-cache")
 CACHE_BOUND = Bound(size_bytes=30_000_000_000, age_s=30 * DAY_S)
 
 
@@ -53,7 +53,8 @@ def main() -> int:
     parser.add_argument(
         "--store",
         type=cli.read_folder,
-        help=f"mirror every artifact into this store (default: the ranking and the packages, into {CACHE})",
+        help="mirror every artifact into this store "
+        f"(default: the ranking and the packages, into {STACK_CACHE})",
     )
     args = parser.parse_args()
     problem = check_minio(load_operator_settings(args.env_file))  # Redis is not needed
@@ -69,19 +70,22 @@ def main() -> int:
         )
     check_results(args.results, [record.lane for record in ended.records])
     check_submissions(args.submissions, len(ended.packages))
+    ledger = find_project_root() / "lanes" / LEDGER_NAME
+    read_ledger(ledger)  # its faults are told before the work, not after
     console = cli.make_console()
     outcome = build_outcome(stack, ended)
     wanted = find_wanted(stack, [outcome.summary, *outcome.packages.values()], must_exist=True)
     if args.store:
         spec = stack.read_run(run_id)
         wanted += find_wanted(stack, list_all_refs(spec, outcome), must_exist=False)
-    store = FolderStore(args.store or CACHE)
+    store = FolderStore(args.store or STACK_CACHE)
     with hold_store(store):
         fetched_bytes = mirror_artifacts(stack, wanted, store, console)
         exported = export_outcome(store, outcome, args.results, args.submissions)
+        exported += refresh_tables(args.results, ledger)
         if args.store is None:
-            removed = prune_cache(CACHE, [item.ref for item in wanted], CACHE_BOUND)
-            exported += [f"removed from {CACHE}, not used for long: {place}" for place in removed]
+            removed = prune_cache(STACK_CACHE, [item.ref for item in wanted], CACHE_BOUND)
+            exported += [f"removed from {STACK_CACHE}, not used for long: {place}" for place in removed]
     fetched = f"fetched {fetched_bytes / 1e6:.1f} MB" if fetched_bytes else "everything is here already"
     console.print(
         f"run {run_id} ({ended.phase}): {fetched}, every file's sha256 checked",

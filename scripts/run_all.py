@@ -22,8 +22,10 @@ from lanekit.plan.planner import plan_lanes
 from lanekit.plan.run_document import describe_run
 from lanekit.results.course import direct_run
 from lanekit.results.folder import check_results
+from lanekit.results.ledger import LEDGER_NAME, read_ledger
 from lanekit.results.packages import check_submissions
 from lanekit.spec.lane_file import parse_names
+from ranker.report.ledger_section import refresh_tables
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -47,6 +49,7 @@ def main() -> int:
     lanes = inputs.choose_lanes(only, args.max_lanes)
     experiment = cli.prepare_inputs(args, inputs, Asked(lanes, cli.choose_engine(args, inputs.experiment)))
     check_results(args.results, [lane.name for lane in lanes])
+    read_ledger(args.experiment.parent / LEDGER_NAME)  # its faults are told before the work, not after
     check_submissions(args.submissions, experiment.packaging.top_k)
     looking = cli.make_looking_session(args, experiment)
     plan = plan_lanes(experiment, lanes, looking.engine, looking.lock_digests, looking.hardware)
@@ -61,6 +64,7 @@ def main() -> int:
     with cli.hold_session(looking) as session:
         outcome = session.follow(direct_run(spec, plan, session.store))
         exported = export_outcome(session.store, outcome, args.results, args.submissions)
+        exported += refresh_tables(args.results, args.experiment.parent / LEDGER_NAME)
         show_outcome(session.console, outcome)
         for line in exported:
             session.console.print(line, highlight=False, markup=False, soft_wrap=True)

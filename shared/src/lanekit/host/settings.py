@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from lanekit.errors import InputError
 from lanekit.host.devices import detect_cuda
 
+STACK_CACHE = Path(".lanekit/stack-cache")  # ranking and packages that fetch.py brought here
+
 
 class Settings(BaseSettings):
     """Where the embedded default keeps things and how much it does at once."""

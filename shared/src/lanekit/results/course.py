@@ -138,6 +138,20 @@ def name_package(base_name: str, lane: str) -> str:
     return f"{base_name}-{lane.replace('_', '-')}"
 
 
+def make_package_run(
+    lane: str, model: StageRun, base: StageRun, settings: RankingSettings, lock_digests: Mapping[str, str]
+) -> StageRun:
+    """Return the run that lays out a lane's model as a submission."""
+    params = PackageParams(
+        package_name=name_package(settings.base_model_name, lane),
+        lane=lane,
+        base_model_name=settings.base_model_name,
+        base_model_source=settings.base_model_source,
+        **settings.packaging.model_dump(exclude={"top_k"}),
+    )
+    return make_stage_run("package", params, {"model": model.key, "base": base.key}, lock_digests)
+
+
 def plan_packages(
     lanes: list[RankedLane],
     base: LaneRecord,
@@ -162,18 +176,7 @@ def plan_packages(
         except PermanentError as error:
             refused[name] = str(error)
             continue
-        package = make_stage_run(
-            "package",
-            PackageParams(
-                package_name=name_package(settings.base_model_name, name),
-                lane=name,
-                base_model_name=settings.base_model_name,
-                base_model_source=settings.base_model_source,
-                **settings.packaging.model_dump(exclude={"top_k"}),
-            ),
-            {"model": model_run.key, "base": base_run.key},
-            lock_digests,
-        )
+        package = make_package_run(name, model_run, base_run, settings, lock_digests)
         verify = make_stage_run(
             "verify_package", VerifyPackageParams(engine=engine), {"package": package.key}, lock_digests
         )

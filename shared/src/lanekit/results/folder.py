@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,38 @@ def export_ranking(folder: Path, results: Path, *, is_ranked: bool = True) -> Pa
             gone.append(f"{lane}/{ITEMS_NAME}")
         _put(staging, results, gone)
     return results / UNRANKED if keeps_last else results
+
+
+def read_experiment_name(results: Path) -> str | None:
+    """Return the name of the experiment whose ranking stands in a results folder; None where there is
+    none."""
+    name = _read_mapping(results / RANKING_NAME).get("experiment")
+    return name if isinstance(name, str) else None
+
+
+def rewrite_tables(
+    results: Path, change: Callable[[str, str], str | None], names: tuple[str, ...]
+) -> list[str]:
+    """Write some tables anew; `change` takes a table's name and text and returns the text, None for none.
+
+    Returns:
+        The names of those for which it returned None; a table that is not there is passed over.
+
+    Raises:
+        InputError: see `check_results`.
+        StoreError: the folder cannot be written.
+    """
+    check_results(results)
+    lacking = []
+    with explain_os_errors(f"writing {results}"), open_staging(results) as staging:
+        for name in (name for name in names if (results / name).is_file()):
+            text = change(name, (results / name).read_text(encoding="utf-8"))
+            if text is None:
+                lacking.append(name)
+            else:
+                (staging / name).write_text(text, encoding="utf-8")
+        _put(staging, results, gone=[])
+    return lacking
 
 
 def _put(staging: Path, results: Path, gone: Iterable[str]) -> None:

@@ -36,6 +36,7 @@ from ranker.report.html_parts import (
     title,
 )
 from ranker.report.html_speed import draw_places, draw_times
+from ranker.report.ledger_section import PLACE
 from ranker.report.notes import (
     FRONT_TERM,
     collect_remarks,
@@ -79,6 +80,7 @@ def render_html(
         _draw_best(ranking),
         _draw_charts(ranking),
         draw_table(tabulate_ranking(ranking, benchmarks)),
+        PLACE,
         _draw_failures(ranking),
         _draw_quality(ranking, benchmarks),
         draw_table(tabulate_forms(ranking)),

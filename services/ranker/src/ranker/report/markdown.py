@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from lanekit.results.schema import Ranking
 from ranker.report.formats import clean_log, join_lines, list_unranked
+from ranker.report.ledger_section import PLACE
 from ranker.report.notes import (
     FRONT_TERM,
     collect_remarks,
@@ -36,6 +37,7 @@ def render_markdown(
     if warnings:
         lines += ["## Read this first", "", *_list(warnings), ""]
     lines += draw_table(tabulate_ranking(ranking, benchmarks))
+    lines += [PLACE, ""]
     formula, terms = explain_formula(ranking, quality_weight)
     lines += ["## How the score is made", "", f"`{formula}`. {terms}", ""]
     lines += ["## Quality by benchmark", ""]
