@@ -12,8 +12,7 @@ from pathlib import Path
 import push
 import pytest
 from commands import ROOT
-from hub_double import GOOD_TOKEN
-from hub_writes import WritableHub
+from hub_writes import WritableHub, serve_hub
 
 from lanekit.errors import InputError
 
@@ -25,11 +24,7 @@ Push = Callable[..., str]
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[WritableHub]:
-    monkeypatch.setenv("HF_TOKEN", GOOD_TOKEN)
-    hub = WritableHub()
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-    yield hub
-    hub.close()
+    yield from serve_hub(monkeypatch)
 
 
 @pytest.fixture(scope="module")

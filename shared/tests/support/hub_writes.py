@@ -6,17 +6,34 @@ import base64
 import hashlib
 import json
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
 from hub_double import GOOD_TOKEN, HubDouble
 
 READ_TOKEN = "hf_reads_alone"
 OWNER = "me"
 LARGE_SUFFIXES = (".safetensors", "tokenizer.json")
 CUT = "cut in the middle"
+
+
+def serve_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[WritableHub]:
+    """Give a hub that the library in this process speaks to, whatever that read when it was imported."""
+    from huggingface_hub.utils import _http
+
+    hub = WritableHub()
+    monkeypatch.setenv("HF_TOKEN", GOOD_TOKEN)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(_http.time, "sleep", lambda _seconds: None)  # its own retries wait
+    _http.reset_sessions()
+    yield hub
+    hub.close()
+    _http.reset_sessions()  # the next test's are as offline as the process is
 
 
 @dataclass

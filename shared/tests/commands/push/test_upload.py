@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_double import GOOD_TOKEN
-from hub_writes import CUT, READ_TOKEN, WritableHub
+from hub_writes import CUT, READ_TOKEN, WritableHub, serve_hub
 from huggingface_hub import HfApi
-from huggingface_hub.utils import _http, disable_progress_bars
+from huggingface_hub.utils import disable_progress_bars
+from huggingface_hub.utils._http import reset_sessions
 
 from lanekit.commands.push.content import Content
 from lanekit.commands.push.faults import require_token
@@ -38,12 +38,7 @@ def content(tmp_path: Path) -> Content:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[WritableHub]:
-    monkeypatch.setattr(_http.time, "sleep", lambda _seconds: None)  # the library's own retries wait
-    monkeypatch.setenv("HF_TOKEN", GOOD_TOKEN)
-    hub = WritableHub()
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-    yield hub
-    hub.close()
+    yield from serve_hub(monkeypatch)
 
 
 def push(hub: WritableHub, content: Content, repo: str = REPO, *, is_public: bool = False) -> str:
@@ -172,6 +167,16 @@ def test_a_file_that_changes_meanwhile_is_not_sent(
     with pytest.raises(CorruptArtifactError, match="changed while it was pushed"):
         push(hub, content)
     assert hub.arrived == []
+
+
+def test_offline_is_told_from_a_cut_network(
+    hub: WritableHub, content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    reset_sessions()
+    with pytest.raises(InputError, match="HF_HUB_OFFLINE is set") as caught:
+        push(hub, content)
+    assert "unset it" in caught.value.remedy and hub.requests == []
 
 
 def test_a_hub_that_is_gone_may_come_back(hub: WritableHub, content: Content) -> None:

@@ -57,7 +57,7 @@ def _is_answer(error: BaseException) -> bool:
     """Whether an error is what the hub, or the way to it, said."""
     import requests
 
-    return isinstance(error, requests.RequestException)
+    return isinstance(error, (requests.RequestException, ConnectionError, TimeoutError))
 
 
 def explain_refusal(error: BaseException, repo: str, doing: str) -> LanekitError:
