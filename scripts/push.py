@@ -15,8 +15,8 @@ compared with the one here: sha256 and size.
   python scripts/push.py lane01_gptq_w4a16 me/EXAONE-4.0-1.2B-w4a16
   python scripts/push.py lane01_gptq_w4a16 me/EXAONE-4.0-1.2B-w4a16 --public --yes
 
-Exit codes: 0 it is there; 1 the hub could not be reached, or holds something else afterwards; 2 the input,
-the token or its rights are at fault and nothing was committed.
+Exit codes: 0 it is there; 1 the hub could not be reached, or a file there or in the store is damaged; 2 the
+input, the token or its rights are at fault and nothing was committed.
 """
 
 from __future__ import annotations
