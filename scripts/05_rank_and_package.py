@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from lanekit.commands import cli
 from lanekit.commands.outcome_table import show_outcome
-from lanekit.commands.preflight import Asked, read_inputs
+from lanekit.commands.preflight import Asked, read_inputs, tell_warnings
 from lanekit.commands.session import export_outcome
+from lanekit.commands.tracking import check_tracker
 from lanekit.host.settings import load_host_settings
 from lanekit.plan.evaluation import plan_evaluation
 from lanekit.plan.run_document import describe_ranking
@@ -40,6 +41,7 @@ def main() -> int:
     engine = cli.choose_engine(args, inputs.experiment)
     experiment = cli.prepare_inputs(args, inputs, Asked(engine=engine, parts=("base_model",)))
     records = read_records(args.results)
+    tell_warnings(check_tracker(load_host_settings().mlflow_uri))
     check_results(args.results)
     read_ledger(args.experiment.parent / LEDGER_NAME)  # its faults are told before the work, not after
     check_submissions(args.submissions, experiment.packaging.top_k)

@@ -15,8 +15,9 @@ import argparse
 
 from lanekit.commands import cli
 from lanekit.commands.outcome_table import show_outcome
-from lanekit.commands.preflight import Asked, read_inputs
+from lanekit.commands.preflight import Asked, read_inputs, tell_warnings
 from lanekit.commands.session import export_outcome
+from lanekit.commands.tracking import check_tracker
 from lanekit.host.settings import load_host_settings
 from lanekit.plan.planner import plan_lanes
 from lanekit.plan.run_document import describe_run
@@ -48,6 +49,7 @@ def main() -> int:
     inputs = read_inputs(args.experiment)
     lanes = inputs.choose_lanes(only, args.max_lanes)
     experiment = cli.prepare_inputs(args, inputs, Asked(lanes, cli.choose_engine(args, inputs.experiment)))
+    tell_warnings(check_tracker(load_host_settings().mlflow_uri))
     check_results(args.results, [lane.name for lane in lanes])
     read_ledger(args.experiment.parent / LEDGER_NAME)  # its faults are told before the work, not after
     check_submissions(args.submissions, experiment.packaging.top_k)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from commands import ROOT, Runner, make_environment
 from filelock import FileLock
+from processes import find_closed_port
 
 from lanekit.commands import adhoc
 from lanekit.errors import InputError
@@ -267,6 +268,15 @@ def test_a_typed_path_is_never_asked_of_the_hub(
 
 def list_tree(root: Path) -> list[str]:
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*"))
+
+
+def test_a_tracker_that_cannot_be_told_is_said_at_the_start_and_stops_nothing(
+    run_script: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANEKIT_MLFLOW_URI", f"http://me:hunter2@127.0.0.1:{find_closed_port()}")
+    done = run_script("run_all.py", "--plan", "--only", "lane01", cwd=tmp_path)
+    assert done.stderr.count("! LANEKIT_MLFLOW_URI: ") == 1 and "remedy: " in done.stderr
+    assert "run " in done.stdout and "hunter2" not in done.stderr
 
 
 def test_a_plan_writes_nothing_and_takes_no_lock(run_script: Runner, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from processes import find_closed_port
 
 from lanekit.commands.setup import check, libraries, needs
 from lanekit.commands.setup.check import check_setup
@@ -226,11 +227,6 @@ def listener() -> Iterator[int]:
     """A real server's port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
-
-
-def find_closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def test_the_store_is_tried(tmp_path: Path, read_only_disk: Path) -> None:

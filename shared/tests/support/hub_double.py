@@ -36,6 +36,9 @@ class HubDouble:
             def do_POST(self) -> None:
                 double.answer(self)
 
+            def do_PUT(self) -> None:
+                double.answer(self)
+
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -55,12 +58,19 @@ class HubDouble:
         if self.is_closed:
             http.close_connection = True
             return None
-        body = http.rfile.read(int(http.headers.get("Content-Length") or 0))
         path = unquote(urlsplit(http.path).path)
         self.requests.append(f"{http.command} {path}")
+        body = self._read(http)
         if self.n_faults > 0:
             self.n_faults -= 1
             return self._send(http, 503, b"busy", {})
+        return None if body is None else self._route(http, path, body)
+
+    def _read(self, http: BaseHTTPRequestHandler) -> bytes | None:
+        """Return a request's body; None where the connection was cut in its middle."""
+        return http.rfile.read(int(http.headers.get("Content-Length") or 0))
+
+    def _route(self, http: BaseHTTPRequestHandler, path: str, body: bytes) -> None:
         parts = path.removeprefix("/api").strip("/").split("/")
         if "/".join(parts[:2]) in self.sets:  # a model's file: no kind stands before its name
             parts = ["models", *parts]

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lanekit.commands.tracking import track_outcome
 from lanekit.commands.view import RunView
 from lanekit.execute.driver import run_plan
 from lanekit.execute.stage import StageCaller
+from lanekit.host.settings import load_host_settings
 from lanekit.plan.graph import Plan
 from lanekit.plan.state import RunState
 from lanekit.results.course import Director, Outcome
@@ -53,7 +55,8 @@ class Session:
 def export_outcome(store: FolderStore, outcome: Outcome, results: Path, submissions: Path) -> list[str]:
     """Copy the tables to the results folder, the packages and their zips to the submissions folder.
 
-    Where nothing was ranked, or nothing packaged, what an earlier run left there stays.
+    Where nothing was ranked, or nothing packaged, what an earlier run left there stays. The tracker is told
+    of the lanes, where one is set.
 
     Returns:
         A line for each thing: where it is, or that it is an earlier run's.
@@ -68,4 +71,4 @@ def export_outcome(store: FolderStore, outcome: Outcome, results: Path, submissi
         lines.append(f"packages: {submissions}/")
     else:
         lines.append(f"nothing was packaged: {submissions}/ is as it was")
-    return lines
+    return lines + track_outcome(load_host_settings().mlflow_uri, outcome, store)

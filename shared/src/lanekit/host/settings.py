@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     submissions: Path = Path("submissions")
     engine: Literal["vllm", "transformers"] | None = None
     slots: int | None = None
+    mlflow_uri: str = ""  # of a tracker that is told of each lane; none where empty
 
     @field_validator("store", "results", "submissions", mode="before")
     @classmethod

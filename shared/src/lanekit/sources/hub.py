@@ -54,7 +54,6 @@ def explain_hub_error(error: BaseException, repo: str, kind: HubKind, revision: 
     from huggingface_hub import get_token
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
@@ -65,7 +64,7 @@ def explain_hub_error(error: BaseException, repo: str, kind: HubKind, revision: 
         check_token()
     except InputError as odd:
         return odd
-    chain = _list_causes(error)
+    chain = list_causes(error)
     page, has_token = name_page(repo, kind), bool(get_token())
     for cause in chain:
         if isinstance(cause, GatedRepoError):
@@ -94,12 +93,12 @@ def explain_hub_error(error: BaseException, repo: str, kind: HubKind, revision: 
             )
         if isinstance(cause, HFValidationError):
             return InputError(
-                f"{repo}: not a hub id: {_shorten(cause)}",
+                f"{repo}: not a hub id: {shorten_error(cause)}",
                 remedy="a hub id has the form OWNER/NAME; a local path starts with / or ./",
             )
         if type(cause).__name__ in _ADDRESS_FAULTS:
             return InputError(
-                f"{repo}: the hub's address is none: {_shorten(cause)}",
+                f"{repo}: the hub's address is none: {shorten_error(cause)}",
                 remedy="correct HF_ENDPOINT (https://…), or unset it",
             )
         if isinstance(cause, OfflineModeIsEnabled):
@@ -107,26 +106,33 @@ def explain_hub_error(error: BaseException, repo: str, kind: HubKind, revision: 
                 f"{repo}: HF_HUB_OFFLINE is set, and this {kind} is not in the hub cache",
                 remedy="unset HF_HUB_OFFLINE, or give a local path in the experiment file",
             )
-    status = next(
-        (c.response.status_code for c in chain if isinstance(c, HfHubHTTPError) and c.response is not None), 0
-    )
+    status = find_status(error)
     if status == _UNAUTHORIZED:
         return InputError(
             f"{repo}: the hub refused the token", remedy="set HF_TOKEN to a token that is valid, or unset it"
         )
     if 0 < status < _SERVER_FAULT and status != _TOO_MANY:
         return InputError(
-            f"{repo}: the hub answered {status} for revision '{revision}': {_shorten(error)}",
+            f"{repo}: the hub answered {status} for revision '{revision}': {shorten_error(error)}",
             remedy=f"see whether {page} opens",
         )
     return TransientError(
-        f"{repo}: the hub could not be asked for revision '{revision}': {_shorten(error)}",
+        f"{repo}: the hub could not be asked for revision '{revision}': {shorten_error(error)}",
         remedy="check the network and run again, or give a local path (it starts with / or ./) in the "
         "experiment file",
     )
 
 
-def _list_causes(error: BaseException) -> list[BaseException]:
+def find_status(error: BaseException) -> int:
+    """Return the HTTP status that the hub answered with; 0 where it did not answer."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    causes = (cause for cause in list_causes(error) if isinstance(cause, HfHubHTTPError))
+    return next((cause.response.status_code for cause in causes if cause.response is not None), 0)
+
+
+def list_causes(error: BaseException) -> list[BaseException]:
+    """Return an error and what it was raised from, to the first."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in chain:
@@ -135,6 +141,7 @@ def _list_causes(error: BaseException) -> list[BaseException]:
     return chain
 
 
-def _shorten(error: BaseException) -> str:
+def shorten_error(error: BaseException) -> str:
+    """Return an error's words on one line, without what would make it long."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= _MAX_DETAIL else text[: _MAX_DETAIL - 1] + "…"

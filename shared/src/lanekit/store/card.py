@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 
+from lanekit.files.hub_card import LICENCE_STEMS
 from lanekit.plan.graph import StageRun
 from lanekit.spec.experiment_file import is_local
 from lanekit.spec.params import PackageParams, RankParams
 
 CARD_NAME = "README.md"
 UNLISTED = (CARD_NAME, "manifest.json")
-LICENCE_STEMS = ("license", "licence", "notice")
 SOURCE_FIELDS = ("source", "base_model_source")
 PAGE_COLUMNS = 100
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from lanekit.errors import StoreError, explain_os_errors
 from lanekit.files.atomic import write_text_atomically
 from lanekit.plan.graph import Locator, StageRun
+from lanekit.plan.keys import SHORT_KEY_CHARACTERS
 from lanekit.spec.params import Parameters
 from lanekit.store.base import ManifestPolicy
 from lanekit.store.manifest import MANIFEST_NAME, Manifest, check_files
@@ -101,6 +102,15 @@ class FolderStore:
                 f"{self.root / path}: no such artifact", remedy="evaluate the model again with this --store"
             )
         return manifest.make_run()
+
+    def find_by_key(self, key: str, buckets: Iterable[str]) -> Manifest | None:
+        """Return the manifest of a committed artifact of which the key alone is known."""
+        for bucket in buckets if key else ():
+            for path in self.root.glob(f"{bucket}/*-{key[:SHORT_KEY_CHARACTERS]}/{MANIFEST_NAME}"):
+                manifest = self._read_manifest(path)
+                if manifest is not None and manifest.key == key:
+                    return manifest
+        return None
 
     def publish_artifact(self, locator: Locator, folder: Path, manifest: Manifest) -> None:
         """See ArtifactStore. The folder is moved; an unfinished leftover in its place is replaced."""

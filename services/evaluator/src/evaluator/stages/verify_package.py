@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from evaluator.engines import load_engine
-from evaluator.packages.unpack import check_licence, find_model_folder, find_zip, unzip_safely
+from evaluator.packages.unpack import check_licence, find_zip
 from evaluator.quality.chat import ChatTokenizer
 from lanekit.errors import InputError, PermanentError
+from lanekit.files.zips import find_model_folder, unzip_safely
 from lanekit.host.probe import list_versions
 from lanekit.progress import Progress
 from lanekit.spec.params import VerifyPackageParams

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lanekit.files.hub_card import is_exaone_licence, render_metadata
 from lanekit.spec.experiment_file import is_local
 from lanekit.spec.params import PackageParams
 
-CARD = """---
-{front}---
-
+CARD = """{front}
 # {name}
 
 `{name}` is **{base}** compressed by the lane `{lane}`.
@@ -60,7 +59,6 @@ print(tokenizer.decode(outputs[0][inputs.shape[1] :], skip_special_tokens=True))
 `"{name}"` stands for the path of this folder.
 """
 
-EXAONE_LICENCE = "exaone ai model license"
 EXAONE_TERMS = """
 It allows research, education and non-commercial competitions. It asks that a copy of it goes with every
 derivative, and that the derivative's name begins with "EXAONE".
@@ -69,18 +67,12 @@ derivative, and that the derivative's name begins with "EXAONE".
 
 def render_card(spec: PackageParams, config: Mapping[str, Any], licences: Mapping[str, str]) -> str:
     """Return README.md's text; `config` is the model's config.json, `licences` maps file names to texts."""
-    is_exaone = any(EXAONE_LICENCE in " ".join(text.lower().split()) for text in licences.values())
+    is_exaone = is_exaone_licence(licences.values())
     source = spec.base_model_source
     hub_id = source if "/" in source and not is_local(source) else None  # a local path is nobody's business
-    front = ["license: other", f"license_name: {'exaone' if is_exaone else 'see-license-file'}"]
-    front.append(f"license_link: {next(iter(licences))}")
     compressed = "quantization_config" in config
-    if hub_id:
-        front += [f"base_model: {hub_id}"]
-        front += [f"base_model_relation: {'quantized' if compressed else 'finetune'}"]
-    front += ["language:", "- ko", "- en", "pipeline_tag: text-generation", "library_name: transformers"]
     return CARD.format(
-        front="\n".join(front) + "\n",
+        front=render_metadata(licences, hub_id, config),
         name=spec.package_name,
         base=spec.base_model_name,
         origin=f"[{hub_id}](https://huggingface.co/{hub_id})" if hub_id else spec.base_model_name,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lanekit.errors import InputError
+from lanekit.files.hub_card import EXAONE_PREFIX, LICENCE_STEMS, is_licence
 from lanekit.files.safetensors_header import INDEX_NAME, ModelFolder
 
-PROTECTED_PREFIX = "EXAONE"
 CONFIGURATION_FILES = (
     "config.json",
     "generation_config.json",
@@ -25,7 +25,6 @@ TOKENIZER_FILES = (
     "chat_template.json",
 )
 ESSENTIAL_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-LICENCE_STEMS = ("license", "licence", "notice")
 
 
 def check_package_name(package_name: str, base_model_name: str) -> None:
@@ -37,11 +36,11 @@ def check_package_name(package_name: str, base_model_name: str) -> None:
     if not package_name or package_name.startswith(".") or set(package_name) & set("/\\\0"):
         raise InputError(f"'{package_name}' cannot name a package", remedy="use letters, digits, . _ and -")
     base = base_model_name.rpartition("/")[2]
-    derived = base.upper().startswith(PROTECTED_PREFIX)
-    if derived and not package_name.startswith(PROTECTED_PREFIX):
+    derived = base.upper().startswith(EXAONE_PREFIX)
+    if derived and not package_name.startswith(EXAONE_PREFIX):
         raise InputError(
-            f"'{package_name}' does not begin with {PROTECTED_PREFIX}, but it is made from {base_model_name}",
-            remedy=f"the EXAONE licence asks for it: call it {PROTECTED_PREFIX}-{package_name}",
+            f"'{package_name}' does not begin with {EXAONE_PREFIX}, but it is made from {base_model_name}",
+            remedy=f"the EXAONE licence asks for it: call it {EXAONE_PREFIX}-{package_name}",
         )
 
 
@@ -76,7 +75,7 @@ def find_licences(model: Path, base: Path) -> list[Path]:
         for path in sorted(folder.iterdir())
         if path.is_file() and path.name.lower().startswith(LICENCE_STEMS)
     }
-    if any(not name.lower().startswith("notice") for name in found):
+    if any(map(is_licence, found)):
         return [found[name] for name in sorted(found)]
     raise InputError(
         f"{base}: the base model has no LICENSE file, and a package must carry one",

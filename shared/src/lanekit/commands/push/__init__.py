@@ -1,0 +1,1 @@
+"""A package or a model of the store to a repository on a model hub."""
