@@ -39,8 +39,8 @@ def tabulate_perf_margins(ranking: Ranking) -> Table | None:
 
 def tabulate_margins(ranking: Ranking, benchmark: str) -> Table | None:
     """Build the table of one benchmark's verdicts, without a title; None where no lane has one."""
-    found = ((lane, lane.benchmark_statistics.get(benchmark)) for lane in ranking.lanes)
-    return _tabulate(ranking, [(lane, statistics and statistics.margin_test) for lane, statistics in found])
+    found = [(lane, lane.benchmark_statistics.get(benchmark)) for lane in ranking.lanes]
+    return _tabulate(ranking, [(lane, known.margin_test if known else None) for lane, known in found])
 
 
 def make_verdict_badge(test: MarginTest) -> Badge:

@@ -33,34 +33,47 @@ def fill_margins(ranking: Ranking, values: Mapping[str, Columns], confidence: fl
     ranking.margin = margin
     base = ranking.lanes[0].record.lane
     for lane in ranking.lanes[1:]:
-        differences: dict[str, Difference] = {}
-        base_values: dict[str, float] = {}
+        pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for name, columns in values.items():
             mine, theirs = columns.get(lane.record.lane), columns.get(base)
             if mine is None or theirs is None:
                 continue
             known = np.isfinite(mine) & np.isfinite(theirs)
-            if not known.any():
-                continue
-            differences[name] = measure_difference(mine[known], theirs[known], confidence)
-            base_values[name] = float(theirs[known].mean())
-            lane.benchmark_statistics[name].margin_test = judge_difference(
-                differences[name],
-                margin * base_values[name],
-                confidence,
-                find_detectable(differences[name], confidence),
-            )
-        weights = ranking.weights_used
-        if not weights or not all(name in differences for name in weights):
-            continue
-        total = math.fsum(weights.values())
-        base_perf = math.fsum(weight * base_values[name] for name, weight in weights.items()) / total
-        lane.perf_margin_test = judge_difference(
-            combine_differences(differences, weights),
-            margin * base_perf,
-            confidence,
-            combine_detectable(differences, weights, confidence),
-        )
+            if known.any():
+                pairs[name] = mine[known], theirs[known]
+                test = judge_values(*pairs[name], margin, confidence)
+                lane.benchmark_statistics[name].margin_test = test
+        lane.perf_margin_test = judge_mean(pairs, ranking.weights_used, margin, confidence)
+
+
+def judge_mean(
+    pairs: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    weights: Mapping[str, float],
+    margin: float,
+    confidence: float,
+) -> MarginTest | None:
+    """Return the verdict on the weighted mean of the benchmarks; None where one that counts is missing.
+
+    `pairs` are the lane's and the baseline's values of the same items, by benchmark.
+    """
+    if not weights or not all(name in pairs for name in weights):
+        return None
+    found = {name: measure_difference(*pairs[name], confidence) for name in weights}
+    base = math.fsum(weight * float(pairs[name][1].mean()) for name, weight in weights.items())
+    return judge_difference(
+        combine_differences(found, weights),
+        margin * base / math.fsum(weights.values()),
+        confidence,
+        combine_detectable(found, weights, confidence),
+    )
+
+
+def judge_values(lane: np.ndarray, base: np.ndarray, margin: float, confidence: float) -> MarginTest:
+    """Return the verdict on two columns of values (n_items,); `margin` is a fraction of the second's mean."""
+    found = measure_difference(lane, base, confidence)
+    return judge_difference(
+        found, margin * float(base.mean()), confidence, find_detectable(found, confidence)
+    )
 
 
 def judge_difference(
