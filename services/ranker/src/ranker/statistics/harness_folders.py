@@ -17,7 +17,8 @@ def are_folders(results: Path, names: Sequence[str], choices: Sequence[str]) -> 
         InputError: one is a folder and the other a lane, there is no such folder, or `choices` of metrics and
             filters are made for lanes.
     """
-    folders, lanes = [], []
+    folders: list[str] = []
+    lanes: list[str] = []
     for name in names:
         is_path = "/" in name
         if is_path and not Path(name).is_dir():
