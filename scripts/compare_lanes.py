@@ -3,12 +3,16 @@
 Reads results/<lane>/items.parquet, as run_all.py, 05_rank_and_package.py and fetch.py leave them. The name
 "baseline" stands for the uncompressed model. First the counts by benchmark, with an exact or permutation
 test of the pairs; then the items: those that B gained or lost against A, then those that only changed. An
-item under whose id the lanes were asked another question is left out. ⚠ marks a contaminated lane.
+item under whose id the lanes were asked another question is left out. ⚠ marks a contaminated lane. B's
+loss against A is held against a margin, 1 % of A's value if the last ranking had no other.
+
+Two folders of lm-evaluation-harness (0.4.13, --log_samples) are compared alike, task by task.
 
   python scripts/compare_lanes.py baseline lane01_gptq_w4a16
   python scripts/compare_lanes.py lane01_gptq_w4a16 lane03_gptq_w8a16 --benchmark kmmlu_pro --only lost
   python scripts/compare_lanes.py baseline lane12_fp8_static --limit 0     # the counts alone
   python scripts/compare_lanes.py baseline lane12_fp8_static --json | jq '.items[].id'
+  python scripts/compare_lanes.py out/base out/w4a16 --metric acc_norm --filter mini_sum=strict-match
 
 Exit codes: 0; 2 the input is at fault.
 """
@@ -17,8 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +34,7 @@ from lanekit.errors import InputError, did_you_mean
 from lanekit.host.settings import load_host_settings
 
 if TYPE_CHECKING:
+    from lanekit.results.schema import MarginTest
     from ranker.statistics.comparison import Answer, Counts, Pair
 
 LIMIT = 20
@@ -43,16 +47,25 @@ def main() -> int:
     """Compare two lanes; see the docstring for the exit codes."""
     args = parse_arguments()
     try:
-        from ranker.statistics import comparison
+        from ranker.statistics import comparison, harness_folders
     except ImportError as error:  # the light environment of the stack's commands
         raise InputError(
             f"this command reads parquet files, and {error.name} is not installed",
             remedy="./scripts/dev setup installs the whole environment",
         ) from error
-    rows = [comparison.load_lane(args.results, lane) for lane in (args.lane_a, args.lane_b)]
+    notes: list[str] = []
+    names = (args.lane_a, args.lane_b)
+    is_foreign = harness_folders.are_folders(args.results, names, [*args.metric, *args.filter])
+    if is_foreign:
+        choices = harness_folders.map_choices(args.metric), harness_folders.map_choices(args.filter)
+        rows = harness_folders.load_rows(names, args.benchmark, *choices, notes)
+    else:
+        rows = [comparison.load_lane(args.results, lane) for lane in names]
     everything = comparison.pair_lanes(*rows)
     pairs, unlike = comparison.leave_out_unlike(everything)
-    contamination = {n: comparison.read_contamination(args.results, n) for n in (args.lane_a, args.lane_b)}
+    weights, margin = ({}, comparison.MARGIN) if is_foreign else comparison.read_rules(args.results)
+    margin = margin if args.margin is None else args.margin
+    contamination = {n: {} if is_foreign else comparison.read_contamination(args.results, n) for n in names}
     known = list(dict.fromkeys(pair.benchmark for pair in pairs))
     if args.benchmark:
         if args.benchmark not in known:
@@ -61,17 +74,29 @@ def main() -> int:
                 remedy=f"name one of {', '.join(known)}",
             )
         pairs = [pair for pair in pairs if pair.benchmark == args.benchmark]
-    counts = comparison.count_pairs(pairs)
+    counts = comparison.count_pairs(pairs, margin)
+    perf = comparison.judge_perf(pairs, weights, margin)
     shown = choose_pairs(pairs, args.only)
     if args.json:
         items = [comparison.describe_pair(pair) for pair in shown[: args.limit]]
         content = {"a": args.lane_a, "b": args.lane_b, "n_items": len(shown), "items": items}
+        content |= {"margin": margin, "perf": perf.model_dump(mode="json") if perf else None, "notes": notes}
         content |= {"n_other_questions": len(unlike), "contamination": contamination}
-        print(json.dumps(content | {"benchmarks": [asdict(c) for c in counts]}, ensure_ascii=False, indent=2))
+        print(
+            json.dumps(
+                content | {"benchmarks": [comparison.describe_counts(c) for c in counts]},
+                ensure_ascii=False,
+                indent=2,
+            )
+        )
         return 0
     console = cli.make_console()
-    names = [f"{name}{' ⚠' if contamination[name] else ''}" for name in (args.lane_a, args.lane_b)]
-    show_counts(console, counts, *names)
+    marked = [f"{name}{' ⚠' if contamination[name] else ''}" for name in names]
+    show_counts(console, counts, *marked)
+    tests = {found.benchmark: found.margin_test for found in counts} | {"Perf": perf}
+    show_margins(console, {name: test for name, test in tests.items() if test}, margin)
+    for note in notes:
+        console.print(note, style="dim", highlight=False, markup=False)
     n_alone = [len(found) - len(everything) for found in rows]
     if any(n_alone):
         console.print(f"asked of one lane alone, left out: A {n_alone[0]}, B {n_alone[1]}", style="yellow")
@@ -97,9 +122,17 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("lane_a", metavar="LANE_A", help="a lane's name, or baseline")
-    parser.add_argument("lane_b", metavar="LANE_B", help="a lane's name, or baseline")
-    parser.add_argument("--benchmark", metavar="B", help="this benchmark alone (default: all)")
+    parser.add_argument("lane_a", metavar="LANE_A", help="a lane's name, baseline, or a folder of samples")
+    parser.add_argument("lane_b", metavar="LANE_B", help="likewise; folders are compared with folders")
+    parser.add_argument("--benchmark", metavar="B", help="this benchmark or task alone (default: all)")
+    parser.add_argument(
+        "--margin", type=_share, metavar="M", help="the loss that counts as none, of A's value (0.01: 1 %%)"
+    )
+    for name in ("metric", "filter"):
+        parser.add_argument(
+            f"--{name}", action="append", default=[], metavar="[TASK=]NAME",
+            help=f"of folders: the {name} to compare by, where a task has several; may be repeated",
+        )  # fmt: skip
     parser.add_argument(
         "--results",
         type=Path,
@@ -143,6 +176,29 @@ def show_counts(console: Console, counts: Sequence[Counts], lane_a: str, lane_b:
     console.print(
         "right: the whole value; gained, lost: B's value is higher, lower; changed: another answer of the "
         "same value. p: two-sided, of the paired values.",
+        style="dim",
+        highlight=False,
+    )
+
+
+def show_margins(console: Console, tests: Mapping[str, MarginTest], margin: float) -> None:
+    """Print B's difference from A by benchmark, and the verdict against the margin."""
+    from ranker.report.tables_margin import list_values
+
+    if not tests:
+        return
+    table = Table(title=f"is B's loss below {100 * margin:g} % of A's value?", title_justify="left")
+    for head in ("benchmark", "verdict"):
+        table.add_column(head, no_wrap=True)
+    for head in ("Δ, points", "95 % interval", "loss allowed", "could show", "items", "items needed"):
+        table.add_column(head, justify="right")
+    for name, test in tests.items():
+        (verdict, _), (difference, interval), *others = list_values(test)
+        table.add_row(name, verdict, difference, interval, *(value for value, _ in others))
+    console.print(table)
+    console.print(
+        "Δ, interval, loss allowed, could show (with 80 % power): percentage points, 1 is 0.01 of a value. "
+        "Items needed: to settle the verdict, were the difference seen the true one.",
         style="dim",
         highlight=False,
     )
@@ -192,6 +248,13 @@ def shorten(text: str, limit: int) -> str:
         return line
     end = limit // 3
     return f"{line[: limit - end]} … {line[-end:]}"
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError("a margin is a share between 0 and 1, e.g. 0.01")
+    return number
 
 
 def _count(text: str) -> int:

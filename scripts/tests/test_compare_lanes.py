@@ -117,6 +117,39 @@ def test_the_table_and_the_items_are_for_people(compare: Callable[..., str]) -> 
     assert "pro-3" not in text
 
 
+def test_the_loss_is_held_against_a_margin(compare: Callable[..., str], results: Path) -> None:
+    found = json.loads(compare("baseline", "lane01_w4", "--json"))
+    test = found["benchmarks"][0]["margin_test"]
+    assert (found["margin"], test["verdict"], test["n_items"]) == (0.01, "cannot tell", 7)
+    assert test["difference"] == pytest.approx(-2 / 7) and test["margin"] == pytest.approx(0.04 / 7)
+    assert found["benchmarks"][1]["margin_test"] is found["perf"] is None
+    wide = json.loads(compare("baseline", "baseline", "--json", "--margin", "0.9"))["benchmarks"][0]
+    assert wide["margin_test"]["verdict"] == "no worse"
+    text = compare("baseline", "lane01_w4", "--limit", "0")
+    assert "is B's loss below 1 % of A's value?" in text and "percentage points" in text
+    row = next(line for line in text.splitlines() if "cannot tell" in line)
+    assert "−28.57" in row and "0.57" in row
+    content = {"weights_used": {"kmmlu_pro": 1.0}, "margin": 0.05}
+    (results / "ranking.json").write_text(json.dumps(content), encoding="utf-8")
+    found = json.loads(compare("baseline", "lane01_w4", "--json"))  # as in the last ranking
+    assert found["margin"] == 0.05 and found["perf"]["difference"] == pytest.approx(-2 / 7)
+    assert "│ Perf " in compare("baseline", "lane01_w4", "--limit", "0")
+
+
+def test_folders_of_the_harness_are_compared_alike(compare: Callable[..., str]) -> None:
+    a, b = (str(ROOT / "scripts" / "tests" / "lm_eval_samples" / side) for side in "ab")
+    chosen = ("--metric", "acc", "--metric", "mini_sum=exact_match", "--filter", "mini_sum=strict-match")
+    text = compare(a, b, *chosen)
+    assert "mini_sum: exact_match, filter strict-match" in text and "Perf" not in text
+    assert "lost  mini_law  9 (9)" in text
+    found = json.loads(compare(a, b, "--metric", "acc", "--json", "--benchmark", "mini_law"))
+    assert [c["benchmark"] for c in found["benchmarks"]] == ["mini_law"]
+    assert found["notes"] and found["benchmarks"][0]["n_lost"] == 1
+    with pytest.raises(InputError, match="a lane") as caught:
+        compare(a, "lane01_w4")
+    assert caught.value.remedy == "name two folders, or two lanes"
+
+
 def test_a_benchmark_can_be_chosen_and_none_may_differ(compare: Callable[..., str]) -> None:
     text = compare("baseline", "lane01_w4", "--benchmark", "komt_bench")
     assert "kmmlu_pro" not in text and "No different item." in text

@@ -14,7 +14,7 @@ from lanekit.jobs.messages import make_job_id, make_stage_job, name_queue, parse
 from lanekit.plan.evaluation import plan_engine
 from lanekit.plan.graph import Plan
 from lanekit.plan.planner import plan_lanes
-from lanekit.plan.run_document import RUN_ID, RunSpec, describe_run, parse_run
+from lanekit.plan.run_document import RUN_ID, RunSpec, describe_ranking, describe_run, parse_run
 from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
 from lanekit.spec.judge import JudgeSettings
 from lanekit.spec.stages import STAGE_TYPES, WORKERS
@@ -52,6 +52,22 @@ def test_the_same_request_is_the_same_run_on_every_host(
     assert spec == other
     assert list(plan.runs) == list(other_plan.runs)
     assert "/home/one" not in spec.model_dump_json()
+
+
+def test_margin_and_published_values_travel_and_older_runs_are_read_without(
+    lanes_folder: Path, lock_digests: Mapping[str, str]
+) -> None:
+    spec, _ = make_spec(lanes_folder, lock_digests)
+    experiment, _ = load_experiment_lanes(lanes_folder / "experiment.yaml")
+    ranking = describe_ranking(experiment)
+    assert (ranking.rules.margin, ranking.published_percent) == (
+        0.01,
+        {"kmmlu_pro": 37.5, "kmmlu_redux": 40.4},
+    )
+    assert spec.ranking.published_percent == {}  # nobody published anything of the tiny model
+    older = json.loads(spec.model_dump_json())
+    del older["ranking"]["rules"], older["ranking"]["published_percent"]
+    assert parse_run(json.dumps(older).encode(), "run.json") == spec
 
 
 def test_another_device_is_another_run_but_shares_all_but_the_speeds(

@@ -22,9 +22,9 @@ from lanekit.results.identity import check_experiment, refuse_foreign
 from lanekit.results.provenance import refuse_altered
 from lanekit.results.schema import LaneRecord, RecordIdentity, SpeedResult
 from lanekit.sources.locks import SERVICES
-from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
+from lanekit.spec.experiment_file import Experiment, RankingRules, load_experiment_lanes
 from lanekit.spec.lane_file import Lane
-from lanekit.spec.params import EngineParams, EvaluateParams
+from lanekit.spec.params import EngineParams, EvaluateParams, RankParams
 from lanekit.store.folder import FolderStore
 from lanekit.store.manifest import make_manifest
 
@@ -145,12 +145,15 @@ def test_a_foreign_record_gives_no_items_to_the_ranking_and_reaches_it_with_its_
     settings = RankingSettings(
         experiment="e", base_model_name="b", base_model_source="b",
         scoring=experiment.scoring, packaging=experiment.packaging,
+        rules=RankingRules(margin=0.02), published_percent={"kmmlu_pro": 37.5},
     )  # fmt: skip
     records = [new[BASELINE], old[lanes[0].name], new[lanes[1].name]]
     director = direct_ranking(records, settings, ENGINE, LOCKS, FolderStore(tmp_path / "store"))
     plan = next(director)
     rank = next(run for run in plan.runs.values() if run.type.name == "rank")
     assert [r["status"] for r in rank.params.model_dump()["records"]] == ["ok", "foreign", "ok"]
+    assert isinstance(rank.params, RankParams)
+    assert (rank.params.margin, rank.params.published_percent) == (0.02, {"kmmlu_pro": 37.5})
     assert set(rank.inputs) == {f"items.{BASELINE}", f"items.{lanes[1].name}"}
 
 

@@ -256,6 +256,15 @@ def test_local_sources_are_relative_to_the_experiment(lanes_folder: Path, tmp_pa
          "decode_b32, decode_b64, decode_b256, prefill, free, benchmark, matched"),
         ("speed: {}", "speed: {}\nbenchmarks: []",
          "11:1: benchmarks stand in files of their own, benchmarks/*.yaml"),
+        ("source: ./model", "source: ./model, published_percent: {kmmlu_por: 37.5}",
+         "2:70: unknown name 'kmmlu_por' (did you mean 'kmmlu_pro'?); allowed: kmmlu_pro, kmmlu_redux, "
+         "ko_longrag, komt_bench"),
+        ("source: ./model", "source: ./model, published_percent: {kmmlu_pro: 0.375}",
+         "2:70: base_model.published_percent.kmmlu_pro: Input should be greater than 1, not 0.375"),
+        ("speed: {}", "speed: {}\nranking: {margin: 1.0}",
+         "11:11: ranking.margin: Input should be less than 1, not 1.0"),
+        ("speed: {}", "speed: {}\nranking: {margins: 0.01}",
+         "11:11: unknown name 'margins' (did you mean 'margin'?); allowed: margin"),
         (EXPERIMENT, "- a list\n", "1:1: an experiment file is a mapping"),
     ],
 )  # fmt: skip

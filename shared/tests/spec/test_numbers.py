@@ -48,14 +48,15 @@ def test_a_boolean_in_a_lane_is_no_number(bench: Bench, stage: str) -> None:
         (("evaluation", "limit_items"), False), (("speed", "batch_sizes"), [True, 4]),
         (("speed", "free_items"), False), (("scoring", "quality_weight"), True),
         (("scoring", "benchmark_weights", "kmmlu_pro"), True), (("packaging", "top_k"), True),
-        (("data", "manta", "rows"), True),
+        (("data", "manta", "rows"), True), (("ranking", "margin"), True),
+        (("base_model", "published_percent"), {"kmmlu_pro": True}),
         (("evaluation", "judge"), {"url": "http://j/v1", "model": "m", "max_tokens": True}),
     ],
 )  # fmt: skip
 def test_a_boolean_in_the_experiment_is_no_number(bench: Bench, place: tuple[str, ...], value: Any) -> None:
     def put(settings: dict[str, Any]) -> None:
         for key in place[:-1]:
-            settings = settings[key]
+            settings = settings.setdefault(key, {})
         settings[place[-1]] = value
 
     bench.change(put)

@@ -14,7 +14,7 @@ from lanekit.errors import InputError, first_finding
 from lanekit.files.hashing import write_canonical_json
 from lanekit.plan.graph import LanePlan, Plan, StageRun, make_stage_run
 from lanekit.plan.keys import SHORT_KEY_CHARACTERS
-from lanekit.spec.experiment_file import Experiment, PackagingSettings, ScoringSettings
+from lanekit.spec.experiment_file import Experiment, PackagingSettings, RankingRules, ScoringSettings
 from lanekit.spec.params import EngineParams, Parameters
 from lanekit.spec.source import drop_local_paths
 from lanekit.spec.stages import STAGE_TYPES
@@ -47,6 +47,8 @@ class RankingSettings(Parameters):
     base_model_name: str
     base_model_source: str
     scoring: ScoringSettings
+    rules: RankingRules = RankingRules()
+    published_percent: dict[str, float] = Field(default_factory=dict)
     packaging: PackagingSettings
 
 
@@ -125,6 +127,8 @@ def describe_ranking(experiment: Experiment) -> RankingSettings:
         base_model_name=experiment.base_model.name,
         base_model_source=experiment.base_model.name if source.startswith("/") else source,
         scoring=experiment.scoring,
+        rules=experiment.ranking,
+        published_percent=experiment.base_model.published_percent,
         packaging=experiment.packaging,
     )
 

@@ -83,6 +83,8 @@ def direct_ranking(
         experiment=settings.experiment,
         resamples=settings.scoring.resamples,
         confidence=settings.scoring.confidence,
+        margin=settings.rules.margin,
+        published_percent=settings.published_percent,
     )
     plan = Plan()
     inputs = {}

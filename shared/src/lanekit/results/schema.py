@@ -203,6 +203,26 @@ class Interval(_Schema):
     high: float
 
 
+Verdict = Literal["no worse", "worse", "cannot tell"]
+
+
+class MarginTest(_Schema):
+    """A lane's difference from the baseline on the same items, against the largest loss that is allowed.
+
+    All are fractions of 1, 0.01 one percentage point: `difference` is value − baseline, `margin` the loss
+    allowed, `detectable` the smallest difference that these items show with 80 % power. `n_items_needed`
+    settle a verdict that cannot be told, were the difference seen the true one; None where no number does.
+    """
+
+    difference: float
+    interval: Interval
+    margin: float
+    verdict: Verdict
+    n_items: int
+    detectable: float | None = None
+    n_items_needed: int | None = None
+
+
 class BenchmarkStatistics(_Schema):
     """One lane's benchmark against the baseline's, on the same items.
 
@@ -219,6 +239,7 @@ class BenchmarkStatistics(_Schema):
     test: str = ""
     p_value: float | None = None
     p_adjusted: float | None = None
+    margin_test: MarginTest | None = None
 
 
 class RankedLane(_Schema):
@@ -237,6 +258,7 @@ class RankedLane(_Schema):
     score: float | None = None
     score_interval: Interval | None = None
     perf_norm_interval: Interval | None = None
+    perf_margin_test: MarginTest | None = None
     benchmark_statistics: dict[str, BenchmarkStatistics] = {}
     tied_with: list[str] = []
     on_front: bool = False
@@ -248,6 +270,8 @@ class Ranking(_Schema):
     """The whole table, best first, the baseline at its head, failures at its end.
 
     `notes` warn of this ranking, `rules` hold for any: how lanes are ordered, what counts as told apart.
+    `margin` is the loss allowed as a fraction of the baseline; `published_percent` are the base model's
+    published values by benchmark.
     """
 
     experiment: str
@@ -255,3 +279,5 @@ class Ranking(_Schema):
     weights_used: dict[str, float]
     notes: list[str]
     rules: list[str] = []
+    margin: float | None = None
+    published_percent: dict[str, float] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -28,9 +28,13 @@ CORPUS = "manta"
 
 
 class BaseModelSource(Source):
-    """The uncompressed model; `name` is what packages and folders are named after."""
+    """The uncompressed model; `name` is what packages and folders are named after.
+
+    `published_percent` are its published values by benchmark: 37.5, not 0.375.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    published_percent: dict[str, Annotated[float, Field(gt=1, le=100)]] = Field(default_factory=dict)
 
 
 class EvaluationSettings(Parameters):
@@ -61,6 +65,12 @@ class ScoringSettings(Parameters):
     confidence: float = Field(default=0.95, gt=0, lt=1)
 
 
+class RankingRules(Parameters):
+    """`margin`: the largest loss of quality that counts as none, as a fraction of the baseline."""
+
+    margin: float = Field(default=0.01, gt=0, lt=1)
+
+
 class PackagingSettings(Parameters):
     """The contest's limits on a submission."""
 
@@ -83,6 +93,7 @@ class Experiment(Parameters):
     evaluation: EvaluationSettings
     speed: SpeedSettings
     scoring: ScoringSettings
+    ranking: RankingRules = RankingRules()
     packaging: PackagingSettings
 
 
@@ -127,7 +138,8 @@ def load_experiment(path: Path) -> Experiment:
 
 def _find_name_faults(data: dict[str, Any]) -> list[tuple[KeyPath, str]]:
     """Find unknown data sets, benchmarks and stages, benchmarks without data, and impossible weights."""
-    sources, scoring = data.get("data"), data.get("scoring")
+    sources, scoring, base = data.get("data"), data.get("scoring"), data.get("base_model")
+    published = base.get("published_percent") if isinstance(base, dict) else None
     weights = scoring.get("benchmark_weights") if isinstance(scoring, dict) else None
     defaults = data.get("stage_defaults")
     benchmarks = tuple(name for name in REQUIRED_COLUMNS if name != CORPUS)
@@ -135,6 +147,7 @@ def _find_name_faults(data: dict[str, Any]) -> list[tuple[KeyPath, str]]:
     for place, names, known in (
         (("data",), sources, tuple(REQUIRED_COLUMNS)),
         (("scoring", "benchmark_weights"), weights, benchmarks),
+        (("base_model", "published_percent"), published, benchmarks),
         (("stage_defaults",), defaults, LANE_STAGES),
     ):
         for name in names if isinstance(names, dict) else ():

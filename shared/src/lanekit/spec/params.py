@@ -271,7 +271,9 @@ class VerifyPackageParams(Parameters):
 class RankParams(Parameters):
     """Score and rank lane records; `records` is a list of LaneRecord as JSON objects.
 
-    `resamples` is the number of bootstrap resamples; intervals have `confidence`.
+    `resamples` is the number of bootstrap resamples; intervals have `confidence`. `margin` is the largest
+    loss of quality that counts as none, as a fraction of the baseline; `published_percent` are the base
+    model's published values by benchmark.
     """
 
     records: tuple[dict[str, object], ...]
@@ -281,4 +283,6 @@ class RankParams(Parameters):
     experiment: str = ""
     resamples: PositiveInt = 10_000
     confidence: float = Field(default=0.95, gt=0, lt=1)
+    margin: float = Field(default=0.01, gt=0, lt=1)
+    published_percent: dict[str, float] = Field(default_factory=dict)
     seed: Seed = 42

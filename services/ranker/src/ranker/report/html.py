@@ -46,6 +46,7 @@ from ranker.report.notes import (
 )
 from ranker.report.plots import choose_colours, describe_place, render_charts
 from ranker.report.plots_quality import render_recovery
+from ranker.report.tables_margin import tabulate_margins, tabulate_perf_margins
 from ranker.report.tables_quality import tabulate_benchmark, tabulate_details
 from ranker.report.tables_ranking import judge_status, list_badges, tabulate_ranking
 from ranker.report.tables_speed import tabulate_costs, tabulate_forms
@@ -82,6 +83,7 @@ def render_html(
         draw_table(tabulate_ranking(ranking, benchmarks)),
         PLACE,
         _draw_failures(ranking),
+        draw_table(tabulate_perf_margins(ranking)),
         _draw_quality(ranking, benchmarks),
         draw_table(tabulate_forms(ranking)),
         draw_places(ranking),
@@ -162,9 +164,10 @@ def _draw_quality(ranking: Ranking, benchmarks: Sequence[str]) -> str:
     chart = render_recovery(ranking, benchmarks)
     parts = [RECOVERY.format(chart=chart)] if chart else []
     for benchmark in benchmarks:
-        table, more = tabulate_benchmark(ranking, benchmark), tabulate_details(ranking, benchmark)
+        table = tabulate_benchmark(ranking, benchmark)
+        more = (tabulate_margins(ranking, benchmark), tabulate_details(ranking, benchmark))
         is_open = len(ranking.lanes) > 1 and benchmark in ranking.weights_used
-        content = draw_note(table.note) + draw_grid(table) + (draw_grid(more) if more else "")
+        content = draw_note(table.note) + "".join(map(draw_grid, filter(None, (table, *more))))
         parts.append(
             f"<details{' open' if is_open else ''}><summary><b>{name(table.title)}</b> "
             f"{korean(table.korean)}</summary>{content}</details>"

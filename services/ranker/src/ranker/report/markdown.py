@@ -18,6 +18,7 @@ from ranker.report.notes import (
     list_failures,
 )
 from ranker.report.table import Cell, Head, Table
+from ranker.report.tables_margin import tabulate_margins, tabulate_perf_margins
 from ranker.report.tables_quality import tabulate_benchmark, tabulate_details
 from ranker.report.tables_ranking import tabulate_ranking
 from ranker.report.tables_speed import tabulate_costs, tabulate_forms, tabulate_times
@@ -40,12 +41,14 @@ def render_markdown(
     lines += [PLACE, ""]
     formula, terms = explain_formula(ranking, quality_weight)
     lines += ["## How the score is made", "", f"`{formula}`. {terms}", ""]
+    lines += draw_table(tabulate_perf_margins(ranking))
     lines += ["## Quality by benchmark", ""]
     statistics = explain_statistics(ranking, confidence)
     if statistics:
         lines += [statistics, ""]
     for name in benchmarks:
         lines += draw_table(tabulate_benchmark(ranking, name), "###")
+        lines += draw_table(tabulate_margins(ranking, name))
         lines += draw_table(tabulate_details(ranking, name))
     for table in (tabulate_forms(ranking), tabulate_costs(ranking), tabulate_times(ranking)):
         lines += draw_table(table)

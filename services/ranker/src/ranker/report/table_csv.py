@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 
-from lanekit.results.schema import BenchmarkStatistics, Interval, LaneRecord, RankedLane, Ranking
+from lanekit.results.schema import BenchmarkStatistics, Interval, LaneRecord, MarginTest, RankedLane, Ranking
 from ranker.report.formats import compute_spread, count_items, join_lines, list_forms
 
 LEADING_COLUMNS = (
@@ -23,7 +23,8 @@ def render_csv(ranking: Ranking, benchmarks: Sequence[str], others: Sequence[str
     """Return summary.csv: one line a lane, numbers as Python's repr, empty where there is none.
 
     Columns are only ever added at the end: a benchmark's statistics as `<benchmark>_low` and so on, a form's
-    times as `s_per_token_<form>`, then all of the benchmarks `others`, which the experiment gives no weight.
+    times as `s_per_token_<form>`, the verdicts against the margin in fractions of 1, then all of
+    the benchmarks `others`, which the experiment gives no weight.
     """
     forms = list_forms(ranking)
     rows = [_collect_cells(lane, benchmarks, forms, others) for lane in ranking.lanes]
@@ -73,8 +74,13 @@ def _collect_cells(
         cells |= _collect_statistics(name, lane.benchmark_statistics.get(name))
     cells |= _collect_speed(record, forms)
     cells["n_gold_lost"] = count_items(record, "n_gold_lost")
+    cells |= {"perf_difference": test.difference if (test := lane.perf_margin_test) else None}
+    cells |= _collect_margin("perf", test)
+    for name in benchmarks:
+        cells |= _collect_margin(name, _get_margin(lane, name))
     for name in others:
         cells |= {name: _value(record, name)} | _collect_statistics(name, lane.benchmark_statistics.get(name))
+        cells |= _collect_margin(name, _get_margin(lane, name))
     return cells
 
 
@@ -87,6 +93,21 @@ def _collect_statistics(name: str, found: BenchmarkStatistics | None) -> dict[st
         f"{name}_difference": found.difference,
         f"{name}_p": found.p_value,
         f"{name}_p_adjusted": found.p_adjusted,
+    }
+
+
+def _get_margin(lane: RankedLane, benchmark: str) -> MarginTest | None:
+    found = lane.benchmark_statistics.get(benchmark)
+    return found.margin_test if found else None
+
+
+def _collect_margin(name: str, test: MarginTest | None) -> dict[str, object]:
+    return {
+        **_name_ends(f"{name}_difference", test.interval if test else None),
+        f"{name}_margin": test.margin if test else None,
+        f"{name}_verdict": test.verdict if test else None,
+        f"{name}_detectable": test.detectable if test else None,
+        f"{name}_items_needed": test.n_items_needed if test else None,
     }
 
 

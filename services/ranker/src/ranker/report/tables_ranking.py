@@ -21,6 +21,7 @@ from ranker.report.formats import (
 )
 from ranker.report.plots import choose_colours
 from ranker.report.table import LANE, Badge, Cell, Head, Row, Table
+from ranker.report.tables_margin import make_verdict_badge
 
 
 def tabulate_ranking(ranking: Ranking, benchmarks: Sequence[str]) -> Table:
@@ -78,12 +79,17 @@ def judge_status(lane: RankedLane) -> Badge:
 
 
 def list_badges(lane: RankedLane, ranks: Mapping[str, int | None]) -> list[Badge]:
-    """Return contamination, the front and what a lane cannot be told from; `ranks` are those of all lanes."""
+    """Return contamination, the verdict on Perf, the front and what a lane cannot be told from.
+
+    `ranks` are those of all lanes.
+    """
     badges = []
     if lane.record.is_contaminated:
         counts = lane.record.contamination or {}
         where = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
         badges.append(Badge("⚠ contaminated", "오염", "bad", where))
+    if lane.perf_margin_test:
+        badges.append(make_verdict_badge(lane.perf_margin_test))
     if lane.on_front:
         badges.append(Badge("◆ front", "파레토", "good"))
     tied = sorted(rank for name in lane.tied_with if (rank := ranks.get(name)) is not None)

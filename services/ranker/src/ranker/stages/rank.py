@@ -22,6 +22,7 @@ from ranker.report.plots import draw_summary
 from ranker.report.table_csv import render_csv
 from ranker.scoring.finite import drop_non_finite
 from ranker.scoring.plausible import refuse, refuse_implausible
+from ranker.scoring.published import warn_of_published
 from ranker.scoring.score import rank_lanes
 from ranker.statistics.items import (
     LaneItems,
@@ -55,9 +56,10 @@ def run(spec: RankParams, inputs: Mapping[str, Path], out: Path, progress: Progr
         objections=list_objections(records, items, spec),
     )
     progress(1, 4, "statistics")
-    method = Resampling(spec.resamples, spec.confidence, spec.seed)
+    method = Resampling(spec.resamples, spec.confidence, spec.seed, spec.margin)
     add_statistics(ranking, items, spec.quality_weight, method)
-    ranking.notes[:0] = notes
+    ranking.published_percent = dict(spec.published_percent)
+    ranking.notes[:0] = [*notes, *warn_of_published(ranking, spec.confidence)]
     progress(2, 4, "tables")
     benchmarks = list_benchmarks(ranking, list(spec.weights))
     out.mkdir(parents=True, exist_ok=True)

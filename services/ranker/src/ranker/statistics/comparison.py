@@ -13,13 +13,18 @@ import numpy as np
 
 from lanekit.errors import InputError, did_you_mean
 from lanekit.results.collect import ITEMS_NAME, METRICS_NAME
+from lanekit.results.folder import RANKING_NAME
+from lanekit.results.schema import MarginTest
 from ranker.statistics.items import read_table
+from ranker.statistics.margin import judge_mean, judge_values
 from ranker.statistics.resampling import make_rng
 from ranker.statistics.significance import compare_pairs
 
 Change = Literal["gained", "lost", "changed", "same"]
 COLUMNS = ("part", "task", "question", "response", "parsed", "gold")
 RESAMPLES = 10_000
+CONFIDENCE = 0.95
+MARGIN = 0.01  # of A's value
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ class Counts:
     """One benchmark's counts over the items that both lanes were asked.
 
     Right means the full value of 1; `p_value` is of the paired test of the values, None where one lane lacks
-    them. `n_changed` counts equal values by another answer.
+    them. `n_changed` counts equal values by another answer. `margin_test` is of B's mean less A's; its margin
+    is a share of A's mean.
     """
 
     benchmark: str
@@ -76,6 +82,7 @@ class Counts:
     n_changed: int
     test: str
     p_value: float | None
+    margin_test: MarginTest | None = None
 
 
 def load_lane(results: Path, lane: str) -> list[dict[str, Any]]:
@@ -150,17 +157,21 @@ def read_contamination(results: Path, lane: str) -> dict[str, int]:
         return {}
 
 
-def count_pairs(pairs: Sequence[Pair]) -> list[Counts]:
-    """Return each benchmark's counts; an item of two turns is one item, with the mean of their values."""
+def count_pairs(pairs: Sequence[Pair], margin: float = MARGIN) -> list[Counts]:
+    """Return each benchmark's counts; an item of two turns is one item, with the mean of their values.
+
+    `margin` is the loss that counts as none, as a fraction of A's mean.
+    """
     counts = []
     for benchmark in dict.fromkeys(pair.benchmark for pair in pairs):
         mine = [pair for pair in pairs if pair.benchmark == benchmark]
         a, b = (_average(mine, side) for side in ("a", "b"))
         known = np.isfinite(a) & np.isfinite(b)
-        test, p_value = "", None
+        test, p_value, margin_test = "", None, None
         if known.any():
             rng = make_rng(42, f"comparison of {benchmark}")
             test, p_value = compare_pairs(a[known], b[known], RESAMPLES, rng)
+            margin_test = judge_values(b[known], a[known], margin, CONFIDENCE)
         right_a, right_b = a[known] == 1, b[known] == 1
         counts.append(
             Counts(
@@ -175,9 +186,32 @@ def count_pairs(pairs: Sequence[Pair]) -> list[Counts]:
                 n_changed=sum(pair.change == "changed" for pair in mine),
                 test=test,
                 p_value=p_value,
+                margin_test=margin_test,
             )
         )
     return counts
+
+
+def judge_perf(pairs: Sequence[Pair], weights: Mapping[str, float], margin: float) -> MarginTest | None:
+    """Return the verdict on Perf, B against A; None where a benchmark that counts has no values of both."""
+    values = {}
+    for benchmark in weights:
+        mine = [pair for pair in pairs if pair.benchmark == benchmark]
+        a, b = (_average(mine, side) for side in ("a", "b"))
+        known = np.isfinite(a) & np.isfinite(b)
+        if known.any():
+            values[benchmark] = b[known], a[known]
+    return judge_mean(values, weights, margin, CONFIDENCE)
+
+
+def read_rules(results: Path) -> tuple[dict[str, float], float]:
+    """Return the last ranking's weights and its margin; no weights and 1 % where they are not known."""
+    try:
+        content = json.loads((results / RANKING_NAME).read_text(encoding="utf-8"))
+        weights = {str(name): float(weight) for name, weight in content["weights_used"].items()}
+        return weights, float(content.get("margin") or MARGIN)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}, MARGIN
 
 
 def describe_pair(pair: Pair) -> dict[str, Any]:
@@ -185,6 +219,12 @@ def describe_pair(pair: Pair) -> dict[str, Any]:
     content = asdict(pair) | {"change": pair.change}
     del content["is_same_item"]
     return content
+
+
+def describe_counts(counts: Counts) -> dict[str, Any]:
+    """Return a benchmark's counts as JSON values."""
+    test = counts.margin_test
+    return asdict(counts) | {"margin_test": test.model_dump(mode="json") if test else None}
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:

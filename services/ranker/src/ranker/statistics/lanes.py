@@ -17,6 +17,7 @@ from ranker.scoring.front import mark_front
 from ranker.scoring.pooling import Pool, pool_equal_shapes
 from ranker.scoring.score import get_form
 from ranker.statistics.items import LaneItems
+from ranker.statistics.margin import fill_margins
 from ranker.statistics.resampling import divide, draw_gains, find_interval, make_rng, resample_means
 from ranker.statistics.significance import adjust_holm, compare_pairs
 
@@ -35,11 +36,12 @@ TIED_RULE = (
 
 @dataclass(frozen=True)
 class Resampling:
-    """How intervals are made."""
+    """How intervals are made; `margin` is the loss that counts as none, as a fraction of the baseline."""
 
     resamples: int = 10_000
     confidence: float = 0.95
     seed: int = 42
+    margin: float = 0.01
 
 
 class MeanPair(NamedTuple):
@@ -90,6 +92,7 @@ def add_statistics(
             notes.append(
                 f"Asked other items of {name} than the baseline, and not compared: {_shorten(unpaired)}."
             )
+    fill_margins(ranking, {n: found.values for n, found in paired.items()}, method.confidence, method.margin)
     pools = pool_equal_shapes([lane.record for lane in ranking.lanes], base.record.lane)
     scores = {}
     timed_once = []
