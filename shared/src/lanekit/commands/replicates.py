@@ -18,8 +18,8 @@ def add_replicates_option(parser: argparse.ArgumentParser) -> None:
         OPTION, type=int, metavar="N",
         help="run each of the lanes named over N draws: the calibration set and the training seed vary, the "
         "ranking shows the mean and the spread, the package stays the first's (default: the lane file's "
-        "`replicates`, else 1; 3 to 5 show the spread; each costs the lane's stages and its evaluation again, "
-        "no timing; 1 for no replicates)",
+        "`replicates`, else 1; 3 to 5 show the spread; each costs the lane's stages and its evaluation "
+        "again, no timing; 1 for no replicates)",
     )  # fmt: skip
 
 
@@ -47,6 +47,6 @@ def describe_replicates(lanes: Iterable[Lane]) -> Iterator[str]:
         if lane.replicates > FIRST:
             varied = ", ".join(dict.fromkeys(list_varied((s.type, s.params) for s in lane.stages)))
             yield (
-                f"{lane.name}: {lane.replicates} replicates ({', '.join(lane.names)}), drawn anew for {varied}; "
-                f"the package is the first's, {lane.name}"
+                f"{lane.name}: {lane.replicates} replicates ({', '.join(lane.names)}), drawn anew for "
+                f"{varied}; the package is the first's, {lane.name}"
             )

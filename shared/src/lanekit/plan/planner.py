@@ -51,9 +51,9 @@ class Planner:
     def add_corpus(self, replicate: int = FIRST) -> str:
         """Add the preparation of the corpus, guarded by the suite, measured by the base's tokenizer.
 
-        A replicate's is the same preparation with the next seed: a sample of its own of the source, binned and
-        balanced alike. The seed is a part of the key as it is, so that the first keeps its key, and a draw
-        that is needed costs one more reading of the source.
+        A replicate's is the same preparation with the next seed: a sample of its own of the source, binned
+        and balanced alike. The seed is a part of the key as it is, so that the first keeps its key, and a
+        draw that is needed costs one more reading of the source.
         """
         experiment = self.experiment
         seed = vary_seed(experiment.seed, replicate)
@@ -142,8 +142,9 @@ def _add_replicate(planner: Planner, lane: Lane, base: str, number: int) -> None
     """Add one replicate of a lane.
 
     Its quality is its own; its speed is the first's. Another draw changes no shape, dtype or format, so the
-    same kernels run (ranker/scoring/pooling), the first is what is packaged, and a sitting that would only time
-    the same work again takes the GPU for itself. What differs in `benchmark`, by the length of replies, is not seen.
+    same kernels run (ranker/scoring/pooling), the first is what is packaged, and a sitting that would only
+    time the same work again takes the GPU for itself. What differs in `benchmark`, by the length of
+    replies, is not seen.
     """
     stages = [(stage.type.name, stage.params) for stage in lane.stages]
     chain = planner.add_chain(base, stages, replicate=number)

@@ -1,7 +1,8 @@
 """Replicates of a lane: the same recipe over other draws. Their names, and what differs in them. Pure.
 
 The first replicate is the lane as it is without replicates: its name, its seeds, its keys. A later one has
-another calibration set where the lane calibrates, and another seed where it trains; what a lane trains on stays.
+another calibration set where the lane calibrates, and another seed where it trains; what a lane trains on
+stays.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from lanekit.spec.stages import StageType
 
 FIRST = 1
 MOST_REPLICATES = 32
-# No lane's name holds "-", so that no lane is called as another's replicate; and "-", unlike "+", means the same
-# in folders, object names, addresses, the ids of jobs and the keys of Redis.
+# No lane's name holds "-", so that no lane is called as another's replicate; and "-", unlike "+", means the
+# same in folders, object names, addresses, the ids of jobs and the keys of Redis.
 _REPLICATE = re.compile(r"^(.+)-r([1-9]\d*)$")
 
 

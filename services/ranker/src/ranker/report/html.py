@@ -47,6 +47,7 @@ from ranker.report.plots import choose_colours, describe_place, render_charts
 from ranker.report.plots_quality import render_recovery
 from ranker.report.tables_quality import tabulate_benchmark, tabulate_details
 from ranker.report.tables_ranking import judge_status, list_badges, tabulate_ranking
+from ranker.report.tables_replicates import tabulate_replicates
 from ranker.report.tables_speed import tabulate_costs, tabulate_forms
 
 LOG_LINES = 60
@@ -79,6 +80,7 @@ def render_html(
         _draw_best(ranking),
         _draw_charts(ranking),
         draw_table(tabulate_ranking(ranking, benchmarks)),
+        draw_table(tabulate_replicates(ranking)),
         _draw_failures(ranking),
         _draw_quality(ranking, benchmarks),
         draw_table(tabulate_forms(ranking)),

@@ -19,6 +19,7 @@ from ranker.report.notes import (
 from ranker.report.table import Cell, Head, Table
 from ranker.report.tables_quality import tabulate_benchmark, tabulate_details
 from ranker.report.tables_ranking import tabulate_ranking
+from ranker.report.tables_replicates import tabulate_replicates
 from ranker.report.tables_speed import tabulate_costs, tabulate_forms, tabulate_times
 
 LOG_LINES = 5
@@ -36,6 +37,7 @@ def render_markdown(
     if warnings:
         lines += ["## Read this first", "", *_list(warnings), ""]
     lines += draw_table(tabulate_ranking(ranking, benchmarks))
+    lines += draw_table(tabulate_replicates(ranking))
     formula, terms = explain_formula(ranking, quality_weight)
     lines += ["## How the score is made", "", f"`{formula}`. {terms}", ""]
     lines += ["## Quality by benchmark", ""]

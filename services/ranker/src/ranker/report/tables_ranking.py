@@ -21,6 +21,7 @@ from ranker.report.formats import (
 )
 from ranker.report.plots import choose_colours
 from ranker.report.table import LANE, Badge, Cell, Head, Row, Table
+from ranker.report.tables_replicates import list_replicate_badges
 
 
 def tabulate_ranking(ranking: Ranking, benchmarks: Sequence[str]) -> Table:
@@ -78,8 +79,11 @@ def judge_status(lane: RankedLane) -> Badge:
 
 
 def list_badges(lane: RankedLane, ranks: Mapping[str, int | None]) -> list[Badge]:
-    """Return contamination, the front and what a lane cannot be told from; `ranks` are those of all lanes."""
-    badges = []
+    """Return replicates, contamination, the front and what a lane cannot be told from.
+
+    `ranks` are those of all lanes.
+    """
+    badges = list_replicate_badges(lane)
     if lane.record.is_contaminated:
         counts = lane.record.contamination or {}
         where = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
