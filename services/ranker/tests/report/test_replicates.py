@@ -25,7 +25,10 @@ def ranking(make_record: Make) -> Ranking:
     """One lane of three draws, one of two of which one failed, one of a single draw."""
     values = {"baseline": 0.4, "lane01_w4": 0.5, "lane01_w4-r2": 0.3, "lane01_w4-r3": 0.4, "lane02_w8": 0.4}
     records = [make_record(name, pro=pro) for name, pro in values.items()]
-    records += [make_record("lane03_sft"), LaneRecord(lane="lane03_sft-r2", status="failed", reason="no disk")]
+    records += [
+        make_record("lane03_sft"),
+        LaneRecord(lane="lane03_sft-r2", status="failed", reason="no disk"),
+    ]
     found = rank_lanes(records, WEIGHTS, experiment="test")
     for lane in found.lanes:
         if lane.replicates and lane.replicates.perf:
@@ -78,5 +81,6 @@ def test_replicates_have_no_row_in_the_main_table(ranking: Ranking) -> None:
     assert by_lane["lane03_sft"]["score_draws"].endswith(" -")
     assert by_lane["lane02_w8"]["replicates"] == by_lane["lane02_w8"]["score_deviation"] == ""
     assert list(row)[-7:] == [
-        "replicates", "perf_draws", "perf_deviation", "perf_low", "perf_high", "score_draws", "score_deviation",
+        "replicates", "perf_draws", "perf_deviation", "perf_low", "perf_high", "score_draws",
+        "score_deviation",
     ]  # fmt: skip

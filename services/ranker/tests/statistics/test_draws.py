@@ -82,10 +82,8 @@ def test_the_interval_is_not_too_wide_where_draws_hardly_differ() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("n_draws", "is_binary"), [(2, False), (3, False), (5, False), (2, True), (3, True), (5, True)]
-)
-@pytest.mark.parametrize("spread", [0.0, 0.01, 0.02, 0.05])
+@pytest.mark.parametrize(("n_draws", "is_binary"), [(2, False), (3, True), (5, False)])
+@pytest.mark.parametrize("spread", [0.0, 0.02, 0.05])
 def test_coverage_over_draws_and_spreads(n_draws: int, spread: float, is_binary: bool) -> None:
     with_draws, _ = hold(300, n_draws, spread, 500, is_binary=is_binary)
     assert with_draws >= 0.93  # of 95 %; one standard error of 500 runs is 1 %
