@@ -6,6 +6,7 @@ and asked for a generation before it counts.
 
 A record of another base model, another suite or another version of its lane file gets no rank and no package,
 and neither does one whose numbers cannot be, or are not those of the store: the reason stands in the table.
+Replicates (results/<lane>-r2 and so on) count in their lane's mean; the package is the first replicate's.
 
   python scripts/05_rank_and_package.py
 """

@@ -9,6 +9,7 @@ from what is committed, and one that is complete stays as it is.
   python scripts/enqueue_lane.py lane01 lane04_fp8_dynamic
   python scripts/enqueue_lane.py --only lane01,lane04
   python scripts/enqueue_lane.py --max-lanes 3 --experiment lanes/experiment.demo.yaml
+  python scripts/enqueue_lane.py lane01 lane12 --replicates 3     # finalists, over 3 draws each
 
 Exit codes: 0 enqueued (with --watch: complete, no lane failed), 1 a lane failed, 2 the input or the stack
 is at fault and nothing was queued, 130 Ctrl-C; with --watch the run goes on then.
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from lanekit.commands import cli
 from lanekit.commands.preflight import Asked, Inputs, check_host, check_inputs, read_inputs
+from lanekit.commands.replicates import add_replicates_option, choose_replicates, describe_replicates
 from lanekit.commands.stack.cli import make_stack_parser, open_stack
 from lanekit.commands.stack.follow import follow_run
 from lanekit.commands.stack.submit import (
@@ -55,6 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--all", action="store_true", help="every lane of the experiment")
     parser.add_argument("--only", metavar="A,B", help="lanes, with commas between")
     parser.add_argument("--max-lanes", type=int, metavar="N", help="the first N lanes")
+    add_replicates_option(parser)
     parser.add_argument("--watch", action="store_true", help="follow the run; Ctrl-C leaves it running")
     parser.add_argument(
         "--experiment", type=Path, default=find_project_root() / "lanes" / "experiment.yaml",
@@ -81,7 +84,11 @@ def choose_lanes(args: argparse.Namespace, inputs: Inputs) -> list[Lane]:
     if sum(ways) != 1:
         ask = "say which lanes: LANE…, --all, --only A,B or --max-lanes N"
         raise InputError(ask if not any(ways) else f"{ask}; one of them, not {sum(ways)}", remedy=known)
-    return inputs.choose_lanes(args.lanes or parse_names(args.only), args.max_lanes)
+    names = args.lanes or parse_names(args.only)
+    return choose_replicates(
+        inputs.choose_lanes(names, args.max_lanes),
+        args.replicates, is_named=bool(names), how="LANE…, or --only A,B",
+    )  # fmt: skip
 
 
 def count_lanes(count: int) -> str:
@@ -119,6 +126,8 @@ def main() -> int:
         f"already. Engine: {engine.engine} on {hardware}",
         soft_wrap=True, highlight=False,
     )  # fmt: skip
+    for line in describe_replicates(lanes):
+        console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
     upload_sources(stack.client, find_local_paths(plan), console)
     enqueued = hand_over(stack, spec)
     for line in describe_next(enqueued, spec.run_id):

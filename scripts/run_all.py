@@ -7,6 +7,7 @@ with its reason; the others go on.
   python scripts/run_all.py --experiment lanes/experiment.demo.yaml
   python scripts/run_all.py --only lane01,lane04_fp8_dynamic
   python scripts/run_all.py --max-lanes 3 --plan
+  python scripts/run_all.py --only lane01,lane12 --replicates 3   # finalists, over 3 draws each
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 from lanekit.commands import cli
 from lanekit.commands.outcome_table import show_outcome
 from lanekit.commands.preflight import Asked, read_inputs, tell_warnings
+from lanekit.commands.replicates import add_replicates_option, choose_replicates, describe_replicates
 from lanekit.commands.session import export_outcome
 from lanekit.commands.tracking import check_tracker
 from lanekit.host.settings import load_host_settings
@@ -34,6 +36,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = cli.make_parser(__doc__)
     parser.add_argument("--only", help="lanes to run, by name or number, with commas between")
     parser.add_argument("--max-lanes", type=int, metavar="N", help="run the first N lanes alone")
+    add_replicates_option(parser)
     parser.add_argument("--plan", action="store_true", help="print the plan and stop")
     parser.add_argument(
         "--submissions", type=cli.read_folder, default=load_host_settings().submissions,
@@ -47,10 +50,13 @@ def main() -> int:
     args = parse_arguments()
     only = parse_names(args.only)
     inputs = read_inputs(args.experiment)
-    lanes = inputs.choose_lanes(only, args.max_lanes)
+    lanes = choose_replicates(
+        inputs.choose_lanes(only, args.max_lanes),
+        args.replicates, is_named=bool(only), how="--only lane01,lane04",
+    )  # fmt: skip
     experiment = cli.prepare_inputs(args, inputs, Asked(lanes, cli.choose_engine(args, inputs.experiment)))
     tell_warnings(check_tracker(load_host_settings().mlflow_uri))
-    check_results(args.results, [lane.name for lane in lanes])
+    check_results(args.results, [name for lane in lanes for name in lane.names])
     read_ledger(args.experiment.parent / LEDGER_NAME)  # its faults are told before the work, not after
     check_submissions(args.submissions, experiment.packaging.top_k)
     looking = cli.make_looking_session(args, experiment)
@@ -59,6 +65,8 @@ def main() -> int:
     looking.console.print(
         f"run {spec.run_id}: {cli.describe_plan(plan, looking)}", soft_wrap=True, highlight=False
     )
+    for line in describe_replicates(lanes):
+        looking.console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     if args.plan:
         for run in plan.runs.values():
             looking.console.print(f"  {run.path}", highlight=False, markup=False, soft_wrap=True)

@@ -12,19 +12,20 @@ from typing import Any
 import pytest
 
 from lanekit.errors import InputError
-from lanekit.plan.graph import BASELINE, Plan, StageRun
+from lanekit.plan.graph import BASELINE, ArtifactRef, Plan, StageRun
 from lanekit.plan.planner import plan_lanes
 from lanekit.plan.run_document import RankingSettings
 from lanekit.plan.state import RunState
 from lanekit.results.collect import collect_record
-from lanekit.results.course import direct_ranking
+from lanekit.results.course import Outcome, direct_ranking
 from lanekit.results.identity import check_experiment, refuse_foreign
 from lanekit.results.provenance import refuse_altered
-from lanekit.results.schema import LaneRecord, RecordIdentity, SpeedResult
+from lanekit.results.schema import LaneRecord, RankedLane, Ranking, RecordIdentity, SpeedResult
 from lanekit.sources.locks import SERVICES
 from lanekit.spec.experiment_file import Experiment, RankingRules, load_experiment_lanes
-from lanekit.spec.lane_file import Lane
-from lanekit.spec.params import EngineParams, EvaluateParams, RankParams
+from lanekit.spec.lane_file import Lane, replicate_lanes
+from lanekit.spec.params import EngineParams, EvaluateParams, RankParams, SftParams
+from lanekit.spec.stages import STAGE_TYPES
 from lanekit.store.folder import FolderStore
 from lanekit.store.manifest import make_manifest
 
@@ -236,3 +237,63 @@ def test_an_identity_travels_with_its_record() -> None:
     identity = RecordIdentity(base_model="b", base_source="s", suite="q", settings="t", lane="")
     record = LaneRecord(lane="x", identity=identity)
     assert LaneRecord.model_validate_json(record.model_dump_json()) == record
+
+
+def collect_replicates(collect: Collect, experiment: Experiment, lanes: list[Lane]) -> list[LaneRecord]:
+    return list(collect(experiment, replicate_lanes(lanes, 2)).values())
+
+
+def train(lanes: list[Lane]) -> list[Lane]:
+    """Return the first lane with an SFT before its quantization: its replicates have other parameters."""
+    params = SftParams(steps=1, learning_rate=0.1, batch_size=1, max_length=8)
+    stage = replace(lanes[0].stages[0], type=STAGE_TYPES["sft"], params=params)
+    return [replace(lanes[0], stages=(stage, *lanes[0].stages))]
+
+
+def test_replicates_are_records_of_their_own_timed_with_the_first(collect: Collect, tmp_path: Path) -> None:
+    experiment, lanes = load()
+    records = {r.lane: r for r in collect_replicates(collect, experiment, lanes[:1])}
+    name = lanes[0].name
+    assert list(records) == [BASELINE, name, f"{name}-r2"]
+    first, other = records[name], records[f"{name}-r2"]
+    assert first.model != other.model and first.evaluation != other.evaluation
+    assert first.timing == other.timing and first.speed == other.speed
+    assert refuse_altered(list(records.values()), FolderStore(tmp_path / "store")) == list(records.values())
+    assert [r.status for r in refuse_foreign(list(records.values()))] == ["ok"] * 3
+
+
+def test_a_replicate_timed_as_another_lane_is_refused(collect: Collect, tmp_path: Path) -> None:
+    experiment, lanes = load()
+    records = {r.lane: r for r in collect_replicates(collect, experiment, lanes)}
+    name = lanes[0].name
+    altered = records[f"{name}-r2"].model_copy(update={"timing": records[lanes[1].name].timing})
+    kept = [record for record in records.values() if record.lane != altered.lane]
+    refused = refuse_altered([*kept, altered], FolderStore(tmp_path / "store"))
+    assert {record.lane: record.status for record in refused if record.status != "ok"} == {
+        altered.lane: "refused"
+    }
+    assert f"is of another model than {records[name].model}" in refused[-1].reason
+
+
+def test_a_replicate_is_of_the_lane_file_as_it_varies_it(collect: Collect) -> None:
+    experiment, _ = load()
+    lanes = train(load()[1])
+    records = collect_replicates(collect, experiment, lanes)
+    identities = [record.identity for record in records[1:]]
+    assert identities[0] and identities[1] and identities[0].lane != identities[1].lane
+    evaluation = get_evaluation(experiment)
+    assert check_experiment(records, "a" * 40, evaluation, lanes, "x.yaml") == records
+    stages = (replace(lanes[0].stages[0], params=lanes[0].stages[0].params.model_copy(update={"seed": 7})),)
+    edited = replace(lanes[0], stages=(*stages, *lanes[0].stages[1:]))
+    checked = check_experiment(records, "a" * 40, evaluation, [edited], "x.yaml")
+    assert [record.status for record in checked] == ["ok", "foreign", "foreign"]
+
+
+def test_a_failed_replicate_is_not_all_that_was_asked() -> None:
+    summary = ArtifactRef(key="0" * 64, path="results/summary-0")
+    lane = RankedLane(rank=1, record=LaneRecord(lane="a"), score=0.5)
+    ranking = Ranking(experiment="", lanes=[lane], weights_used={}, notes=[])
+    outcome = Outcome(ranking, summary, packages={"a": summary})
+    assert outcome.is_complete
+    ranking.replicates.append(RankedLane(rank=None, record=LaneRecord(lane="a-r2", status="failed")))
+    assert not outcome.is_complete

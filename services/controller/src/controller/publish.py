@@ -31,7 +31,7 @@ def describe_outcome(run_id: str, outcome: Outcome) -> RunOutcome:
     others = [lane for lane in lanes if lane.record.lane != BASELINE]
     phase: EndPhase = "complete"
     reason = ""
-    failed = [lane for lane in lanes if lane.record.status in FAILED]
+    failed = [lane for lane in outcome.ranking.evaluated if lane.record.status in FAILED]
     if others and not any(lane.rank is not None for lane in others):
         phase = "failed"
         reason = f"no lane could be ranked: {_find_reason(lanes)}"
@@ -56,7 +56,7 @@ def describe_outcome(run_id: str, outcome: Outcome) -> RunOutcome:
                 rank=lane.rank,
                 score=lane.score,
             )
-            for lane in lanes
+            for lane in outcome.ranking.evaluated
         ),
     )
 

@@ -353,3 +353,20 @@ def test_spread_and_size(make_record: Callable[..., LaneRecord]) -> None:
     assert compute_spread(speed.s_per_token_all) == pytest.approx(0.04)
     assert compute_spread([]) == 0
     assert [show_mb(n) for n in (None, 971_000, 2_558_000_000)] == ["–", "0.97", "2,558"]
+
+
+def test_replicates_have_folders_of_their_own_and_no_row(rich_run: Run, tmp_path: Path) -> None:
+    """The third lane as the first one's second replicate: other answers, the same timing."""
+    records, inputs = rich_run
+    name = "lane01_w4-r2"
+    records[2] = records[2].model_copy(update={"lane": name, "speed": records[1].speed})
+    inputs = {role.replace("lane02_w4_damp", name): folder for role, folder in inputs.items()}
+    out = rank(records, tmp_path / "out", inputs, weights=dict.fromkeys(RICH, 0.25), resamples=500)
+    rows = read_rows(out)
+    assert name not in rows and rows["lane01_w4"]["replicates"] == f"lane01_w4 {name}"
+    content = json.loads((out / "lanes" / name / "metrics.json").read_text(encoding="utf-8"))
+    assert content["lane"] == name and content["rank"] is None and content["score"] is not None
+    assert (out / "lanes" / name / "items.parquet").is_file()
+    assert float(rows["lane01_w4"]["score_low"]) < float(rows["lane01_w4"]["score"])
+    ranking = Ranking.model_validate_json((out / "ranking.json").read_text(encoding="utf-8"))
+    assert [lane.record.lane for lane in ranking.replicates] == [name]

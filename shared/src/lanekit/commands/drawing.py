@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lanekit.jobs.messages import JobReport, RunInfo, RunSnapshot
 from lanekit.plan.state import StageStatus
+from lanekit.spec.replicates import shorten_name
 
 MARKS: dict[StageStatus, tuple[str, str]] = {
     "waiting": ("·", "dim"),
@@ -53,7 +54,7 @@ def mark_run(run: RunInfo) -> tuple[str, str]:
 
 def name_lanes(lanes: Sequence[str], most: int = 1) -> str:
     """Return whose run it is: "lane05 +2" for three lanes."""
-    short = [lane.partition("_")[0] for lane in lanes]
+    short = [shorten_name(lane) for lane in lanes]
     more = f" +{len(short) - most}" if len(short) > most else ""
     return ", ".join(short[:most]) + more
 

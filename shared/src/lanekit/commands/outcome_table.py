@@ -10,6 +10,7 @@ from lanekit.results.course import Outcome
 from lanekit.results.schema import LaneRecord, RankedLane
 
 MARKS_TERM = "≈ not told apart from a neighbour; ◆ on the front of quality, speed and size; ⚠ contaminated"
+REPLICATES_TERM = "; ×3 the mean of three replicates, the package is the first's"
 
 
 def show_outcome(console: Console, outcome: Outcome) -> None:
@@ -43,8 +44,9 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
             style="red" if record.status != "ok" else "",
         )
     console.print(table)
-    console.print(MARKS_TERM, style="dim", highlight=False)
-    for lane in ranking.lanes:
+    is_repeated = any(lane.replicates for lane in ranking.lanes)
+    console.print(MARKS_TERM + REPLICATES_TERM * is_repeated, style="dim", highlight=False)
+    for lane in ranking.evaluated:
         if lane.record.reason and lane.record.status != "unscored":  # that reason stands in the notes
             console.print(f"{lane.record.lane}: {lane.record.status}: {lane.record.reason}", markup=False)
     for name, reason in refused.items():
@@ -54,8 +56,9 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
 
 
 def name_marks(lane: RankedLane, position: int | None) -> str:
-    """Return e.g. "top1 ◆ ⚠": the package's place, the Pareto front, contamination."""
+    """Return e.g. "top1 ×3 ◆ ⚠": the package's place, replicates, the Pareto front, contamination."""
     marks = [f"top{position}"] if position else []
+    marks += [f"×{len(lane.replicates.lanes)}"] if lane.replicates else []
     marks += ["◆"] if lane.on_front else []
     marks += ["⚠"] if lane.record.is_contaminated else []
     return " ".join(marks)

@@ -9,6 +9,7 @@ from lanekit.plan.graph import BASELINE, LanePlan, Plan, make_stage_run
 from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.lane_file import Lane
 from lanekit.spec.params import EngineParams, FetchModelParams, Parameters, PrepareCorpusParams, Source
+from lanekit.spec.replicates import FIRST, is_calibrating, vary_params, vary_seed
 from lanekit.spec.stages import STAGE_TYPES
 
 
@@ -47,24 +48,35 @@ class Planner:
         """Add the preparation of the benchmark sets."""
         return self.add_run("prepare_benchmarks", plan_suite(self.experiment), {})
 
-    def add_corpus(self) -> str:
-        """Add the preparation of the corpus, guarded by the suite, measured by the base's tokenizer."""
+    def add_corpus(self, replicate: int = FIRST) -> str:
+        """Add the preparation of the corpus, guarded by the suite, measured by the base's tokenizer.
+
+        A replicate's is the same preparation with the next seed: a sample of its own of the source, binned
+        and balanced alike. The seed is a part of the key as it is, so that the first keeps its key, and a
+        draw that is needed costs one more reading of the source.
+        """
         experiment = self.experiment
+        seed = vary_seed(experiment.seed, replicate)
         params = PrepareCorpusParams(
-            corpus=experiment.data["manta"], seed=experiment.seed, **experiment.corpus.model_dump()
+            corpus=experiment.data["manta"], seed=seed, **experiment.corpus.model_dump()
         )
         return self.add_run("prepare_corpus", params, {"model": self.add_base(), "suite": self.add_suite()})
 
     def add_chain(
-        self, start: str, stages: Iterable[tuple[str, Parameters]], teacher: str | None = None
+        self,
+        start: str,
+        stages: Iterable[tuple[str, Parameters]],
+        teacher: str | None = None,
+        replicate: int = FIRST,
     ) -> tuple[str, ...]:
         """Add stages, each on the model before it; the teacher is `start` unless given. Return their keys."""
         model, keys = start, []
-        for name, params in stages:
-            stage_type = STAGE_TYPES[name]
+        for name, own in stages:
+            stage_type, params = STAGE_TYPES[name], vary_params(own, replicate)
             inputs = {"model": model}
             if stage_type.needs_corpus(params):
-                inputs["corpus"] = self.add_corpus()
+                draw = replicate if is_calibrating(stage_type, params) else FIRST
+                inputs["corpus"] = self.add_corpus(draw)
             if stage_type.needs_teacher:
                 inputs["teacher"] = teacher or start
             model = self.add_run(name, params, inputs)
@@ -72,9 +84,19 @@ class Planner:
         return tuple(keys)
 
     def add_lane(
-        self, name: str, title: str, group: str, start: str, chain: tuple[str, ...], baseline: str | None
+        self,
+        name: str,
+        title: str,
+        group: str,
+        start: str,
+        chain: tuple[str, ...],
+        baseline: str | None,
+        timed_as: str | None = None,
     ) -> None:
-        """Add a lane over planned runs; it is evaluated where a baseline to compare with is given."""
+        """Add a lane over planned runs; it is evaluated where a baseline to compare with is given.
+
+        `timed_as` names the planned lane whose speed measurement is this one's as well.
+        """
         model = chain[-1] if chain else start
         evaluate = speed = judge = None
         if baseline is not None:
@@ -84,9 +106,12 @@ class Planner:
             judging = plan_judging(self.experiment)
             if judging is not None:
                 judge = self.add_run("judge", judging, {"answers": evaluate, "suite": suite})
-            timing = plan_speed(self.experiment, self.engine, self.hardware)
-            inputs = {"model": model, "baseline": baseline, "suite": suite}
-            speed = self.add_run("measure_speed", timing, inputs)
+            if timed_as is not None:
+                speed = self.plan.lanes[timed_as].speed_key
+            else:
+                timing = plan_speed(self.experiment, self.engine, self.hardware)
+                inputs = {"model": model, "baseline": baseline, "suite": suite}
+                speed = self.add_run("measure_speed", timing, inputs)
         self.plan.lanes[name] = LanePlan(name, title, group, chain, model, evaluate, speed, judge)
 
 
@@ -106,7 +131,24 @@ def plan_lanes(
     base = planner.add_base()
     title = f"{experiment.base_model.name}, uncompressed"
     planner.add_lane(BASELINE, title, "Baseline", base, (), base)
-    for lane in lanes:
-        chain = planner.add_chain(base, [(stage.type.name, stage.params) for stage in lane.stages])
-        planner.add_lane(lane.name, lane.title, lane.group, base, chain, base)
+    for number in range(FIRST, 1 + max((lane.replicates for lane in lanes), default=FIRST)):
+        for lane in lanes:  # the first of every lane, then their others: what is packaged is there first
+            if number <= lane.replicates:
+                _add_replicate(planner, lane, base, number)
     return planner.plan
+
+
+def _add_replicate(planner: Planner, lane: Lane, base: str, number: int) -> None:
+    """Add one replicate of a lane.
+
+    Its quality is its own; its speed is the first's. Another draw changes no shape, dtype or format, so the
+    same kernels run (ranker/scoring/pooling), the first is what is packaged, and a sitting that would only
+    time the same work again takes the GPU for itself. What differs in `benchmark`, by the length of
+    replies, is not seen.
+    """
+    stages = [(stage.type.name, stage.params) for stage in lane.stages]
+    chain = planner.add_chain(base, stages, replicate=number)
+    is_first = number == FIRST
+    title = lane.title if is_first else f"{lane.title}, replicate {number}"
+    timed_as = None if is_first else lane.name
+    planner.add_lane(lane.names[number - FIRST], title, lane.group, base, chain, base, timed_as)

@@ -42,7 +42,7 @@ class Outcome:
     @property
     def is_complete(self) -> bool:
         """Whether something was ranked, no lane failed and no package was refused."""
-        failed = any(lane.record.status in FAILED for lane in self.ranking.lanes)
+        failed = any(lane.record.status in FAILED for lane in self.ranking.evaluated)
         return bool(self.packages) and not failed and not self.refused
 
 

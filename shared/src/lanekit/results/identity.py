@@ -12,6 +12,7 @@ from lanekit.plan.graph import BASELINE, LanePlan, Plan
 from lanekit.results.schema import FAILED, LaneRecord, RecordIdentity
 from lanekit.spec.lane_file import Lane
 from lanekit.spec.params import EvaluateParams, FetchModelParams, Parameters
+from lanekit.spec.replicates import split_replicate, vary_params
 from lanekit.spec.source import drop_local_paths
 from lanekit.store.card import CARD_NAME
 from lanekit.store.manifest import Manifest
@@ -66,6 +67,10 @@ def digest_stages(stages: Iterable[tuple[str, Parameters]]) -> str:
         for name, params in stages
     ]
     return _digest(described) if described else ""
+
+
+def _digest_lane(lane: Lane, replicate: int) -> str:
+    return digest_stages((stage.type.name, vary_params(stage.params, replicate)) for stage in lane.stages)
 
 
 def _digest_files(manifest: Manifest, is_wanted: Any) -> str:
@@ -134,11 +139,13 @@ def check_experiment(
                 remedy="pass the --experiment that it was made with, or evaluate this one's baseline: "
                 "scripts/run_all.py, or scripts/04_eval_vllm.py --baseline",
             )
-    digests = {lane.name: digest_stages((s.type.name, s.params) for s in lane.stages) for lane in lanes}
+    by_name = {lane.name: lane for lane in lanes}
     checked = []
     for record in records:
         measured = record.identity.lane if record.identity else ""
-        is_other = measured and digests.get(record.lane, measured) != measured
+        name, number = split_replicate(record.lane)
+        lane = by_name.get(name)
+        is_other = measured and lane is not None and _digest_lane(lane, number) != measured
         reason = "its lane file says other stages or parameters now; remedy: run the lane again"
         checked.append(_mark_foreign(record, reason if is_other and record.status not in FAILED else ""))
     return checked

@@ -11,6 +11,7 @@ from lanekit.plan.graph import StageRun
 from lanekit.plan.keys import SHORT_KEY_CHARACTERS
 from lanekit.results.collect import METRICS_NAME, ResultReader
 from lanekit.results.schema import FAILED, BenchmarkResult, LaneRecord, SpeedResult
+from lanekit.spec.replicates import split_replicate
 
 
 class RunReader(ResultReader, Protocol):
@@ -28,9 +29,11 @@ def refuse_altered(records: Sequence[LaneRecord], store: RunReader) -> list[Lane
     Raises:
         TransientError: the store could not be reached.
     """
+    models = {record.lane: record.model for record in records}
     checked = []
     for record in records:
-        reasons = find_alterations(record, store) if record.status not in FAILED else []
+        timed = models.get(split_replicate(record.lane)[0], "")  # a replicate was timed as its lane's first
+        reasons = find_alterations(record, store, timed) if record.status not in FAILED else []
         if reasons:
             reason = f"{'; '.join(reasons)}; remedy: evaluate the lane again"
             record = record.model_copy(update={"status": "refused", "reason": reason})
@@ -38,8 +41,12 @@ def refuse_altered(records: Sequence[LaneRecord], store: RunReader) -> list[Lane
     return checked
 
 
-def find_alterations(record: LaneRecord, store: RunReader) -> list[str]:
-    """Return what of a record differs from what is committed, each with the artifact's place."""
+def find_alterations(record: LaneRecord, store: RunReader, timed_model: str) -> list[str]:
+    """Return what of a record differs from what is committed, each with the artifact's place.
+
+    Args:
+        timed_model: the place of the model whose speed is the record's; "" where that is not known.
+    """
     reasons = []
     for path in filter(None, (record.evaluation, record.judgement)):
         found = _read(path, store)
@@ -55,9 +62,12 @@ def find_alterations(record: LaneRecord, store: RunReader) -> list[str]:
         found = _read(record.timing, store)
         if found and record.speed != SpeedResult.model_validate(found):
             reasons.append(f"its speed is not what {record.timing} holds")
-    for path, role in ((record.evaluation, "evaluation"), (record.timing, "speed measurement")):
-        if path and not _is_of_model(path, record.model, store):
-            reasons.append(f"its {role} {path} is of another model than {record.model}")
+    for path, role, model in (
+        (record.evaluation, "evaluation", record.model),
+        (record.timing, "speed measurement", timed_model),
+    ):
+        if path and model and not _is_of_model(path, model, store):
+            reasons.append(f"its {role} {path} is of another model than {model}")
     return reasons
 
 

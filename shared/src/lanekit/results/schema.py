@@ -242,9 +242,35 @@ class BenchmarkStatistics(_Schema):
     margin_test: MarginTest | None = None
 
 
+class DrawSpread(_Schema):
+    """Mean over replicates and sample standard deviation between them, of their values with an order."""
+
+    mean: float
+    deviation: float
+
+
+class Replicates(_Schema):
+    """A lane over its draws: `lanes` names the replicates, that of the package first, the others by number.
+
+    `perfs` and `scores` are theirs, None where one has no score. `perf` and `score` are over those that have,
+    None for fewer than two; `perf_interval` holds the choice of items and of the draw, as the lane's other
+    intervals then do.
+    """
+
+    lanes: list[str]
+    perfs: list[float | None]
+    scores: list[float | None]
+    perf: DrawSpread | None = None
+    score: DrawSpread | None = None
+    benchmarks: dict[str, DrawSpread] = {}
+    perf_interval: Interval | None = None
+
+
 class RankedLane(_Schema):
     """A lane with its score; numbers are None where they cannot be computed.
 
+    Of a lane with `replicates`, `perf`, `perf_norm` and `score` are means over them; `record` and
+    `benchmark_statistics` are the first's, whose model is packaged.
     `tied_with` names the ranked lanes whose score cannot be told from this one's; `on_front` says that no
     lane is at least as good in quality, speed and size and better in one, contaminated lanes left out.
     `pooled_with` names the lanes of equal shapes; `pooled_ratios` are theirs together, by fixed form.
@@ -264,11 +290,13 @@ class RankedLane(_Schema):
     on_front: bool = False
     pooled_with: list[str] = []
     pooled_ratios: dict[str, float] = {}
+    replicates: Replicates | None = None
 
 
 class Ranking(_Schema):
     """The whole table, best first, the baseline at its head, failures at its end.
 
+    `replicates` are the lanes' others than the first, each by itself: they have no rank and no package.
     `notes` warn of this ranking, `rules` hold for any: how lanes are ordered, what counts as told apart.
     `margin` is the loss allowed as a fraction of the baseline; `published_percent` are the base model's
     published values by benchmark.
@@ -281,3 +309,9 @@ class Ranking(_Schema):
     rules: list[str] = []
     margin: float | None = None
     published_percent: dict[str, float] = {}
+    replicates: list[RankedLane] = []
+
+    @property
+    def evaluated(self) -> list[RankedLane]:
+        """All that has a record: the lanes, then the replicates."""
+        return [*self.lanes, *self.replicates]

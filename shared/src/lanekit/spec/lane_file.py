@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict, Field
 
 from lanekit.errors import InputError, did_you_mean
 from lanekit.files.strict_yaml import FileProblem, InputProblems, KeyPath, Location, YamlDocument, read_yaml
 from lanekit.files.validation import validate
+from lanekit.spec.numbers import PlainNumbers
 from lanekit.spec.params import Parameters
+from lanekit.spec.replicates import FIRST, MOST_REPLICATES, name_replicate, shorten_name
 from lanekit.spec.stages import LANE_STAGES, STAGE_TYPES, StageType
 
 LANE_NAME = re.compile(r"^[a-z0-9][a-z0-9_]{2,63}$")
-LANE_KEYS = ("title", "group", "stages")
+LANE_KEYS = ("title", "group", "stages", "replicates")
 RESERVED_NAMES = ("baseline",)
 NAME_RULE = "use 3 to 64 of a-z, 0-9 and _, not _ first, and not 'baseline'"
 LANE_SUFFIXES = (".yaml", ".yml", ".json", ".txt", "")
@@ -47,19 +49,30 @@ class LaneStage:
 
 @dataclass(frozen=True)
 class Lane:
-    """A named chain of stages that starts from the base model."""
+    """A named chain of stages that starts from the base model.
+
+    `replicates` says over how many draws it is run; `replicates_at` is where that is asked for.
+    """
 
     name: str
     title: str
     group: str
     stages: tuple[LaneStage, ...]
+    replicates: int = FIRST
+    replicates_at: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its replicates, its own first."""
+        return tuple(name_replicate(self.name, number) for number in range(FIRST, self.replicates + 1))
 
 
-class _LaneHeader(BaseModel):
+class _LaneHeader(PlainNumbers):
     model_config = ConfigDict(extra="forbid")
 
     title: str
     group: str
+    replicates: int = Field(default=FIRST, ge=FIRST, le=MOST_REPLICATES)
 
 
 def read_lanes(folder: Path, defaults: dict[str, dict[str, Any]]) -> tuple[list[Lane], list[FileProblem]]:
@@ -93,11 +106,14 @@ def load_lane(path: Path, defaults: dict[str, dict[str, Any]]) -> Lane:
     if not isinstance(document.data, dict):
         raise InputProblems([document.problem((), "a lane file is a mapping with title, group, stages")])
     header = {k: v for k, v in document.data.items() if k != "stages"}
-    problems += validate(_LaneHeader, header, document, (), allowed=LANE_KEYS)[1]
+    found, faults = validate(_LaneHeader, header, document, (), allowed=LANE_KEYS)
+    problems += faults
     stages = _read_stages(document, defaults, problems)
-    if problems:
+    if problems or found is None:
         raise InputProblems(problems)
-    return Lane(path.stem, document.data["title"], document.data["group"], tuple(stages))
+    line, column = document.locate(("replicates",))
+    place = f"{path}:{line}:{column}" if "replicates" in header else ""
+    return Lane(path.stem, found.title, found.group, tuple(stages), found.replicates, place)
 
 
 def find_passed_over(folder: Path) -> list[Path]:
@@ -139,7 +155,7 @@ def match_names(known: Sequence[str], wanted: Iterable[str]) -> list[str]:
     """
     chosen: list[str] = []
     for name in wanted:
-        found = [lane for lane in known if name in (lane, _number_part(lane))]
+        found = [lane for lane in known if name in (lane, shorten_name(lane))]
         if not found:
             raise InputError(
                 f"unknown lane '{name}'{_find_closest(name, known)}",
@@ -165,8 +181,20 @@ def select_lanes(lanes: list[Lane], only: list[str], max_lanes: int | None = Non
     return chosen[:max_lanes]
 
 
-def _number_part(name: str) -> str:
-    return name.split("_")[0]
+def replicate_lanes(lanes: Iterable[Lane], count: int | None, option: str = "--replicates") -> list[Lane]:
+    """Return the lanes with so many replicates each; as their files say where `count` is None.
+
+    Raises:
+        InputError: the number is out of range.
+    """
+    if count is None:
+        return list(lanes)
+    if not FIRST <= count <= MOST_REPLICATES:
+        raise InputError(
+            f"{option} must be from {FIRST} to {MOST_REPLICATES}, not {count}",
+            remedy="3 to 5 show the spread between draws; leave it out for what the lane files say",
+        )
+    return [replace(lane, replicates=count, replicates_at=option) for lane in lanes]
 
 
 def _find_closest(wanted: str, known: Sequence[str]) -> str:
@@ -175,7 +203,7 @@ def _find_closest(wanted: str, known: Sequence[str]) -> str:
     same = [
         lane
         for lane in known
-        if number and (own := re.search(r"\d+", _number_part(lane))) and int(own[0]) == int(number[0])
+        if number and (own := re.search(r"\d+", shorten_name(lane))) and int(own[0]) == int(number[0])
     ]
     if same and "_" not in wanted:
         return f" (did you mean '{same[0]}'?)"

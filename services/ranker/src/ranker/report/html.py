@@ -49,6 +49,7 @@ from ranker.report.plots_quality import render_recovery
 from ranker.report.tables_margin import tabulate_margins, tabulate_perf_margins
 from ranker.report.tables_quality import tabulate_benchmark, tabulate_details
 from ranker.report.tables_ranking import judge_status, list_badges, tabulate_ranking
+from ranker.report.tables_replicates import tabulate_replicates
 from ranker.report.tables_speed import tabulate_costs, tabulate_forms
 
 LOG_LINES = 60
@@ -81,6 +82,7 @@ def render_html(
         _draw_best(ranking),
         _draw_charts(ranking),
         draw_table(tabulate_ranking(ranking, benchmarks)),
+        draw_table(tabulate_replicates(ranking)),
         PLACE,
         _draw_failures(ranking),
         draw_table(tabulate_perf_margins(ranking)),

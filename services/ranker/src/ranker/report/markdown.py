@@ -21,6 +21,7 @@ from ranker.report.table import Cell, Head, Table
 from ranker.report.tables_margin import tabulate_margins, tabulate_perf_margins
 from ranker.report.tables_quality import tabulate_benchmark, tabulate_details
 from ranker.report.tables_ranking import tabulate_ranking
+from ranker.report.tables_replicates import tabulate_replicates
 from ranker.report.tables_speed import tabulate_costs, tabulate_forms, tabulate_times
 
 LOG_LINES = 5
@@ -38,6 +39,7 @@ def render_markdown(
     if warnings:
         lines += ["## Read this first", "", *_list(warnings), ""]
     lines += draw_table(tabulate_ranking(ranking, benchmarks))
+    lines += draw_table(tabulate_replicates(ranking))
     lines += [PLACE, ""]
     formula, terms = explain_formula(ranking, quality_weight)
     lines += ["## How the score is made", "", f"`{formula}`. {terms}", ""]

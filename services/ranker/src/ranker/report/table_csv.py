@@ -7,7 +7,15 @@ import io
 import math
 from collections.abc import Sequence
 
-from lanekit.results.schema import BenchmarkStatistics, Interval, LaneRecord, MarginTest, RankedLane, Ranking
+from lanekit.results.schema import (
+    BenchmarkStatistics,
+    Interval,
+    LaneRecord,
+    MarginTest,
+    RankedLane,
+    Ranking,
+    Replicates,
+)
 from ranker.report.formats import compute_spread, count_items, join_lines, list_forms
 
 LEADING_COLUMNS = (
@@ -24,10 +32,13 @@ def render_csv(ranking: Ranking, benchmarks: Sequence[str], others: Sequence[str
 
     Columns are only ever added at the end: a benchmark's statistics as `<benchmark>_low` and so on, a form's
     times as `s_per_token_<form>`, the verdicts against the margin in fractions of 1, then all of
-    the benchmarks `others`, which the experiment gives no weight.
+    the benchmarks `others`, which the experiment gives no weight, and where a lane has replicates theirs:
+    values in their order, "-" for one without a score.
     """
     forms = list_forms(ranking)
     rows = [_collect_cells(lane, benchmarks, forms, others) for lane in ranking.lanes]
+    if any(lane.replicates for lane in ranking.lanes):
+        rows = [row | _collect_draws(lane) for lane, row in zip(ranking.lanes, rows, strict=True)]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(rows[0])
@@ -109,6 +120,22 @@ def _collect_margin(name: str, test: MarginTest | None) -> dict[str, object]:
         f"{name}_detectable": test.detectable if test else None,
         f"{name}_items_needed": test.n_items_needed if test else None,
     }
+
+
+def _collect_draws(lane: RankedLane) -> dict[str, object]:
+    found = lane.replicates or Replicates(lanes=[], perfs=[], scores=[])
+    return {
+        "replicates": " ".join(found.lanes),
+        "perf_draws": _join_values(found.perfs),
+        "perf_deviation": found.perf.deviation if found.perf else None,
+        **_name_ends("perf", found.perf_interval),
+        "score_draws": _join_values(found.scores),
+        "score_deviation": found.score.deviation if found.score else None,
+    }
+
+
+def _join_values(values: Sequence[float | None]) -> str:
+    return " ".join("-" if value is None else repr(value) for value in values)
 
 
 def _collect_speed(record: LaneRecord, forms: Sequence[str]) -> dict[str, object]:

@@ -22,6 +22,7 @@ from ranker.report.formats import (
 from ranker.report.plots import choose_colours
 from ranker.report.table import LANE, Badge, Cell, Head, Row, Table
 from ranker.report.tables_margin import make_verdict_badge
+from ranker.report.tables_replicates import list_replicate_badges
 
 
 def tabulate_ranking(ranking: Ranking, benchmarks: Sequence[str]) -> Table:
@@ -79,11 +80,11 @@ def judge_status(lane: RankedLane) -> Badge:
 
 
 def list_badges(lane: RankedLane, ranks: Mapping[str, int | None]) -> list[Badge]:
-    """Return contamination, the verdict on Perf, the front and what a lane cannot be told from.
+    """Return replicates, contamination, the verdict on Perf, the front and what a lane cannot be told from.
 
     `ranks` are those of all lanes.
     """
-    badges = []
+    badges = list_replicate_badges(lane)
     if lane.record.is_contaminated:
         counts = lane.record.contamination or {}
         where = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)

@@ -14,6 +14,13 @@ from lanekit.results.schema import FAILED, LaneRecord, RankedLane, Ranking
 from ranker.scoring.finite import drop_non_finite
 from ranker.scoring.lengths import warn_of_lengths, warn_of_order
 from ranker.scoring.pooling import POOL_RULE, Pool, pool_equal_shapes
+from ranker.scoring.replicates import (
+    FIRST_RULE,
+    average_replicates,
+    group_replicates,
+    leave_out_orphan,
+    warn_of_replicates,
+)
 from ranker.scoring.sittings import REMEDY, describe_drift, find_unlike_conditions
 
 TIE_RULE = (
@@ -57,7 +64,8 @@ def rank_lanes(
     failed, has no speed, or whose Perf is 0, no lane can be scored: each is `unscored`, with the
     reason. A lane whose speed was measured under other conditions than the baseline record's (another
     GPU, driver, engine or form) is `incomplete` as well, and so is one that `objections` names with a
-    reason. NaN and infinity count as not measured.
+    reason. NaN and infinity count as not measured. Replicates are scored each, and their lane by their mean
+    (see replicates).
 
     Raises:
         InputError: no baseline record, or two records of one lane.
@@ -69,7 +77,8 @@ def rank_lanes(
             f"more than one record of the lane {', '.join(repeated)}",
             remedy="leave one of each in the results folder",
         )
-    records = [drop_non_finite(record) for record in records]
+    family = group_replicates(drop_non_finite(record) for record in records)
+    records = family.firsts
     base = next((r for r in records if r.lane == baseline), None)
     if base is None:
         raise InputError(
@@ -83,33 +92,40 @@ def rank_lanes(
     if obstacle:
         notes.append(obstacle)
     pools = pool_equal_shapes(records, baseline)
-    ranked = [
-        _score_lane(
-            r,
-            base,
-            base_perf,
-            obstacle,
-            used,
-            quality_weight,
-            (objections or {}).get(r.lane),
-            pools.get(r.lane),
+
+    def score(record: LaneRecord, lane: str) -> RankedLane:
+        objection = (objections or {}).get(record.lane)
+        return _score_lane(
+            record, base, base_perf, obstacle, used, quality_weight, objection, pools.get(lane)
         )
-        for r in records
-        if r is not base
-    ]
+
+    ranked = [score(r, r.lane) for r in records if r is not base]
+    others = {lane: [score(r, lane) for r in found] for lane, found in family.others.items()}
+    for lane in ranked:
+        if lane.record.lane in others:
+            average_replicates(lane, others[lane.record.lane])
     scored = sorted((x for x in ranked if x.score is not None), key=_order)
     for position, lane in enumerate(scored, start=1):
         lane.rank = position
-    rest = sorted((x for x in ranked if x.score is None), key=lambda x: x.record.lane)
+    unscored = [x for x in ranked if x.score is None] + list(map(leave_out_orphan, family.orphans))
+    rest = sorted(unscored, key=lambda x: x.record.lane)
     head = _score_lane(base, base, base_perf, obstacle, used, quality_weight)
-    notes += warn_of_contamination(records)
-    notes += note_unknown_contamination([r for r in records if r is not base])
+    repeated_records = [r for found in family.others.values() for r in found]
+    notes += warn_of_contamination([*records, *repeated_records])
+    notes += note_unknown_contamination([r for r in [*records, *repeated_records] if r is not base])
     notes += warn_of_speed(records)
     notes += _note_drift(records, base)
     lanes = [head, *scored, *rest]
-    notes += warn_of_lengths(lanes) + warn_of_order(lanes)
-    rules = [TIE_RULE, *([POOL_RULE] if pools else [])]
-    return Ranking(experiment=experiment, lanes=lanes, weights_used=used, notes=notes, rules=rules)
+    notes += warn_of_lengths(lanes) + warn_of_order(lanes) + warn_of_replicates(lanes, others)
+    rules = [TIE_RULE, *([POOL_RULE] if pools else []), *([FIRST_RULE] if others else [])]
+    return Ranking(
+        experiment=experiment,
+        lanes=lanes,
+        weights_used=used,
+        notes=notes,
+        rules=rules,
+        replicates=[lane for found in others.values() for lane in found],
+    )
 
 
 def _value(record: LaneRecord, benchmark: str) -> float | None:

@@ -68,7 +68,7 @@ def run(spec: RankParams, inputs: Mapping[str, Path], out: Path, progress: Progr
     _write(out / "ranking.json", ranking.model_dump_json(indent=2) + "\n")
     baseline = next(record for record in records if record.lane == spec.baseline)
     _write(out / "baseline.json", baseline.model_dump_json(indent=2) + "\n")
-    for lane in ranking.lanes:
+    for lane in ranking.evaluated:
         folder = out / "lanes" / lane.record.lane
         folder.mkdir(parents=True)
         _write(folder / "metrics.json", render_metrics(lane))

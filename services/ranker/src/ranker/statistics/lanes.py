@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from lanekit.results.schema import FAILED, BenchmarkStatistics, RankedLane, Rank
 from ranker.scoring.front import mark_front
 from ranker.scoring.pooling import Pool, pool_equal_shapes
 from ranker.scoring.score import get_form
+from ranker.statistics.draws import MeanPair, draw_perfs
 from ranker.statistics.items import LaneItems
 from ranker.statistics.margin import fill_margins
 from ranker.statistics.resampling import divide, draw_gains, find_interval, make_rng, resample_means
@@ -26,6 +26,11 @@ SITTING_NOTE = (
     "A score's interval holds the choice of the items (resampled) and the noise between the repeats of one "
     "sitting (Student's t on the pairs' log ratios: few repeats make it wide); not what would change from "
     "sitting to sitting, nor the choice of calibration or training data."
+)
+DRAW_NOTE = (
+    "The intervals of Perf and score of a lane with replicates hold the choice of the draw as well "
+    "(Student's t over the replicates: two make it very wide, and of a lane that was drawn once nothing "
+    "is known of it)."
 )
 TIED_RULE = (
     "Two lanes are not told apart (≈) where the {percent} % interval of the difference of their scores, on "
@@ -42,13 +47,6 @@ class Resampling:
     confidence: float = 0.95
     seed: int = 42
     margin: float = 0.01
-
-
-class MeanPair(NamedTuple):
-    """Resampled means (resamples,) of a lane and of the baseline, over the same items."""
-
-    lane: np.ndarray
-    base: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def add_statistics(
     scores = {}
     timed_once = []
     for lane in ranking.lanes:
-        drawn = draw_scores(lane, paired, ranking.weights_used, quality_weight, method, pools)
+        drawn = draw_scores(lane, base, paired, ranking.weights_used, quality_weight, method, pools)
         if drawn is None or lane is base:
             continue
         perf_norm, score = drawn
@@ -111,7 +109,9 @@ def add_statistics(
         notes.append(f"Timed once, so no interval of speed and score, and no tie: {_shorten(timed_once)}.")
     find_ties(ranking, scores, method.confidence)
     if scores:
-        ranking.rules[:0] = [SITTING_NOTE, TIED_RULE.format(percent=f"{100 * method.confidence:g}")]
+        is_repeated = any(lane.replicates and lane.replicates.perf for lane in ranking.lanes)
+        ties = TIED_RULE.format(percent=f"{100 * method.confidence:g}")
+        ranking.rules[:0] = [SITTING_NOTE, *([DRAW_NOTE] if is_repeated else []), ties]
     ranking.notes[:0] = notes
 
 
@@ -120,7 +120,7 @@ def select_items(ranking: Ranking, items: Mapping[str, LaneItems]) -> tuple[dict
     usable: dict[str, LaneItems] = {}
     without, otherwise = [], []
     base = ranking.lanes[0].record
-    for lane in ranking.lanes:
+    for lane in ranking.evaluated:
         name = lane.record.lane
         valued = {n for n, result in lane.record.benchmarks.items() if result.value is not None}
         if not valued or lane.record.status in FAILED:
@@ -219,28 +219,28 @@ def fill_benchmark(ranking: Ranking, name: str, paired: Paired, method: Resampli
 
 def draw_scores(
     lane: RankedLane,
+    base: RankedLane,
     paired: Mapping[str, Paired],
     weights: Mapping[str, float],
     quality_weight: float,
     method: Resampling,
     pools: Mapping[str, Pool],
 ) -> tuple[np.ndarray, np.ndarray | None] | None:
-    """Return a lane's resampled Perf/Perf_base and scores (resamples,); None without a score or its items.
+    """Return a lane's drawn Perf/Perf_base and scores (resamples,); None without a score or its items.
 
-    The scores alone are None where the lane was timed once.
+    The scores alone are None where the lane was timed once. Gives replicates the interval of their Perf.
     """
     speed = lane.record.speed
     if lane.score is None:
         return None
-    assert speed  # a score is of a speed, and of a benchmark
-    perf, base_perf = np.zeros(method.resamples), np.zeros(method.resamples)
-    for name, weight in weights.items():
-        means = paired[name].common.get(lane.record.lane) if name in paired else None
-        if means is None:
-            return None
-        perf += weight * means.lane
-        base_perf += weight * means.base
-    perf_norm = divide(perf, base_perf)
+    assert speed and base.perf  # a score is of a speed, and over a baseline's Perf
+    common = {name: benchmark.common for name, benchmark in paired.items()}
+    perfs = draw_perfs(lane, common, weights, base.perf, method.seed)
+    if perfs is None:
+        return None
+    perf_norm = perfs.norm
+    if lane.replicates and lane.replicates.perf:
+        lane.replicates.perf_interval = find_interval(perfs.perf, method.confidence)
     # Lanes that share a speed share its draws: the difference of their scores is then their quality's alone.
     pool = pools.get(lane.record.lane)
     pairs = pool.forms.get(speed.form) if pool else None

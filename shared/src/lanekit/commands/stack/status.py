@@ -22,6 +22,7 @@ from lanekit.jobs.signs import LiveWorker, read_controller_age_s, read_workers
 from lanekit.plan.preflight.finding import Finding
 from lanekit.results.outcome import RunOutcome
 from lanekit.results.schema import Ranking
+from lanekit.spec.replicates import FIRST, split_replicate
 from lanekit.spec.stages import WORKERS
 from lanekit.store.documents import RunPaths
 
@@ -152,12 +153,14 @@ def _describe_ended(stack: Stack, outcome: RunOutcome) -> RunSummary:
         try:
             content = stack.store.read_file(outcome.summary, "ranking.json")
             ranking = Ranking.model_validate_json(content)
-            tails = {lane.record.lane: lane.record.log_tail for lane in ranking.lanes}
+            tails = {lane.record.lane: lane.record.log_tail for lane in ranking.evaluated}
         except (LanekitError, ValidationError):
             tails = {}
     for record in outcome.records:
         score = f", score {record.score:.4f}" if record.score is not None else ""
-        status.lanes[record.lane] = f"rank {record.rank}{score}" if record.rank else record.status
+        is_other = split_replicate(record.lane)[1] != FIRST
+        unranked = f"a replicate{score}" if is_other and record.status == "ok" else record.status
+        status.lanes[record.lane] = f"rank {record.rank}{score}" if record.rank else unranked
         if record.status == "failed":
             reason, _, remedy = record.reason.partition("\n  remedy: ")
             tail = tails.get(record.lane, [])

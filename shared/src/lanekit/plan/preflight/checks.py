@@ -11,6 +11,7 @@ from lanekit.plan.preflight.environment import check_environment
 from lanekit.plan.preflight.finding import Finding
 from lanekit.plan.preflight.lengths import check_lengths
 from lanekit.plan.preflight.modules import check_modules
+from lanekit.plan.preflight.replicates import check_replicates
 from lanekit.plan.preflight.request import Request
 from lanekit.plan.preflight.template import check_template
 from lanekit.plan.preflight.tokenizer import check_tokenizer
@@ -24,6 +25,7 @@ CHECKS = (
     check_modules,
     check_amounts,
     check_lengths,
+    check_replicates,
 )
 
 
