@@ -58,6 +58,8 @@ def run(spec: RankParams, inputs: Mapping[str, Path], out: Path, progress: Progr
     method = Resampling(spec.resamples, spec.confidence, spec.seed)
     add_statistics(ranking, items, spec.quality_weight, method)
     ranking.notes[:0] = notes
+    for lane in ranking.lanes:
+        lane.has_items = lane.record.lane in tables
     progress(2, 4, "tables")
     benchmarks = list_benchmarks(ranking, list(spec.weights))
     out.mkdir(parents=True, exist_ok=True)
