@@ -18,13 +18,13 @@ from lanekit.plan.run_document import RankingSettings
 from lanekit.plan.state import RunState
 from lanekit.results.collect import collect_record
 from lanekit.results.course import direct_ranking
-from lanekit.results.identity import check_experiment, refuse_foreign
+from lanekit.results.identity import check_experiment, describe_stage, refuse_foreign
 from lanekit.results.provenance import refuse_altered
 from lanekit.results.schema import LaneRecord, RecordIdentity, SpeedResult
 from lanekit.sources.locks import SERVICES
 from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
 from lanekit.spec.lane_file import Lane
-from lanekit.spec.params import EngineParams, EvaluateParams
+from lanekit.spec.params import EngineParams, EvaluateParams, FetchModelParams, Source
 from lanekit.store.folder import FolderStore
 from lanekit.store.manifest import make_manifest
 
@@ -233,3 +233,20 @@ def test_an_identity_travels_with_its_record() -> None:
     identity = RecordIdentity(base_model="b", base_source="s", suite="q", settings="t", lane="")
     record = LaneRecord(lane="x", identity=identity)
     assert LaneRecord.model_validate_json(record.model_dump_json()) == record
+
+
+def test_a_record_tells_its_stages_with_all_parameters_and_no_local_path(
+    collect: Collect, tmp_path: Path
+) -> None:
+    experiment, lanes = load()
+    record = collect(experiment, lanes)[lanes[0].name]
+    assert [stage.name for stage in record.recipe] == [stage.type.name for stage in lanes[0].stages]
+    assert len(record.recipe) == len(record.stages)
+    assert record.recipe[0].parameters["dampening"] == lanes[0].stages[0].params.dampening  # type: ignore[attr-defined]
+    assert collect(experiment, lanes)[BASELINE].recipe == []
+    model = Source(source=str(tmp_path), digest="d" * 40)
+    described = describe_stage("fetch_model", FetchModelParams(name="base", model=model))
+    assert str(tmp_path) not in json.dumps(described.parameters) and "d" * 40 in json.dumps(
+        described.parameters
+    )
+    assert LaneRecord.model_validate({"lane": "old"}).recipe == []

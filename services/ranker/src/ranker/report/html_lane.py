@@ -120,7 +120,7 @@ def _draw_facts(lane: RankedLane) -> str:
         ("Perf/base", "기준 대비 품질"): f"{round_number(lane.perf_norm)} {quality}",
         ("speed gain", "속도 향상"): f"{show_gain(lane)} {show_interval(lane.speed_norm_interval, 1, 100)}",
         ("MB", "크기"): show_mb(record.size_bytes),
-        ("one speed with", "같은 형상"): ", ".join(n for n in lane.pooled_with if n != record.lane),
+        ("one speed with", "같은 형상"): ", ".join(lane.pooled_with),
         ("items in its text", "오염 문항"): _show_contamination(record.contamination),
         ("model", "모델"): record.model,
         ("evaluation", "평가"): record.evaluation,
