@@ -1,4 +1,4 @@
-"""The page's charts: names in reach of every point, intervals, the front, and letters that need no scaling."""
+"""The page's charts: a name at every point, intervals, the front, and letters that need no scaling."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def find_point(chart: str, lane: str) -> str:
 def test_every_point_leads_to_its_lane_and_holds_its_name_and_numbers(ranking: Ranking) -> None:
     point = find_point(draw_scatter(ranking), "near_a")
     for expected in (
-        "near_<wbr>a", "가까운 레인 A", "score 0.7300 [0.680,\u00a00.780]", "quality 0.9600 [0.940,\u00a00.980]",
+        "near_<wbr>a", "가까운 레인 A", "score 0.7300 [0.680,\u00a00.780]",
+        "quality 0.9600 [0.940,\u00a00.980]",
         "speed gain +50.0 % (cpu) [49.0,\u00a053.0]", "971 MB",
     ):  # fmt: skip
         assert expected in point, expected

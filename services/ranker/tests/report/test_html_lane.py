@@ -32,7 +32,7 @@ def ranking(make_record: Callable[..., LaneRecord]) -> Ranking:
         LANE, pro=0.44, seconds=0.05, model="models/gptq-0123", evaluation="results/evaluate-4567",
         stages=["models/sft-89ab", "models/gptq-0123"],
         recipe=[
-            LaneStage(name="sft", parameters={"rows": 512, "targets": ["q_proj", "v_proj"], "packing": False}),
+            LaneStage(name="sft", parameters={"rows": 512, "targets": ["q_proj", "v_proj"], "pack": False}),
             LaneStage(name="gptq", parameters={"scheme": "W4A16", "note": NASTY}),
         ],
         stage_seconds={"sft": 90.0, "gptq": 12.25, "evaluate": 30.5},
@@ -87,7 +87,7 @@ def read(part: str) -> str:
 def test_stages_have_all_parameters_their_place_and_seconds(part: str) -> None:
     stages = re.findall(r"<li>(.*?)</li>", part)
     assert [read(stage) for stage in stages] == [
-        'sft 90.0 s · models/sft-89ab rows: 512 targets: ["q_proj", "v_proj"] packing: false',
+        'sft 90.0 s · models/sft-89ab rows: 512 targets: ["q_proj", "v_proj"] pack: false',
         f"gptq 12.2 s · models/gptq-0123 scheme: W4A16 note: {NASTY}",
     ]
     assert "Beside them: evaluate 30.5 s; 133 s in all." in part
