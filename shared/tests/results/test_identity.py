@@ -18,13 +18,13 @@ from lanekit.plan.run_document import RankingSettings
 from lanekit.plan.state import RunState
 from lanekit.results.collect import collect_record
 from lanekit.results.course import Outcome, direct_ranking
-from lanekit.results.identity import check_experiment, refuse_foreign
+from lanekit.results.identity import check_experiment, describe_stage, refuse_foreign
 from lanekit.results.provenance import refuse_altered
 from lanekit.results.schema import LaneRecord, RankedLane, Ranking, RecordIdentity, SpeedResult
 from lanekit.sources.locks import SERVICES
 from lanekit.spec.experiment_file import Experiment, RankingRules, load_experiment_lanes
 from lanekit.spec.lane_file import Lane, replicate_lanes
-from lanekit.spec.params import EngineParams, EvaluateParams, RankParams, SftParams
+from lanekit.spec.params import EngineParams, EvaluateParams, FetchModelParams, RankParams, SftParams, Source
 from lanekit.spec.stages import STAGE_TYPES
 from lanekit.store.folder import FolderStore
 from lanekit.store.manifest import make_manifest
@@ -297,3 +297,20 @@ def test_a_failed_replicate_is_not_all_that_was_asked() -> None:
     assert outcome.is_complete
     ranking.replicates.append(RankedLane(rank=None, record=LaneRecord(lane="a-r2", status="failed")))
     assert not outcome.is_complete
+
+
+def test_a_record_tells_its_stages_with_all_parameters_and_no_local_path(
+    collect: Collect, tmp_path: Path
+) -> None:
+    experiment, lanes = load()
+    record = collect(experiment, lanes)[lanes[0].name]
+    assert [stage.name for stage in record.recipe] == [stage.type.name for stage in lanes[0].stages]
+    assert len(record.recipe) == len(record.stages)
+    assert record.recipe[0].parameters["dampening"] == lanes[0].stages[0].params.dampening  # type: ignore[attr-defined]
+    assert collect(experiment, lanes)[BASELINE].recipe == []
+    model = Source(source=str(tmp_path), digest="d" * 40)
+    described = describe_stage("fetch_model", FetchModelParams(name="base", model=model))
+    assert str(tmp_path) not in json.dumps(described.parameters) and "d" * 40 in json.dumps(
+        described.parameters
+    )
+    assert LaneRecord.model_validate({"lane": "old"}).recipe == []

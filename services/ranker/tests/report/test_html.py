@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +16,9 @@ import pytest
 from lanekit.results.schema import LaneRecord, Ranking
 from ranker.report.formats import clean_log
 from ranker.report.html import render_html
-from ranker.report.plots import draw_summary, find_tied_runs, render_charts, stack_runs
+from ranker.report.html_charts import draw_scatter, draw_scores
+from ranker.report.plots import draw_summary
+from ranker.report.points import find_tied_runs, stack_runs
 from ranker.scoring.score import rank_lanes
 from ranker.stages.rank import read_lane_items
 from ranker.statistics.items import collect_values
@@ -23,7 +27,8 @@ from ranker.statistics.lanes import Resampling, add_statistics
 WEIGHTS = {"kmmlu_pro": 0.25, "kmmlu_redux": 0.25, "komt_bench": 0.5}
 NASTY = '"><script>alert(1)</script><img src="https://evil.example/x.png" onerror=x>$title'
 VOID = {"meta", "link", "wbr", "br", "img"}
-LOADING = re.compile(r"""\b(?:src|srcset|href|action|data)=(?!["']?(?:#|data:,))|@import|url\((?!#)""")
+LOADING = re.compile(r"""\b(?:src|srcset|href|action|data)=(?!["']?(?:#|data:,|\./))|@import|url\((?!#)""")
+SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
 class Page(HTMLParser):
@@ -88,19 +93,27 @@ def test_the_page_asks_for_nothing(records: list[LaneRecord]) -> None:
     assert not LOADING.search(text)
     assert "//" not in text
     page = Page(text)
-    assert not {tag for tag, _ in page.tags} & {"script", "img", "iframe", "object", "embed", "base", "form"}
+    assert not {tag for tag, _ in page.tags} & {"img", "iframe", "object", "embed", "base", "form"}
     policy = next(a["content"] for t, a in page.tags if t == "meta" and "http-equiv" in a)
     assert policy is not None and "default-src 'none'" in policy
+
+
+def test_the_one_script_is_the_one_that_the_policy_names(records: list[LaneRecord]) -> None:
+    text = render(records)
+    script = SCRIPT.findall(text)
+    assert text.count("<script") == len(script) == 1
+    digest = base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in text
 
 
 def test_foreign_text_stays_text(hostile: list[LaneRecord]) -> None:
     text = render(hostile, experiment=NASTY)
     page = Page(text)
-    assert not {tag for tag, _ in page.tags} & {"script", "img"}
+    assert "img" not in {tag for tag, _ in page.tags}
     assert not any(name.startswith("on") or name in ("src", "alert") for _, a in page.tags for name in a)
     for _, attributes in page.tags:
-        assert (attributes.get("href") or "#").startswith(("#", "data:,"))
-    assert "<script" not in text and "&lt;script&gt;" in text
+        assert (attributes.get("href") or "#").startswith(("#", "data:,", "./"))
+    assert text.count("<script") == 1 and "&lt;script&gt;" in text  # the page's own
     assert page.text.count(NASTY) >= 8
 
 
@@ -176,10 +189,10 @@ def test_a_page_without_a_scored_lane_says_so(make_record: Callable[..., LaneRec
 
 
 def test_charts_are_repeatable_mark_the_baseline_and_follow_the_pages_colours(ranking: Ranking) -> None:
-    charts = render_charts(ranking)
-    assert charts == render_charts(ranking)
-    assert all("var(--ink)" in svg and "#22262a" not in svg for svg in charts.values())
-    assert "baseline 0.500" in charts["bars"] and ">baseline<" in charts["scatter"]
+    scores, scatter = draw_scores(ranking), draw_scatter(ranking)
+    assert (scores, scatter) == (draw_scores(ranking), draw_scatter(ranking))
+    assert "#22262a" not in scores + scatter
+    assert "baseline 0.500" in scores and ">baseline<" in scatter
 
 
 def test_a_lane_far_slower_than_the_baseline_stands_at_the_edge(
@@ -187,7 +200,7 @@ def test_a_lane_far_slower_than_the_baseline_stands_at_the_edge(
 ) -> None:
     records = [make_record("baseline", seconds=0.1), make_record("a", seconds=0.4)]
     records += [make_record(f"near{n}", seconds=0.1) for n in range(3)]
-    chart = render_charts(rank_lanes(records, WEIGHTS))["scatter"]
+    chart = draw_scatter(rank_lanes(records, WEIGHTS))
     assert ">4 (−300 %)<" in chart
     assert ">1–3<" in chart
 

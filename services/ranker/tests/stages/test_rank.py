@@ -300,6 +300,8 @@ def test_a_lane_with_a_malformed_file_of_items_is_ranked_without(
     rows = read_rows(out)
     assert rows["lane03_w8"]["rank"] and not rows["lane03_w8"]["score_low"] and rows["lane01_w4"]["score_low"]
     assert not (out / "lanes" / "lane03_w8" / "items.parquet").exists()
+    lanes = json.loads((out / "ranking.json").read_text(encoding="utf-8"))["lanes"]
+    assert [x["record"]["lane"] for x in lanes if not x["has_items"]] == ["lane03_w8"]
     text = (out / "summary.md").read_text(encoding="utf-8")
     assert f"- The per-item outputs of lane03_w8 are not used: items.parquet: {expected}" in text
     assert "No per-item outputs, so no interval, test or tie: lane03_w8." in text

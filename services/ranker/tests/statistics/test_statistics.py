@@ -13,7 +13,7 @@ from scipy import stats
 
 from lanekit.results.schema import BenchmarkResult, Interval, LaneRecord, RankedLane, Ranking, SpeedForm
 from ranker.report.notes import collect_warnings
-from ranker.report.plots import find_tied_runs
+from ranker.report.points import find_tied_runs
 from ranker.scoring.score import TIE_RULE, rank_lanes
 from ranker.statistics.items import ItemValues, LaneItems, find_unlike_values
 from ranker.statistics.lanes import SITTING_NOTE, TIED_RULE, Resampling, add_statistics, find_ties

@@ -8,7 +8,7 @@ from typing import Protocol
 from lanekit.errors import PermanentError
 from lanekit.plan.graph import BASELINE, LanePlan, Locator, Plan
 from lanekit.plan.state import RunState
-from lanekit.results.identity import identify_record
+from lanekit.results.identity import describe_stage, identify_record
 from lanekit.results.schema import BenchmarkResult, LaneRecord, SpeedResult
 from lanekit.store.manifest import Manifest
 
@@ -38,7 +38,9 @@ def collect_record(plan: Plan, state: RunState, store: ResultReader, lane: str) 
     record.stage_seconds = {
         plan.runs[key].type.name: manifest.seconds for key, manifest in manifests.items() if manifest
     }
-    record.stages = [plan.runs[key].path for key in lane_plan.stage_keys]
+    own = [plan.runs[key] for key in lane_plan.stage_keys]
+    record.stages = [run.path for run in own]
+    record.recipe = [describe_stage(run.type.name, run.params) for run in own]
     record.model = plan.runs[lane_plan.model_key].path
     record.contamination = count_contamination(plan, lane_plan, store)
     record.identity = identify_record(plan, lane_plan, manifests)

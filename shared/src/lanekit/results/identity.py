@@ -9,7 +9,7 @@ from typing import Any
 from lanekit.errors import InputError
 from lanekit.files.hashing import write_canonical_json
 from lanekit.plan.graph import BASELINE, LanePlan, Plan
-from lanekit.results.schema import FAILED, LaneRecord, RecordIdentity
+from lanekit.results.schema import FAILED, LaneRecord, LaneStage, RecordIdentity
 from lanekit.spec.lane_file import Lane
 from lanekit.spec.params import EvaluateParams, FetchModelParams, Parameters
 from lanekit.spec.replicates import split_replicate, vary_params
@@ -62,11 +62,14 @@ def digest_settings(evaluation: EvaluateParams) -> str:
 
 def digest_stages(stages: Iterable[tuple[str, Parameters]]) -> str:
     """Return the digest of a lane's stages and parameters; "" where it has none."""
-    described = [
-        [name, drop_local_paths(params).model_dump(mode="json", exclude=set(params.not_in_key))]
-        for name, params in stages
-    ]
+    described = [[stage.name, stage.parameters] for stage in (describe_stage(*stage) for stage in stages)]
     return _digest(described) if described else ""
+
+
+def describe_stage(name: str, params: Parameters) -> LaneStage:
+    """Return a stage with the parameters that decide what it computes."""
+    parameters = drop_local_paths(params).model_dump(mode="json", exclude=set(params.not_in_key))
+    return LaneStage(name=name, parameters=parameters)
 
 
 def _digest_lane(lane: Lane, replicate: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from lanekit.host.devices import DeviceKind
 
@@ -164,12 +164,20 @@ class RecordIdentity(_Schema):
     lane: str
 
 
+class LaneStage(_Schema):
+    """One of a lane's own stages and all its parameters, defaults included, without local paths."""
+
+    name: str
+    parameters: dict[str, JsonValue]
+
+
 class LaneRecord(_Schema):
     """All that ranking and packaging need to know of one lane.
 
     `model`, `evaluation`, `judgement` and `timing` are places in the store. `contamination` counts, by
     benchmark, the items that stand in the text which this lane was trained or calibrated on: {} where there
-    are none, None where it is not known, as for a model that was made elsewhere.
+    are none, None where it is not known, as for a model that was made elsewhere. `recipe` tells what the
+    `stages`, places in the store, are, one for one; records of earlier versions have none.
     """
 
     lane: str
@@ -187,6 +195,7 @@ class LaneRecord(_Schema):
     identity: RecordIdentity | None = None
     contamination: dict[str, int] | None = None
     stages: list[str] = []
+    recipe: list[LaneStage] = []
     stage_seconds: dict[str, float] = {}
     log_tail: list[str] = []
 
@@ -228,6 +237,7 @@ class BenchmarkStatistics(_Schema):
 
     `recovery` is value/baseline (1 is 100 %). `difference` is value − baseline; `p_value` is of the paired
     test `test`, `p_adjusted` after Holm over the lanes. None where there is nothing to compare.
+    `better_items` and `worse_items` are the ids of the items that `n_better` and `n_worse` count.
     """
 
     interval: Interval | None = None
@@ -236,6 +246,8 @@ class BenchmarkStatistics(_Schema):
     difference: float | None = None
     n_better: int = 0
     n_worse: int = 0
+    better_items: list[str] = []
+    worse_items: list[str] = []
     test: str = ""
     p_value: float | None = None
     p_adjusted: float | None = None
@@ -274,6 +286,7 @@ class RankedLane(_Schema):
     `tied_with` names the ranked lanes whose score cannot be told from this one's; `on_front` says that no
     lane is at least as good in quality, speed and size and better in one, contaminated lanes left out.
     `pooled_with` names the lanes of equal shapes; `pooled_ratios` are theirs together, by fixed form.
+    `has_items` says that its per-item outputs stand in the ranking's artifact.
     """
 
     rank: int | None
@@ -285,12 +298,14 @@ class RankedLane(_Schema):
     score_interval: Interval | None = None
     perf_norm_interval: Interval | None = None
     perf_margin_test: MarginTest | None = None
+    speed_norm_interval: Interval | None = None
     benchmark_statistics: dict[str, BenchmarkStatistics] = {}
     tied_with: list[str] = []
     on_front: bool = False
     pooled_with: list[str] = []
     pooled_ratios: dict[str, float] = {}
     replicates: Replicates | None = None
+    has_items: bool = False
 
 
 class Ranking(_Schema):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 from string import Template
@@ -9,27 +11,24 @@ from string import Template
 from lanekit.results.schema import Ranking
 from ranker.report.formats import (
     N_BEST,
-    NO_REASON,
-    clean_log,
     list_scored,
     list_unranked,
     map_ranks,
     round_number,
     show_gain,
     show_interval,
-    show_lane,
     show_mb,
 )
+from ranker.report.html_charts import draw_charts
+from ranker.report.html_lane import RANKING_ANCHOR, draw_failure, draw_lanes
 from ranker.report.html_parts import (
-    draw_badge,
+    anchor_lane,
     draw_badges,
     draw_grid,
     draw_note,
     draw_table,
     korean,
-    legend,
     listing,
-    mark_code,
     name,
     section,
     text,
@@ -44,28 +43,14 @@ from ranker.report.notes import (
     explain_formula,
     explain_statistics,
 )
-from ranker.report.plots import choose_colours, describe_place, render_charts
+from ranker.report.plots import choose_colours, describe_place
 from ranker.report.plots_quality import render_recovery
 from ranker.report.tables_margin import tabulate_margins, tabulate_perf_margins
 from ranker.report.tables_quality import tabulate_benchmark, tabulate_details
-from ranker.report.tables_ranking import judge_status, list_badges, tabulate_ranking
+from ranker.report.tables_ranking import list_badges, tabulate_ranking
 from ranker.report.tables_replicates import tabulate_replicates
 from ranker.report.tables_speed import tabulate_costs, tabulate_forms
 
-LOG_LINES = 60
-CHARTS = {
-    "bars": (
-        "Score by lane",
-        "레인별 점수",
-        "Whiskers are intervals; a line at the right joins scores that cannot be told apart.",
-    ),
-    "scatter": (
-        "Quality, speed and size",
-        "품질, 속도, 크기",
-        "Outlined: on the Pareto front of all three. The line joins the best in quality and speed alone. "
-        "A point's area grows with the model's size; a grey line is the interval of its quality.",
-    ),
-}
 RECOVERY = (
     '<div class="scroll"><div class="wide">{chart}</div></div>'
     '<p class="sub" id="recovery-caption">Each lane\'s value over the baseline\'s on the same items, '
@@ -80,8 +65,8 @@ def render_html(
     sections = [
         _draw_warnings(ranking),
         _draw_best(ranking),
-        _draw_charts(ranking),
-        draw_table(tabulate_ranking(ranking, benchmarks)),
+        draw_charts(ranking),
+        draw_table(tabulate_ranking(ranking, benchmarks), RANKING_ANCHOR),
         draw_table(tabulate_replicates(ranking)),
         PLACE,
         _draw_failures(ranking),
@@ -95,11 +80,15 @@ def render_html(
     ]
     n_scored, n_failed = len(list_scored(ranking)), len(list_unranked(ranking))
     lead = f"{n_scored} lanes ranked, {n_failed} without a rank. Speed: {describe_place(ranking)}."
+    script = _read("page.js")
     return Template(_read("page.html")).substitute(
+        script=script,
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         title=text(f"{ranking.experiment}: ranking" if ranking.experiment else "Ranking"),
         style=_read("page.css"),
         lead=text(lead),
         content="\n".join(section for section in sections if section),
+        lanes=draw_lanes(ranking, benchmarks),
     )
 
 
@@ -126,7 +115,8 @@ def _draw_best(ranking: Ranking) -> str:
         tiles.append(
             f'<section class="tile" style="--hue: {colours[record.group]}">'
             f'<div class="sub">rank {lane.rank} · {text(record.group or "no group")}</div>'
-            f'<div class="name">{text(record.lane)}{" ⚠" if record.is_contaminated else ""}</div>'
+            f'<div class="name"><a href="#{anchor_lane(record.lane)}">{name(record.lane)}</a>'
+            f"{' ⚠' if record.is_contaminated else ''}</div>"
             f'<div class="sub">{text(record.title)}</div>'
             f'<div class="big">{score}</div>'
             f'<div class="sub">quality {round_number(lane.perf_norm)} of base · speed {show_gain(lane)}'
@@ -135,30 +125,9 @@ def _draw_best(ranking: Ranking) -> str:
     return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
 
 
-def _draw_charts(ranking: Ranking) -> str:
-    charts, colours = render_charts(ranking), choose_colours(ranking)
-    groups = [g for g in colours if any(lane.record.group == g for lane in list_scored(ranking))]
-    shown = legend((group or "no group", colours[group]) for group in groups)
-    return '<div class="charts">' + "".join(
-        f"<section>{title(*CHARTS[key][:2], f'{key}-caption')}{svg}{shown}"
-        f'<p class="sub">{CHARTS[key][2]}</p></section>'
-        for key, svg in charts.items()
-    ) + "</div>"  # fmt: skip
-
-
 def _draw_failures(ranking: Ranking) -> str:
-    articles = []
-    for lane in list_unranked(ranking):
-        record = lane.record
-        log = clean_log(record.log_tail, LOG_LINES)
-        shown = "\n".join(log)
-        details = f"<details><summary>the log's last lines</summary><pre>{text(shown)}</pre></details>"
-        articles.append(
-            f"<article>{mark_code(show_lane(record))} {draw_badge(judge_status(lane))}"
-            f'<div class="sub">{text(record.title)}</div>'
-            f'<div class="reason">{text(record.reason or NO_REASON)}</div>{details if log else ""}</article>'
-        )
-    return section("".join(articles), "Without a rank", "순위 없음") if articles else ""
+    articles = "".join(map(draw_failure, list_unranked(ranking)))
+    return section(articles, "Without a rank", "순위 없음") if articles else ""
 
 
 def _draw_quality(ranking: Ranking, benchmarks: Sequence[str]) -> str:

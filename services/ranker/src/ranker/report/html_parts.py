@@ -10,6 +10,7 @@ from ranker.report.formats import CONTROL
 from ranker.report.table import Badge, Cell, Head, Row, Table
 
 CODE = re.compile(r"`([^`]+)`")
+UNSAFE = re.compile(r"[^A-Za-z0-9_-]")  # in an id
 
 
 def text(value: str) -> str:
@@ -33,20 +34,27 @@ def korean(label: str) -> str:
     return f'<span class="ko" lang="ko">{label}</span>' if label else ""
 
 
-def title(english: str, label: str, anchor: str = "") -> str:
-    """Return a section's title, with the id `anchor` if it has one."""
+def title(english: str, label: str, anchor: str = "", *, level: int = 2) -> str:
+    """Return a title of that level, with the id `anchor` if it has one."""
     attribute = f' id="{anchor}"' if anchor else ""
-    return f'<h2{attribute}>{english}<span lang="ko">{label}</span></h2>'
+    return f'<h{level}{attribute}>{english}<span lang="ko">{label}</span></h{level}>'
 
 
-def section(content: str, english: str, label: str) -> str:
-    """Return a section with its title."""
-    return f'<section class="long">{title(english, label)}{content}</section>'
+def anchor_lane(lane: str) -> str:
+    """Return the id of a lane's part of the page; no two lanes share one."""
+    return "lane-" + UNSAFE.sub(lambda found: f".{ord(found[0]):x}.", lane)
 
 
-def draw_table(table: Table | None) -> str:
+def section(content: str, english: str, label: str, anchor: str = "") -> str:
+    """Return a section with its title, with the id `anchor` if it has one."""
+    return f'<section class="long">{title(english, label, anchor)}{content}</section>'
+
+
+def draw_table(table: Table | None, anchor: str = "") -> str:
     """Return a table as a section of its own; nothing for none."""
-    return section(draw_note(table.note) + draw_grid(table), table.title, table.korean) if table else ""
+    if table is None:
+        return ""
+    return section(draw_note(table.note) + draw_grid(table), table.title, table.korean, anchor)
 
 
 def draw_note(words: str) -> str:
@@ -64,7 +72,7 @@ def draw_grid(table: Table) -> str:
 
 
 def _draw_head(head: Head) -> str:
-    kind = ' class="num"' if head.kind == "number" else ""
+    kind = {"number": ' class="num"', "lane": ' class="lane"', "text": ""}[head.kind]
     return f'<th scope="col"{kind}>{name(head.name)}{korean(head.korean)}</th>'
 
 
@@ -78,12 +86,15 @@ def _draw_cell(cell: Cell, head: Head) -> str:
     below = text(cell.below)
     if head.kind == "lane":
         title_below = f'<div class="sub">{below}</div>' if below else ""
-        return f'<th scope="row" class="lane">{mark_code(cell.value)}{title_below}</th>'
+        shown = mark_code(cell.value)
+        linked = f'<a href="#{anchor_lane(cell.lane)}">{shown}</a>' if cell.lane else shown
+        return f'<th scope="row" class="lane">{linked}{title_below}</th>'
     if head.kind == "number":
         kind = "num best" if cell.is_best else "num"
         return f'<td class="{kind}">{text(cell.value)}{f"<small>{below}</small>" if below else ""}</td>'
     kind = ' class="group"' if cell.hue else ""
-    return f"<td{kind}>{draw_dot(cell.hue)}{text(cell.value)}{draw_badges(cell.badges)}</td>"
+    aside = f'<div class="sub">{below}</div>' if below else ""
+    return f"<td{kind}>{draw_dot(cell.hue)}{text(cell.value)}{aside}{draw_badges(cell.badges)}</td>"
 
 
 def draw_dot(hue: str) -> str:

@@ -1,12 +1,7 @@
-"""The ranking as pictures: scores by lane, and quality against speed. Deterministic bytes.
-
-One drawing code gives the PNG (both charts side by side) and the SVGs of the page (one chart each).
-"""
+"""The ranking as a picture, summary.png: scores by lane, and quality against speed. Deterministic bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -14,18 +9,20 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from lanekit.results.schema import Interval, RankedLane, Ranking
-from ranker.report.canvas import FAINT, GUIDE, INK, PALETTE, PAPER, make_figure, render_svg, style_axes
-from ranker.report.formats import join_ranks, list_scored
-from ranker.scoring.front import find_front
+from ranker.report.canvas import FAINT, GUIDE, INK, PALETTE, PAPER, make_figure, style_axes
+from ranker.report.formats import list_scored
+from ranker.report.points import (
+    find_plane_front,
+    find_tied_runs,
+    is_off,
+    label_points,
+    locate,
+    stack_runs,
+)
 
 WIDTH_INCHES, ROW_INCHES = 12.0, 0.34
-CHART_INCHES = 6.0
-NEAR = 0.045  # of an axis
-SLOWEST_SHOWN = -1.0  # a lane slower than this gain stands at the edge, its gain beside its rank
 SMALLEST_AREA, AREA_SPAN = 36.0, 110.0  # of a point, square points: from no bytes to the largest model's
 TIE_STEP = 0.016  # of the axis: between the lines that join tied lanes
-
-Draw = Callable[[Axes], None]
 
 
 def draw_summary(ranking: Ranking, target: Path) -> None:
@@ -49,23 +46,6 @@ def draw_summary(ranking: Ranking, target: Path) -> None:
                 fontsize=9,
             )
         figure.savefig(target, metadata={"Software": None})
-
-
-def render_charts(ranking: Ranking) -> dict[str, str]:
-    """Return both charts as <svg> elements for a page that defines --ink, --line, --guide and --card."""
-    drawings: dict[str, Draw] = {
-        "bars": partial(draw_bars, ranking),
-        "scatter": partial(draw_scatter, ranking),
-    }
-    height = _choose_height(ranking)
-    return {
-        name: render_svg(partial(_draw_on_first, draw), name, CHART_INCHES, height)
-        for name, draw in drawings.items()
-    }
-
-
-def _draw_on_first(draw: Draw, axes: list[Axes]) -> None:
-    draw(axes[0])
 
 
 def choose_colours(ranking: Ranking) -> dict[str, str]:
@@ -129,45 +109,23 @@ def draw_scatter(ranking: Ranking, axes: Axes) -> None:
     axes.plot(0, 1, marker="D", color=INK, markersize=7, linestyle="none", zorder=4)
     axes.annotate("baseline", (0, 1), xytext=(-7, 6), textcoords="offset points", fontsize=8, color=INK,
                   ha="right")  # fmt: skip
-    front = _find_plane_front(scored)
+    front = find_plane_front(scored)
     axes.plot([x for x, _ in front], [y for _, y in front], color=INK, linewidth=1.1, alpha=0.55, zorder=2)
     for lane in scored:
-        x, y = _locate(lane)
+        x, y = locate(lane)
         if lane.perf_norm_interval:
             ends = [lane.perf_norm_interval.low, lane.perf_norm_interval.high]
             axes.plot([x, x], ends, color=GUIDE, linewidth=0.9, zorder=2)
         axes.scatter(x, y, s=SMALLEST_AREA + AREA_SPAN * (lane.record.size_bytes or 0) / largest,
-                     marker="<" if _is_off(lane) else "o", color=colours[lane.record.group],
+                     marker="<" if is_off(lane) else "o", color=colours[lane.record.group],
                      edgecolor=INK if lane.on_front else PAPER, linewidth=1.4 if lane.on_front else 1.0,
                      zorder=3)  # fmt: skip
-    for point, label in _label_points(scored):
+    for point, label in label_points(scored):
         axes.annotate(
             label, point, xytext=(6, 5), textcoords="offset points", fontsize=8, color=INK, zorder=5
         )
     axes.margins(0.12)
     axes.grid(color=FAINT, linewidth=0.7)
-
-
-def find_tied_runs(scored: list[RankedLane]) -> list[tuple[int, int]]:
-    """Return the longest runs of lanes that cannot be told apart, as first and last position."""
-    places = {lane.record.lane: place for place, lane in enumerate(scored)}
-    runs: list[tuple[int, int]] = []
-    for place, lane in enumerate(scored):
-        last = max([place, *(places[name] for name in lane.tied_with if name in places)])
-        if last > place and not any(first <= place and last <= end for first, end in runs):
-            runs.append((place, last))
-    return runs
-
-
-def stack_runs(runs: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
-    """Return runs as (column, first, last); those that share a position stand in different columns."""
-    ends: list[int] = []
-    placed = []
-    for first, last in runs:
-        column = next((c for c, end in enumerate(ends) if end < first), len(ends))
-        ends[column : column + 1] = [last]
-        placed.append((column, first, last))
-    return placed
 
 
 def _draw_whisker(axes: Axes, interval: Interval, position: int) -> None:
@@ -178,44 +136,6 @@ def _draw_whisker(axes: Axes, interval: Interval, position: int) -> None:
 
 def _find_end(lane: RankedLane) -> float:
     return max(lane.score or 0.0, lane.score_interval.high if lane.score_interval else 0.0)
-
-
-def _find_plane_front(scored: list[RankedLane]) -> list[tuple[float, float]]:
-    """Return the front of speed and quality alone, the baseline's place included, by speed.
-
-    Contaminated lanes are left out.
-    """
-    clean = [lane for lane in scored if not _is_off(lane) and not lane.record.is_contaminated]
-    points = sorted({(0.0, 1.0), *(_locate(lane) for lane in clean)})
-    on_front = find_front([(x, y, 0.0) for x, y in points])
-    return [point for point, is_on in zip(points, on_front, strict=True) if is_on]
-
-
-def _is_off(lane: RankedLane) -> bool:
-    return (lane.speed_norm or 0.0) < SLOWEST_SHOWN
-
-
-def _locate(lane: RankedLane) -> tuple[float, float]:
-    return (max(lane.speed_norm or 0.0, SLOWEST_SHOWN), lane.perf_norm or 0.0)
-
-
-def _label_points(scored: list[RankedLane]) -> list[tuple[tuple[float, float], str]]:
-    """Return points and their labels; lanes too close for labels of their own share one, at the rightmost."""
-    off = [lane for lane in scored if _is_off(lane)]
-    labels = [(_locate(x), f"{x.rank} (−{abs(100 * (x.speed_norm or 0)):.0f} %)") for x in off]
-    points = {lane.rank: _locate(lane) for lane in scored if lane.rank is not None and not _is_off(lane)}
-    everywhere = [(0.0, 1.0), *(_locate(lane) for lane in scored)]  # the baseline's place first
-    spans = [max(values) - min(values) for values in zip(*everywhere, strict=True)]
-    clusters: list[list[int]] = []
-    for rank in sorted(points, key=lambda rank: (-points[rank][0], rank)):
-        for cluster in clusters:
-            first, here = points[cluster[0]], points[rank]
-            if all(abs(here[axis] - first[axis]) <= NEAR * spans[axis] for axis in (0, 1)):
-                cluster.append(rank)
-                break
-        else:
-            clusters.append([rank])
-    return labels + [(points[cluster[0]], join_ranks(sorted(cluster))) for cluster in clusters]
 
 
 def _choose_height(ranking: Ranking) -> float:

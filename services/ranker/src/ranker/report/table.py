@@ -23,7 +23,7 @@ class Badge:
 class Cell:
     """A value and what stands `below` it, smaller; `hue` is its group's colour.
 
-    A lane's name stands in backquotes.
+    A lane's name stands in backquotes; `lane` is the lane to whose part of the page it leads.
     """
 
     value: str
@@ -31,6 +31,7 @@ class Cell:
     is_best: bool = False
     hue: str = ""
     badges: tuple[Badge, ...] = ()
+    lane: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,4 +73,4 @@ LANE = Head("lane", "레인", "lane")
 
 def make_row(ranking: Ranking, lane: RankedLane, *cells: Cell) -> Row:
     """Return a row that begins with the lane's name."""
-    return Row((Cell(show_lane(lane.record)), *cells), lane is ranking.lanes[0])
+    return Row((Cell(show_lane(lane.record), lane=lane.record.lane), *cells), lane is ranking.lanes[0])

@@ -45,7 +45,7 @@ def tabulate_benchmark(ranking: Ranking, benchmark: str) -> Table:
         note = next((result.note for _, result in found if result.note), "No lane has a value.")
         return Table(title, korean, note)
     rows = [
-        make_row(ranking, lane, *_compare(result, lane.benchmark_statistics.get(benchmark)))
+        make_row(ranking, lane, *list_comparison(result, lane.benchmark_statistics.get(benchmark)))
         for lane, result in found
     ]
     return Table(title, korean, heads=HEADS, rows=tuple(rows))
@@ -56,7 +56,8 @@ def _find_results(ranking: Ranking, benchmark: str) -> list[tuple[RankedLane, Be
     return [(lane, result) for lane, result in results if result]
 
 
-def _compare(result: BenchmarkResult, found: BenchmarkStatistics | None) -> list[Cell]:
+def list_comparison(result: BenchmarkResult, found: BenchmarkStatistics | None) -> list[Cell]:
+    """Return a lane's cells of one benchmark, for HEADS after the first."""
     found = found or BenchmarkStatistics()
     counts = f"{found.n_better} / {found.n_worse}" if found.p_value is not None else EMPTY
     return [

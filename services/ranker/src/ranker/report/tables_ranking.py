@@ -47,7 +47,7 @@ def tabulate_ranking(ranking: Ranking, benchmarks: Sequence[str]) -> Table:
         record = lane.record
         cells = (
             Cell(show_rank(lane)),
-            Cell(show_lane(record), record.title),
+            Cell(show_lane(record), record.title, lane=record.lane),
             Cell(record.group, hue=colours[record.group]),
             *_list_numbers(lane, benchmarks),
             Cell("", badges=(judge_status(lane), *list_badges(lane, ranks))),

@@ -71,6 +71,12 @@ def tabulate_forms(ranking: Ranking) -> Table | None:
 def _show_form(form: SpeedForm | None, pooled: float | None, *, is_scored: bool) -> Cell:
     if form is None:
         return Cell(EMPTY)
+    remarks = "; ".join(list_form_remarks(form, pooled))
+    return Cell(show_time(form.s_per_token, form.s_per_token_all, 3), remarks, is_scored)
+
+
+def list_form_remarks(form: SpeedForm, pooled: float | None) -> list[str]:
+    """Return a form's gain with its interval, the pooled one, and tokens where models end by themselves."""
     parts = [show_percent(1 - form.ratio, signed=True)]
     if form.ratio_low is not None and form.ratio_high is not None:
         ends = (show_percent(1 - end, signed=True) for end in (form.ratio_high, form.ratio_low))
@@ -80,7 +86,7 @@ def _show_form(form: SpeedForm | None, pooled: float | None, *, is_scored: bool)
     if form.kind not in FIXED_KINDS:
         mark = "⚠ " if differs_in_length(form) else ""
         parts.append(f"{mark}{form.tokens_per_item:.1f} / {form.baseline_tokens_per_item:.1f} tokens an item")
-    return Cell(show_time(form.s_per_token, form.s_per_token_all, 3), "; ".join(parts), is_scored)
+    return parts
 
 
 def tabulate_costs(ranking: Ranking) -> Table | None:

@@ -60,6 +60,8 @@ def run(spec: RankParams, inputs: Mapping[str, Path], out: Path, progress: Progr
     add_statistics(ranking, items, spec.quality_weight, method)
     ranking.published_percent = dict(spec.published_percent)
     ranking.notes[:0] = [*notes, *warn_of_published(ranking, spec.confidence)]
+    for lane in ranking.lanes:
+        lane.has_items = lane.record.lane in tables
     progress(2, 4, "tables")
     benchmarks = list_benchmarks(ranking, list(spec.weights))
     out.mkdir(parents=True, exist_ok=True)

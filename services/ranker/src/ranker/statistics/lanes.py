@@ -53,10 +53,12 @@ class Resampling:
 class Paired:
     """One benchmark: by lane the values (n_items,) and their resampled means (resamples,), NaN left out.
 
+    `ids` are the items', in the values' order.
     `common` holds the lane's and the baseline's resampled means over the items that have a value of both.
     """
 
     base: str
+    ids: tuple[str, ...]
     values: dict[str, np.ndarray]
     means: dict[str, np.ndarray]
     common: dict[str, MeanPair]
@@ -99,6 +101,8 @@ def add_statistics(
         if drawn is None or lane is base:
             continue
         perf_norm, score = drawn
+        gains = draw_speeds(lane, method, pools)
+        lane.speed_norm_interval = None if gains is None else find_interval(gains, method.confidence)
         lane.perf_norm_interval = find_interval(perf_norm, method.confidence)
         if score is None:
             timed_once.append(lane.record.lane)
@@ -166,7 +170,8 @@ def pair_items(name: str, base: str, usable: Mapping[str, LaneItems], method: Re
         lane: MeanPair(means.get(f"{lane}/lane", means[lane]), means.get(f"{lane}/base", means[base]))
         for lane in values
     }
-    return Paired(base, values, {lane: means[lane] for lane in values}, common)
+    ids = tuple(item for item, _ in asked.keys)
+    return Paired(base, ids, values, {lane: means[lane] for lane in values}, common)
 
 
 def warn_of_unrated(name: str, paired: Paired) -> list[str]:
@@ -203,7 +208,11 @@ def fill_benchmark(ranking: Ranking, name: str, paired: Paired, method: Resampli
         values, base_values = paired.values[lane_name][known], paired.values[paired.base][known]
         value, base_value = float(values.mean()), float(base_values.mean())
         found.difference = round(value - base_value, 12)
-        found.n_better, found.n_worse = int((values > base_values).sum()), int((values < base_values).sum())
+        ids = np.array(paired.ids, dtype=object)[known]
+        found.better_items, found.worse_items = (
+            [str(item) for item in ids[is_one]] for is_one in (values > base_values, values < base_values)
+        )
+        found.n_better, found.n_worse = len(found.better_items), len(found.worse_items)
         if base_value > 0:
             found.recovery = value / base_value
             ratios = divide(*paired.common[lane_name])
@@ -230,10 +239,9 @@ def draw_scores(
 
     The scores alone are None where the lane was timed once. Gives replicates the interval of their Perf.
     """
-    speed = lane.record.speed
     if lane.score is None:
         return None
-    assert speed and base.perf  # a score is of a speed, and over a baseline's Perf
+    assert base.perf  # a score is over a baseline's Perf
     common = {name: benchmark.common for name, benchmark in paired.items()}
     perfs = draw_perfs(lane, common, weights, base.perf, method.seed)
     if perfs is None:
@@ -241,15 +249,24 @@ def draw_scores(
     perf_norm = perfs.norm
     if lane.replicates and lane.replicates.perf:
         lane.replicates.perf_interval = find_interval(perfs.perf, method.confidence)
-    # Lanes that share a speed share its draws: the difference of their scores is then their quality's alone.
+    gains = draw_speeds(lane, method, pools)
+    if gains is None:
+        return perf_norm, None
+    return perf_norm, np.maximum(quality_weight * perf_norm + (1 - quality_weight) * gains, 0.0)
+
+
+def draw_speeds(lane: RankedLane, method: Resampling, pools: Mapping[str, Pool]) -> np.ndarray | None:
+    """Return draws (resamples,) of a scored lane's speed gain; None where it was timed once.
+
+    Lanes that share a speed share its draws: the difference of their scores is then their quality's alone.
+    """
+    speed = lane.record.speed
+    assert speed  # a score is of a speed, and of a benchmark
     pool = pools.get(lane.record.lane)
     pairs = pool.forms.get(speed.form) if pool else None
     rng = make_rng(method.seed, f"repeats of {', '.join(pool.lanes) if pool and pairs else lane.record.lane}")
     mine, theirs = pairs or (speed.s_per_token_all, speed.baseline_s_per_token_all)
-    gains = draw_gains(mine, theirs, method.resamples, rng)
-    if gains is None:
-        return perf_norm, None
-    return perf_norm, np.maximum(quality_weight * perf_norm + (1 - quality_weight) * gains, 0.0)
+    return draw_gains(mine, theirs, method.resamples, rng)
 
 
 def find_ties(ranking: Ranking, scores: Mapping[str, np.ndarray], confidence: float) -> None:

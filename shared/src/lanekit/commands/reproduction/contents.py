@@ -25,12 +25,12 @@ from lanekit.commands.reproduction.bundle import (
 from lanekit.commands.reproduction.source_tree import write_archive
 from lanekit.errors import InputError
 from lanekit.files.hashing import write_canonical_json
+from lanekit.files.hub_card import LICENCE_STEMS
 from lanekit.files.json_lines import read_json_lines
 from lanekit.plan.graph import Plan
 from lanekit.sources.revisions import REVISIONS_NAME, Revisions
 from lanekit.spec.experiment_file import Experiment, is_local
 from lanekit.spec.params import Source
-from lanekit.store.card import LICENCE_STEMS
 from lanekit.store.folder import FolderStore
 
 LICENCES_NAME = "licences.yaml"
