@@ -40,7 +40,8 @@ def change(path: Path, line: int, edit: Callable[[dict[str, Any]], object]) -> N
 
 def load(folders: Path, notes: list[str] | None = None, task: str = "", chosen: Any = CHOSEN) -> Rows:
     names = [str(folders / side) for side in "ab"]
-    return load_rows(names, task, *chosen, [] if notes is None else notes)
+    metrics, filters = chosen
+    return load_rows(names, task, metrics, filters, [] if notes is None else notes)
 
 
 def test_rows_are_those_of_the_harness(folders: Path) -> None:
