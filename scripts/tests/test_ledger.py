@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 
 import ledger
 import pytest
-from commands import ROOT, make_environment
+from commands import ROOT, Runner, make_environment
 
 from lanekit.errors import InputError
 from lanekit.files.hashing import hash_file
@@ -163,3 +164,15 @@ def test_a_mistake_ends_the_command_without_a_traceback(home: Path) -> None:
         )
         assert done.returncode == 2 and "Traceback" not in done.stderr
         assert expected in done.stderr
+
+
+def test_a_faulty_ledger_is_told_before_a_run_not_after(
+    run_script: Runner, experiment: Path, tmp_path: Path
+) -> None:
+    lanes = shutil.copytree(experiment.parent, tmp_path / "lanes")
+    (lanes / "ledger.csv").write_text("lane,score\n", encoding="utf-8")
+    options = ("--experiment", str(lanes / "experiment.yaml"), "--only", "lane04", "--plan")
+    done = run_script("run_all.py", *options, cwd=tmp_path, expect=2)
+    assert "ledger.csv:1: the first line does not name the columns" in done.stderr
+    (lanes / "ledger.csv").unlink()
+    run_script("run_all.py", *options, cwd=tmp_path)

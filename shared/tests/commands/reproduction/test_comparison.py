@@ -61,8 +61,7 @@ def plan(make_fetch: Callable[..., StageRun]) -> Plan:
 def bundle(plan: Plan) -> Bundle:
     environment = Environment(
         device="L4", gpus=({"name": "L4", "driver": "550", "cuda": "12.8"},), machine="Linux",
-        python="3.11.1",
-        packages={"torch": "2.9.1", "abc": "1", "numpy": "2.0"},
+        python="3.11.1", packages={"torch": "2.9.1", "abc": "1", "numpy": "2.0"},
     )  # fmt: skip
     stages = [describe_stage(run, make_manifest(run, FILES[run.type.name])) for run in plan.runs.values()]
     package = stages[-1].model_copy(
