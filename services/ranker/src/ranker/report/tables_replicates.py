@@ -9,10 +9,10 @@ from ranker.report.formats import EMPTY, round_number, show_interval
 from ranker.report.table import LANE, Badge, Cell, Head, Row, Table, make_row
 
 NOTE = (
-    "Every replicate has a calibration set and a training seed of its own, values in the order of the "
-    "replicates. ± is the standard deviation between draws; an interval holds the choice of the items "
-    "and of the draw. The package is of the first, named before any was measured: the best of several "
-    "draws owes its place to luck, and would not keep it on other items."
+    "Every replicate has its own calibration set where the lane calibrates and its own seed where it trains; "
+    "values stand in the order of the replicates. ± is the standard deviation between draws; an interval "
+    "holds the choice of the items and of the draw. The package is of the first, named before any was "
+    "measured: the best of several draws owes its place to luck, and would not keep it on other items."
 )
 HEADS = (
     LANE,
