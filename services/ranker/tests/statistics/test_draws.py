@@ -68,6 +68,7 @@ def hold(
     return float(with_draws), float(items_alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_draws", [2, 3, 5])
 def test_the_interval_holds_the_truth_where_that_of_the_items_does_not(n_draws: int) -> None:
     with_draws, items_alone = hold(400, n_draws, 0.06, 200)
@@ -75,6 +76,7 @@ def test_the_interval_holds_the_truth_where_that_of_the_items_does_not(n_draws: 
     assert items_alone < 0.85
 
 
+@pytest.mark.slow
 def test_the_interval_is_not_too_wide_where_draws_hardly_differ() -> None:
     with_draws, items_alone = hold(400, 3, 0.0, 200)
     assert 0.91 <= items_alone <= 0.99
