@@ -241,7 +241,9 @@ def draw_scores(
     # Lanes that share a speed share its draws: the difference of their scores is then their quality's alone.
     pool = pools.get(lane.record.lane)
     pairs = pool.forms.get(speed.form) if pool else None
-    rng = make_rng(method.seed, f"repeats of {', '.join(pool.lanes) if pool and pairs else lane.record.lane}")
+    drawn_for = pool.lanes if pool and pairs else (lane.record.lane,)
+    together = ", ".join(drawn_for)  # pragma: no mutate (a part of a seed: any text that no other draw has)
+    rng = make_rng(method.seed, f"repeats of {together}")
     mine, theirs = pairs or (speed.s_per_token_all, speed.baseline_s_per_token_all)
     gains = draw_gains(mine, theirs, method.resamples, rng)
     if gains is None:
