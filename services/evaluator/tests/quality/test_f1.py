@@ -285,13 +285,13 @@ def test_spacing_and_particles_do_not_count(words: list[str]) -> None:
 def test_a_long_text_is_cleaned_in_time_that_grows_with_its_length() -> None:
     """The documents of an item are searched for the gold answer: 40,000 characters, marks and numbers."""
     text = "2024-05-01, 서울(한국)의 인구는 9,411,260명이다. 10~20% - 3.5/2: 'R&D' #1 & 「강」 " * 600
-    started = time.perf_counter()
+    started = time.process_time()
     normalize_answer(text)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("text", [mark * 20000 for mark in ("&", " & ", "1", "1,000", "-", "1 ", "1-", ".")])
 def test_no_text_makes_cleaning_slow(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     normalize_answer(text)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

@@ -105,9 +105,7 @@ MARKS_ALONE = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("text", "cleaned"), [*NUMBERS, *SIGNS_AND_RANGES, *LISTS, *NAMES, *MARKS_ALONE], ids=repr
-)
+@pytest.mark.parametrize(("text", "cleaned"), [*NUMBERS, *SIGNS_AND_RANGES, *LISTS, *NAMES, *MARKS_ALONE])
 def test_what_stays_of_a_mark_is_told_by_its_place(text: str, cleaned: str) -> None:
     assert clean_text(text) == cleaned
 

@@ -80,9 +80,9 @@ def test_an_answer_is_a_letter_of_the_reply(words: list[str], spaced: bool, n_op
      "\\boxed{" * 4_000],
 )  # fmt: skip
 def test_a_broken_models_reply_is_read_in_time(reply: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert parse_choice(reply, 5) is None
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 LETTERS = ("A", "B", "C", "A, B")
@@ -140,7 +140,7 @@ def test_another_letter_counts_where_it_is_near(form: str, n_near: int, n_far: i
 
 
 def test_many_statements_are_read_in_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     for piece in (
         "정답 A는 ",
         "정답은 다음과 같습니다: A\n",
@@ -151,7 +151,7 @@ def test_many_statements_are_read_in_time() -> None:
         parse_choice(piece * 5_000, 4, ("3", "나", "다", "라"))
     assert parse_choice("정답: A\n" + "정답 B는 " * 9_000, 4) is None
     assert parse_choice("정답 A는 " * 9_000 + "정답: B", 4) == "B"
-    assert time.perf_counter() - started < 4
+    assert time.process_time() - started < 4
 
 
 def test_open_reasoning_holds_no_answer() -> None:

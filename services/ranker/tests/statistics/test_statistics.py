@@ -380,9 +380,9 @@ def test_the_full_size_is_quick_and_small_and_the_same_twice(make_record: Callab
         name: {"a": draw_right(5400, 0.4 - 0.003 * n, n), "b": np.random.default_rng(n).random(680).tolist()}
         for n, name in enumerate(names)
     }
-    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     ranking = compute_statistics(make_record, values, method=Resampling())
-    assert time.perf_counter() - started < 60
+    assert time.process_time() - started < 60
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # KiB
     assert all(lane.score_interval for lane in ranking.lanes[1:])
     few = Resampling(resamples=300)

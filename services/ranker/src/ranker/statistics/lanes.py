@@ -264,7 +264,9 @@ def draw_speeds(lane: RankedLane, method: Resampling, pools: Mapping[str, Pool])
     assert speed  # a score is of a speed, and of a benchmark
     pool = pools.get(lane.record.lane)
     pairs = pool.forms.get(speed.form) if pool else None
-    rng = make_rng(method.seed, f"repeats of {', '.join(pool.lanes) if pool and pairs else lane.record.lane}")
+    drawn_for = pool.lanes if pool and pairs else (lane.record.lane,)
+    together = ", ".join(drawn_for)  # pragma: no mutate (a part of a seed: any text that no other draw has)
+    rng = make_rng(method.seed, f"repeats of {together}")
     mine, theirs = pairs or (speed.s_per_token_all, speed.baseline_s_per_token_all)
     return draw_gains(mine, theirs, method.resamples, rng)
 
