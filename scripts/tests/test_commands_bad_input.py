@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -155,7 +156,9 @@ def test_all_that_stands_in_the_way_of_the_first_stage_comes_at_once(
     )
     settings = Path(options[1]).read_text(encoding="utf-8")
     settings = settings.replace(str(ROOT / "scripts" / "tiny" / "fixture"), str(model))
-    Path(options[1]).write_text(settings.replace("decode_tokens: 8", "decode_tokens: 5000"), encoding="utf-8")
+    settings, count = re.subn(r"\bdecode_tokens: \d+", "decode_tokens: 5000", settings)
+    assert count == 1
+    Path(options[1]).write_text(settings, encoding="utf-8")
     for name, stages in (("lane20_x", "[distill]"), ("lane21_x", "[sft: {steps: yes}]")):
         text = f"title: a\ngroup: b\nstages: {stages}\n"
         (tmp_path / "lanes" / f"{name}.yaml").write_text(text, encoding="utf-8")

@@ -330,6 +330,7 @@ BESIDE_THE_LOCK = {
     ("evaluator", "vllm"): "the base image brings it",
     ("controller", "numpy"): "it looks at weights, as stages alone do",
     ("controller", "pyarrow"): "it reads data sets, as stages and the preflight of the commands do",
+    **{(service, "mlflow"): "it tells a tracker, as commands do that have the extra" for service in SERVICES},
     ("ranker", "jinja2"): "it tries chat templates, as the preflight of the commands alone does",
 }
 OWN_PACKAGES = {"lanekit", *SERVICES}
