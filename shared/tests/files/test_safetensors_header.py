@@ -116,6 +116,7 @@ def test_a_pickle_and_an_empty_file_are_no_safetensors(tmp_path: Path) -> None:
         read_header(tmp_path / "none.safetensors")
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=80), st.integers(0, 90))
 def test_garbage_is_refused_or_accounts_for_every_byte(content: bytes, length: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

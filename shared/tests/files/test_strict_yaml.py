@@ -25,11 +25,13 @@ WORDS = st.from_regex(r"[a-z][a-z_]{0,7}[a-z]", fullmatch=True).filter(
 )
 
 
+@pytest.mark.slow
 @given(NESTED)
 def test_what_yaml_writes_reads_back_equal(value: Any) -> None:
     assert parse_yaml(yaml.safe_dump(value), FILE).data == value
 
 
+@pytest.mark.slow
 @given(NESTED)
 def test_unescaped_text_reads_back_equal(value: Any) -> None:
     assert parse_yaml(yaml.safe_dump(value, allow_unicode=True), FILE).data == value
@@ -60,6 +62,7 @@ def test_any_text_gives_data_or_located_problems(text: str) -> None:
         assert () in document.locations
 
 
+@pytest.mark.slow
 @given(st.lists(WORDS, min_size=1, max_size=8, unique=True), st.data(), st.integers(0, 3))
 def test_a_repeated_key_is_always_refused_with_its_line(keys: list[str], data: Any, depth: int) -> None:
     first = data.draw(st.integers(0, len(keys) - 1))

@@ -50,6 +50,7 @@ def publish(store: FolderStore, run: StageRun, files: Mapping[str, bytes]) -> No
     store.publish_artifact(run, folder, make_manifest(run, folder, started_at=now, seconds=1.0))
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(FILES, st.binary(min_size=20, max_size=20))
 def test_what_is_published_comes_back_identical(files: dict[str, bytes], digest: bytes) -> None:
@@ -285,6 +286,7 @@ def list_tree(root: Path) -> dict[str, bytes | None]:
     return {p.relative_to(root).as_posix(): p.read_bytes() if p.is_file() else None for p in root.rglob("*")}
 
 
+@pytest.mark.slow
 def test_a_store_in_a_folder_of_other_things_clears_only_what_bears_its_mark(
     tmp_path: Path, make_fetch: MakeFetch
 ) -> None:

@@ -100,6 +100,7 @@ def test_two_never_hold_one_device(tmp_path: Path) -> None:
     assert all(end <= start for (_, end), (start, _) in pairwise(spans))
 
 
+@pytest.mark.slow
 def test_who_came_first_is_served_first(tmp_path: Path) -> None:
     first = Holder(DeviceLeases(ONE, tmp_path))
     wait_for(lambda: first.devices, "not held")
@@ -136,6 +137,7 @@ def test_waiting_ends_when_it_has_lost_its_point(tmp_path: Path) -> None:
     staying.release()
 
 
+@pytest.mark.slow
 def test_a_killed_holders_device_is_free_when_its_processes_are_dead(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)], stderr=subprocess.PIPE, text=True

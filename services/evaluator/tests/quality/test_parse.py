@@ -139,6 +139,7 @@ def test_another_letter_counts_where_it_is_near(form: str, n_near: int, n_far: i
     assert parse_choice(form.format("." * n_far), 4) == "A"
 
 
+@pytest.mark.slow
 def test_many_statements_are_read_in_time() -> None:
     started = time.process_time()
     for piece in (

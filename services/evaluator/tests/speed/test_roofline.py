@@ -208,6 +208,7 @@ def fake_smi(folder: Path, *, knows: str, seconds: float = 0.0) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["clocks_event_reasons.active", "clocks_throttle_reasons.active", "none"])
 def test_the_state_is_read_while_the_gpu_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str

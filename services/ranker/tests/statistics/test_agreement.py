@@ -152,6 +152,7 @@ def test_no_distance_is_enough_without_a_slope(server: list[float]) -> None:
     assert weigh_distance(np.arange(4.0), np.array(server))[2] is None
 
 
+@pytest.mark.slow
 def test_two_of_that_distance_stand_in_order_in_nineteen_of_twenty_cases() -> None:
     rng = np.random.default_rng(11)
     local, noise, trials, right = np.linspace(0, 1, 10), 0.1, 2000, 0

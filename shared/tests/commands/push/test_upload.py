@@ -18,6 +18,8 @@ from lanekit.commands.push.upload import find_others, find_remote, make_reposito
 from lanekit.errors import CorruptArtifactError, InputError, StoreError, TransientError
 from lanekit.store.manifest import describe_files
 
+pytestmark = pytest.mark.slow  # each serves a hub and pushes to it
+
 REPO = "me/EXAONE-tiny"
 LARGE = {"a.safetensors": b"a" * 90_000, "b.safetensors": b"b" * 90_000}
 SMALL = {"README.md": b"---\nlicense: other\n---\n# it\n", "config.json": b"{}\n", "LICENSE": b"terms\n"}
