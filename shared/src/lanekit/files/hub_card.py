@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-LICENCE_STEMS = ("license", "licence", "notice")
+_LICENCE_STEMS = ("license", "licence", "notice")
 EXAONE_LICENCE = "exaone ai model license"
 EXAONE_PREFIX = "EXAONE"  # its licence: a derivative's name begins so
 EXAONE_NAME = "exaone"  # as `license_name` of the base model's own card has it
@@ -16,8 +16,13 @@ _FENCE = "---"
 
 def list_licences(names: Iterable[str]) -> list[str]:
     """Return the names of licence and notice files, the licences first."""
-    found = sorted(name for name in names if name.lower().startswith(LICENCE_STEMS))
+    found = sorted(filter(is_licence_or_notice, names))
     return sorted(found, key=is_licence, reverse=True)
+
+
+def is_licence_or_notice(name: str) -> bool:
+    """Whether a file of this name goes with every copy of a model."""
+    return name.lower().startswith(_LICENCE_STEMS)
 
 
 def is_licence(name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from lanekit.files.hub_card import LICENCE_STEMS
+from lanekit.files.hub_card import is_licence_or_notice
 from lanekit.plan.graph import StageRun
 from lanekit.spec.experiment_file import is_local
 from lanekit.spec.params import PackageParams, RankParams
@@ -211,7 +211,7 @@ def _format_size(size_bytes: int) -> str:
 
 
 def _explain_licence(run: StageRun, files: Mapping[str, int]) -> str:
-    found = [name for name in sorted(files) if name.rpartition("/")[2].lower().startswith(LICENCE_STEMS)]
+    found = [name for name in sorted(files) if is_licence_or_notice(name.rpartition("/")[2])]
     licences = ", ".join(f"`{name}`" for name in found)
     if isinstance(run.params, PackageParams):
         kind = f"This is a derivative of {run.params.base_model_name}"

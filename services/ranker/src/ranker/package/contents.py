@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lanekit.errors import InputError
-from lanekit.files.hub_card import EXAONE_PREFIX, LICENCE_STEMS, is_licence
+from lanekit.files.hub_card import EXAONE_PREFIX, is_licence, is_licence_or_notice
 from lanekit.files.safetensors_header import INDEX_NAME, ModelFolder
 
 CONFIGURATION_FILES = (
@@ -73,7 +73,7 @@ def find_licences(model: Path, base: Path) -> list[Path]:
         path.name: path
         for folder in (base, model)
         for path in sorted(folder.iterdir())
-        if path.is_file() and path.name.lower().startswith(LICENCE_STEMS)
+        if path.is_file() and is_licence_or_notice(path.name)
     }
     if any(map(is_licence, found)):
         return [found[name] for name in sorted(found)]

@@ -25,7 +25,7 @@ from lanekit.commands.reproduction.bundle import (
 from lanekit.commands.reproduction.source_tree import write_archive
 from lanekit.errors import InputError
 from lanekit.files.hashing import write_canonical_json
-from lanekit.files.hub_card import LICENCE_STEMS
+from lanekit.files.hub_card import is_licence_or_notice
 from lanekit.files.json_lines import read_json_lines
 from lanekit.plan.graph import Plan
 from lanekit.sources.revisions import REVISIONS_NAME, Revisions
@@ -129,7 +129,7 @@ def lay_out(
     write_rows(out / "rows", plan, store)
     base = next(run for run in plan.runs.values() if run.type.name == "fetch_model")
     for licence in sorted(store.locate(base).iterdir()):
-        if licence.is_file() and licence.name.lower().startswith(LICENCE_STEMS):
+        if licence.is_file() and is_licence_or_notice(licence.name):
             _copy(licence, out / "licences" / licence.name)
     write_archive(root, bundle.commit, out / SOURCE_TAR)
 
