@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lanekit.errors import PermanentError
-from lanekit.files.hashing import write_canonical_json
+from lanekit.files.hashing import digest_json
 from lanekit.plan.graph import ArtifactRef
 from lanekit.results.course import Outcome
 from lanekit.results.schema import FAILED, NOT_USED, LaneRecord, RankedLane
@@ -51,7 +50,7 @@ def describe_lanes(outcome: Outcome, store: FolderStore) -> list[Tracked]:
 def identify_lane(experiment: str, record: LaneRecord) -> str:
     """Return the digest of a lane's name and of the places of what it came to, which hold their keys."""
     places = [record.model, record.evaluation, record.judgement, record.timing]
-    return hashlib.sha256(write_canonical_json([experiment, record.lane, *places]).encode()).hexdigest()
+    return digest_json([experiment, record.lane, *places])
 
 
 def _list_parameters(record: LaneRecord, store: FolderStore) -> Iterator[tuple[str, str]]:

@@ -41,6 +41,11 @@ def write_canonical_json(value: Any) -> str:
         raise ValueError(f"not a JSON value: {error}") from error
 
 
+def digest_json(value: Any) -> str:
+    """Return the sha256 of a value's canonical JSON, in hexadecimal."""
+    return hashlib.sha256(write_canonical_json(value).encode()).hexdigest()
+
+
 def hash_file(path: Path) -> str:
     """Return the sha256 of a file's bytes as 64 hex digits."""
     digest = hashlib.sha256()
@@ -95,4 +100,4 @@ def hash_source(path: Path) -> str:
     if path.is_file():
         return hash_file(path)
     listing = {p.relative_to(path).as_posix(): hash_file(p) for p in files}
-    return hashlib.sha256(write_canonical_json(listing).encode()).hexdigest()
+    return digest_json(listing)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from lanekit.files.hashing import write_canonical_json
+from lanekit.files.hashing import digest_json
 
 SHORT_KEY_CHARACTERS = 12
 
@@ -26,4 +25,4 @@ def compute_stage_key(
         "inputs": inputs,
         "environment": lock_digest,
     }
-    return hashlib.sha256(write_canonical_json(payload).encode()).hexdigest()
+    return digest_json(payload)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, ConfigDict, Field, ValidationError
 
 from lanekit.errors import InputError, first_finding
-from lanekit.files.hashing import write_canonical_json
+from lanekit.files.hashing import digest_json
 from lanekit.plan.graph import LanePlan, Plan, StageRun, make_stage_run
 from lanekit.plan.keys import SHORT_KEY_CHARACTERS
 from lanekit.spec.experiment_file import Experiment, PackagingSettings, RankingRules, ScoringSettings
@@ -158,7 +157,7 @@ def describe_run(
         "environments": dict(lock_digests),
         "lanes": [asdict(lane) for lane in lanes],
     }
-    digest = hashlib.sha256(write_canonical_json(contents).encode()).hexdigest()
+    digest = digest_json(contents)
     name = re.sub(r"[^a-z0-9]+", "-", experiment.name.lower()).strip("-") or "run"
     return RunSpec(
         run_id=f"{name}-{digest[:SHORT_KEY_CHARACTERS]}",

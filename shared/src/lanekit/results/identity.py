@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lanekit.errors import InputError
-from lanekit.files.hashing import write_canonical_json
+from lanekit.files.hashing import digest_json
 from lanekit.plan.graph import BASELINE, LanePlan, Plan
 from lanekit.results.schema import FAILED, LaneRecord, LaneStage, RecordIdentity
 from lanekit.spec.lane_file import Lane
@@ -55,7 +54,7 @@ def identify_record(
 
 def digest_settings(evaluation: EvaluateParams) -> str:
     """Return the digest of how the suite is asked, whatever the engine."""
-    return _digest(
+    return digest_json(
         evaluation.model_dump(mode="json", include={"benchmarks", "limit_items", "enable_thinking"})
     )
 
@@ -63,7 +62,7 @@ def digest_settings(evaluation: EvaluateParams) -> str:
 def digest_stages(stages: Iterable[tuple[str, Parameters]]) -> str:
     """Return the digest of a lane's stages and parameters; "" where it has none."""
     described = [[stage.name, stage.parameters] for stage in (describe_stage(*stage) for stage in stages)]
-    return _digest(described) if described else ""
+    return digest_json(described) if described else ""
 
 
 def describe_stage(name: str, params: Parameters) -> LaneStage:
@@ -77,11 +76,7 @@ def _digest_lane(lane: Lane, replicate: int) -> str:
 
 
 def _digest_files(manifest: Manifest, is_wanted: Any) -> str:
-    return _digest({name: entry.sha256 for name, entry in manifest.files.items() if is_wanted(name)})
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(write_canonical_json(value).encode()).hexdigest()
+    return digest_json({name: entry.sha256 for name, entry in manifest.files.items() if is_wanted(name)})
 
 
 def refuse_foreign(records: Sequence[LaneRecord]) -> list[LaneRecord]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import random
 import shutil
@@ -27,7 +26,7 @@ from pydantic import BaseModel, ValidationError
 
 from lanekit.errors import CorruptArtifactError, StoreError, explain_os_errors
 from lanekit.files.atomic import write_text_atomically
-from lanekit.files.hashing import hash_file, write_canonical_json
+from lanekit.files.hashing import digest_json, hash_file
 from lanekit.host.devices import BOOT_ID
 from lanekit.store.manifest import FileEntry
 
@@ -255,7 +254,7 @@ class ArtifactCache:
 def digest_files(files: Files) -> str:
     """Return one digest for names, sizes and contents."""
     listing = {name: [entry.size_bytes, entry.sha256] for name, entry in files.items()}
-    return hashlib.sha256(write_canonical_json(listing).encode()).hexdigest()
+    return digest_json(listing)
 
 
 def _try_lock(lock: int) -> bool:

@@ -6,7 +6,6 @@ files. Which path it had on the user's machine is not kept (see spec.source).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lanekit.errors import InputError, StoreError, first_finding
-from lanekit.files.hashing import hash_file, list_files, write_canonical_json
+from lanekit.files.hashing import digest_json, hash_file, list_files
 from lanekit.plan.keys import SHORT_KEY_CHARACTERS
 from lanekit.spec.params import Parameters
 from lanekit.spec.source import LOCAL, list_sources, put_local_paths
@@ -140,7 +139,7 @@ def find_local_digests(params: Parameters) -> list[str]:
 
 
 def _digest(hashes: Mapping[str, str]) -> str:
-    return hashlib.sha256(write_canonical_json(hashes).encode()).hexdigest()
+    return digest_json(hashes)
 
 
 def _name(digest: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import shutil
 from collections.abc import Mapping
 from importlib.resources import files
@@ -24,7 +23,7 @@ from lanekit.commands.reproduction.bundle import (
 )
 from lanekit.commands.reproduction.source_tree import write_archive
 from lanekit.errors import InputError
-from lanekit.files.hashing import write_canonical_json
+from lanekit.files.hashing import digest_json
 from lanekit.files.hub_card import is_licence_or_notice
 from lanekit.files.json_lines import read_json_lines
 from lanekit.plan.graph import Plan
@@ -161,7 +160,7 @@ def write_rows(folder: Path, plan: Plan, store: FolderStore) -> None:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(["place", "row", "tokens", "bin", "sha256"])
             for place, (_, row) in enumerate(read_json_lines(store.locate(corpus) / f"{part}.jsonl")):
-                digest = hashlib.sha256(write_canonical_json(row["conversations"]).encode()).hexdigest()
+                digest = digest_json(row["conversations"])
                 writer.writerow([place, row["row"], row.get("n_tokens", ""), row.get("bin", ""), digest])
 
 
