@@ -73,7 +73,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--engine", choices=("vllm", "transformers"), help="default: vllm where CUDA is")
     parser.add_argument("--tiny", action="store_true", help="a small model, to try the script itself")
     parser.add_argument("--commit", default=read_commit(), help="stands in the result (default: git's)")
-    parser.add_argument("--gpu-tests", default="", help="closing line of pytest -m gpu, for the result")
     args = parser.parse_args()
     args.experiment = args.folder.resolve() / "lanes" / "experiment.yaml"
     return args
@@ -132,7 +131,6 @@ def main() -> int:
                 "gpus": board.list_gpus(),
                 "enforce_eager": experiment.evaluation.enforce_eager,
                 "is_crowded": session.slots > 1,
-                "gpu_tests": args.gpu_tests,
                 "estimates": compare_estimates(
                     plan, facts, lanes, read_model_config(args.folder), experiment.packaging.top_k,
                     measure_weights(args.folder / "model"),

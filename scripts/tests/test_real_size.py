@@ -16,6 +16,8 @@ from worker_bench import wait_for
 
 from benchmarks.real_size.driving import KEY_VARIABLE, SMALL_BYTES, GpuBoard, find_stage, read_facts
 from benchmarks.real_size.report import render_markdown
+from benchmarks.record_gpu_tests import read_tests
+from lanekit.errors import InputError
 
 RESULTS = ROOT / "scripts" / "benchmarks" / "results"
 LARGE = 20_000_000_000
@@ -111,3 +113,26 @@ def test_a_committed_page_is_what_its_data_say(path: Path) -> None:
     result = json.loads(path.read_text(encoding="utf-8"))
     assert render_markdown(result) == path.with_suffix(".md").read_text(encoding="utf-8")
     assert result["commit"] and result["driver"] and result["versions"]["vllm"] == "0.14.1"
+
+
+XML = """<testsuites><testsuite name="pytest" errors="0" failures="0" skipped="1" tests="3" time="4.5"
+timestamp="2026-11-28T10:10:55+00:00"><testcase name="t[W4A16]"><properties>
+<property name="equal_tokens" value="0.9954"/></properties></testcase><testcase name="u"/></testsuite>
+</testsuites>"""
+
+
+def test_the_gpu_tests_are_recorded_with_what_they_measured(tmp_path: Path) -> None:
+    (tmp_path / "gpu.xml").write_text(XML)
+    (tmp_path / "gpu.log").write_text("a\n===== 2 passed, 1 skipped in 4.50s =====\n[rank0] bye\n")
+    found = read_tests(tmp_path / "gpu.xml", tmp_path / "gpu.log")
+    assert found["closing_line"] == "2 passed, 1 skipped in 4.50s" and found["date"] == "2026-11-28"
+    assert (found["tests"], found["failures"], found["skipped"]) == (3, 0, 1)
+    assert found["recorded"] == {"t[W4A16]": {"equal_tokens": "0.9954"}}
+
+
+def test_gpu_tests_that_did_not_end_are_not_recorded(tmp_path: Path) -> None:
+    (tmp_path / "gpu.xml").write_text(XML)
+    (tmp_path / "gpu.log").write_text("t PASSED\n")
+    with pytest.raises(InputError, match="no closing line") as caught:
+        read_tests(tmp_path / "gpu.xml", tmp_path / "gpu.log")
+    assert caught.value.remedy

@@ -203,8 +203,27 @@ def render_markdown(result: Mapping[str, Any]) -> str:
             "",
         ]
     if result.get("gpu_tests"):
-        lines += [f"`pytest -m gpu` on the same kind of device ended with: `{result['gpu_tests']}`", ""]
+        lines += _tell_tests(result["gpu_tests"])
     return "\n".join([*lines, *_tabulate_lanes(result), *_tabulate_stages(result), *_tabulate_rest(result)])
+
+
+def _tell_tests(tests: Mapping[str, Any]) -> list[str]:
+    """Say what the GPU test suite ended with; an empty line follows."""
+    said = [
+        f"`pytest -m gpu` on one {tests['device']} (driver {tests['driver']}, {tests['date']}, commit "
+        f"`{tests['commit']}`) ended with: `{tests['closing_line']}`."
+    ]
+    shares = [float(found["equal_tokens"]) for found in tests["recorded"].values() if "equal_tokens" in found]
+    if shares:
+        said.append(
+            f"Of the tokens that vLLM and transformers generate greedily, {min(shares):.2%} or more are "
+            f"equal in each of the {len(shares)} formats."
+        )
+    repeated = [found["bit_identical"] for found in tests["recorded"].values() if "bit_identical" in found]
+    if repeated:
+        equal = "the same bytes" if set(repeated) == {"True"} else "**other bytes**"
+        said.append(f"Quantizing the tiny model twice by GPTQ there gave {equal}.")
+    return [" ".join(said), ""]
 
 
 def _tabulate_lanes(result: Mapping[str, Any]) -> list[str]:

@@ -106,10 +106,12 @@ def test_an_option_wins_over_the_file(tmp_path: Path) -> None:
     (lane,) = replicate_lanes(lanes, 5)
     assert (lane.replicates, lane.replicates_at) == (5, "--replicates")
     assert replicate_lanes(lanes, 1)[0].names == (LANE,)
+    assert replicate_lanes(lanes, MOST_REPLICATES)[0].replicates == MOST_REPLICATES
 
 
 @pytest.mark.parametrize("count", [0, -1, MOST_REPLICATES + 1])
 def test_an_option_out_of_range_is_refused(count: int) -> None:
     with pytest.raises(InputError, match=f"--replicates must be from 1 to 32, not {count}") as caught:
         replicate_lanes([], count)
-    assert "3 to 5" in caught.value.remedy
+    assert caught.value.remedy.startswith("3 to 5 show the spread")
+    assert caught.value.remedy.endswith("for what the lane files say")

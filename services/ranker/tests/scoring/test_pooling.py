@@ -51,6 +51,14 @@ def test_lanes_of_equal_shapes_have_one_speed(make_timed: Maker) -> None:
     assert lanes["c"].speed_norm == pytest.approx(0.4) and lanes["c"].pooled_with == []
 
 
+def test_a_replicate_has_the_speed_of_its_lanes_pool(make_timed: Maker) -> None:
+    ratios = {"baseline": [1.0], "a": [0.7, 0.8], "b": [0.9, 1.0], "a-r2": [0.5, 0.5]}
+    records = [make_timed(name, found, shapes="w4") for name, found in ratios.items()]
+    ranking = rank_lanes(records, WEIGHTS)
+    speeds = {lane.record.lane: lane.speed_norm for lane in ranking.evaluated}
+    assert speeds["a-r2"] == speeds["a"] == speeds["b"]
+
+
 @pytest.mark.parametrize("kind", ["benchmark", "free"])
 def test_replies_that_the_model_ends_are_not_pooled(make_timed: Maker, kind: str) -> None:
     records = [make_timed(n, [r], shapes="w4", kind=kind) for n, r in (("a", 0.7), ("b", 0.9))]

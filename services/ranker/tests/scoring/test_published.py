@@ -53,6 +53,12 @@ def test_a_value_within_the_interval_is_a_remark(published: float) -> None:
     assert remark in collect_remarks(ranking)
 
 
+@pytest.mark.parametrize("published", [25.0, 50.0])
+def test_the_ends_belong_to_the_interval(published: float) -> None:
+    ranking = make_ranking({"kmmlu_pro": published}, interval=(0.25, 0.5))
+    assert len(list_agreements(ranking)) == 1
+
+
 @pytest.mark.parametrize("published", [28.9, 33.1])
 def test_both_sides_can_exclude_it(published: float) -> None:
     assert len(warn_of_published(make_ranking({"kmmlu_pro": published}), 0.95)) == 1

@@ -47,6 +47,7 @@ def test_a_lane_is_ordered_by_the_mean_not_by_its_first_or_best(make_record: Mak
     assert found.benchmarks["kmmlu_pro"].mean == pytest.approx(0.3)
     assert found.benchmarks["kmmlu_redux"].deviation == 0
     assert FIRST_RULE in ranking.rules
+    assert not any("replicate" in note for note in ranking.notes)
 
 
 def test_replicates_stand_apart_and_have_no_rank(make_record: Make) -> None:
@@ -76,7 +77,18 @@ def test_a_failed_replicate_is_told_and_the_mean_is_over_the_others(make_record:
     assert lane.perf == pytest.approx(0.5) and list_scored(lane) == ["a", "a-r2"]
     assert lane.replicates and lane.replicates.scores[2] is None
     (note,) = [note for note in ranking.notes if "replicates" in note]
-    assert note.startswith("a: its mean is over 2 of 3 replicates (a-r3: stage gptq: out of memory remedy")
+    assert note == "a: its mean is over 2 of 3 replicates (a-r3: stage gptq: out of memory remedy: less)."
+
+
+def test_each_missing_replicate_is_told_with_its_reason(make_record: Make) -> None:
+    base = make_record("baseline", seconds=0.1)
+    silent, slow = LaneRecord(lane="a-r3", status="failed"), make_record("a-r4", pro=0.9)
+    slow.speed = None
+    ranking = rank(base, make_record("a", pro=0.5), make_record("a-r2", pro=0.3), silent, slow)
+    (note,) = [note for note in ranking.notes if "replicates" in note]
+    assert note.endswith("2 of 4 replicates (a-r3: no score; a-r4: not measured: seconds per token).")
+    lane = find(ranking, "a")
+    assert lane.replicates and lane.replicates.perfs[2:] == [None, None], "a Perf of no score is in no mean"
 
 
 def test_where_the_first_alone_is_left_the_numbers_are_its_own_and_that_is_told(make_record: Make) -> None:
@@ -84,7 +96,10 @@ def test_where_the_first_alone_is_left_the_numbers_are_its_own_and_that_is_told(
     lane = find(ranking, "a")
     assert lane.perf == pytest.approx(0.55) and lane.rank == 1
     assert lane.replicates and lane.replicates.score is None
-    assert any("the first replicate's alone, and their intervals hold no draw" in n for n in ranking.notes)
+    (note,) = [note for note in ranking.notes if "replicate" in note]
+    assert note.startswith(
+        "a: its numbers are the first replicate's alone, and their intervals hold no draw (a"
+    )
 
 
 def test_a_lane_whose_first_failed_has_no_rank_whatever_the_others(make_record: Make) -> None:
@@ -94,11 +109,17 @@ def test_a_lane_whose_first_failed_has_no_rank_whatever_the_others(make_record: 
     assert lane.replicates.score is None and lane.replicates.scores[1] is not None
 
 
+def test_a_lane_without_rank_is_not_warned_of_besides(make_record: Make) -> None:
+    ranking = rank(make_record("baseline", seconds=0.1), fail("a"), make_record("a-r2"), fail("a-r3"))
+    assert not any("replicate" in note for note in ranking.notes)
+
+
 def test_a_replicate_without_its_lane_is_not_ranked_and_says_why(make_record: Make) -> None:
     ranking = rank(make_record("baseline", seconds=0.1), make_record("a-r2"), make_record("b"))
     orphan = ranking.lanes[-1]
     assert orphan.record.lane == "a-r2" and orphan.rank is None and orphan.record.status == "incomplete"
     assert "replicate 2 of a, of which there is no first; remedy:" in orphan.record.reason
+    assert orphan.record.reason.endswith("(scripts/run_all.py --only a), or take results/a-r2/ away")
     assert rank(make_record("baseline", seconds=0.1), fail("a-r2")).lanes[-1].record.status == "failed"
 
 

@@ -97,7 +97,8 @@ def list_scored(lane: RankedLane) -> list[str]:
     """Return the names of a lane's replicates that have a score; its own where it has none besides."""
     if lane.replicates is None:
         return [lane.record.lane]
-    pairs = zip(lane.replicates.lanes, lane.replicates.scores, strict=True)
+    found = lane.replicates
+    pairs = zip(found.lanes, found.scores, strict=True)  # pragma: no mutate: they are made together
     return [name for name, score in pairs if score is not None]
 
 

@@ -208,7 +208,7 @@ def fill_benchmark(ranking: Ranking, name: str, paired: Paired, method: Resampli
         values, base_values = paired.values[lane_name][known], paired.values[paired.base][known]
         value, base_value = float(values.mean()), float(base_values.mean())
         found.difference = round(value - base_value, 12)
-        ids = np.array(paired.ids, dtype=object)[known]
+        ids = np.array(paired.ids)[known]
         found.better_items, found.worse_items = (
             [str(item) for item in ids[is_one]] for is_one in (values > base_values, values < base_values)
         )
