@@ -136,6 +136,23 @@ def test_a_lanes_intervals_widen_by_its_draws_and_tie_it(make_record: Make) -> N
     assert DRAW_NOTE in ranking.rules and DRAW_NOTE not in sure.rules
 
 
+def test_perfs_verdict_is_of_the_mean_over_the_draws(make_record: Make) -> None:
+    right, less = draw_right(0.6), draw_right(0.5)
+    sure = compute({"baseline": right, "good": right}, make_record)
+    test = find(sure, "good").perf_margin_test
+    assert test and test.difference == 0
+    mixed = compute({"baseline": right, "good": right, "good-r2": less, "good-r3": right}, make_record)
+    lane, base = find(mixed, "good"), mixed.lanes[0]
+    found = lane.perf_margin_test
+    assert found and found.verdict == "cannot tell" and found.margin == test.margin
+    assert lane.perf is not None and base.perf is not None
+    assert found.difference == pytest.approx(lane.perf - base.perf)
+    assert found.interval.low < found.difference < found.interval.high
+    assert (found.detectable, found.n_items_needed, found.n_items) == (None, None, test.n_items)
+    bad = compute({"baseline": right, "bad": less, "bad-r2": less}, make_record)
+    assert (verdict := find(bad, "bad").perf_margin_test) and verdict.verdict == "worse"
+
+
 def test_other_lanes_numbers_do_not_change_by_anothers_replicates(make_record: Make) -> None:
     right, less = draw_right(0.6), draw_right(0.5)
     alone = compute({"baseline": right, "good": right, "bad": less}, make_record)
@@ -151,6 +168,7 @@ def test_a_replicate_without_items_leaves_the_lane_without_an_interval(make_reco
     items = {name: found for name, (_, found) in made.items() if name != "a-r2"}
     add_statistics(ranking, items, 0.5, Resampling(resamples=100))
     assert find(ranking, "a").score_interval is None
+    assert find(ranking, "a").perf_margin_test is None, "a mean is not judged by one of its replicates"
     assert "No per-item outputs, so no interval, test or tie: a-r2." in ranking.notes
 
 
@@ -164,4 +182,5 @@ def test_perf_is_weighted_and_its_ratio_is_of_the_same_items(make_record: Make) 
     drawn = draw_perfs(lane, common, {"a": 1.0, "b": 3.0}, 0.5, 42)
     assert drawn
     assert drawn.perf == pytest.approx([0.5, 0.4]) and drawn.norm == pytest.approx([1.0, 1.6])
+    assert drawn.difference == pytest.approx([0.0, 0.15])
     assert draw_perfs(lane, {"a": common["a"]}, {"a": 1.0, "b": 3.0}, 0.5, 42) is None

@@ -114,7 +114,7 @@ _TYPES = [
     StageType("measure_speed", 4, "evaluator", "evaluator.stages.measure_speed:run",
               p.MeasureSpeedParams, "results", _named("speed"), needs_device=True, exclusive=True,
               timeout_s=2 * HOUR_S),
-    StageType("rank", 6, "ranker", "ranker.stages.rank:run", p.RankParams, "results",
+    StageType("rank", 7, "ranker", "ranker.stages.rank:run", p.RankParams, "results",
               _named("summary"), timeout_s=HOUR_S),
     StageType("package", 1, "ranker", "ranker.stages.package:run", p.PackageParams, "submissions",
               lambda q: q.lane),

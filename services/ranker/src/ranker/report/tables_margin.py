@@ -22,6 +22,10 @@ NOTE = (
     "that these items show with 80 % power. Items needed: to settle it with 80 % power, were the difference "
     "seen the true one."
 )
+DRAWN = (
+    " A lane with replicates is judged by their mean, whose interval holds the spread between draws: what "
+    "that leaves open, no number of items settles."
+)
 PERF_TERMS = " Perf's are those of all its benchmarks together, and as many times more of each are needed."
 BADGES: dict[Verdict, Badge] = {
     "no worse": Badge("no worse", "저하 없음", "good"),
@@ -34,6 +38,8 @@ def tabulate_perf_margins(ranking: Ranking) -> Table | None:
     """Build the table of Perf's verdicts, with how it is to be read; None where no lane has one."""
     tests = [(lane, lane.perf_margin_test) for lane in ranking.lanes]
     note = NOTE.format(margin=100 * (ranking.margin or 0)) + PERF_TERMS
+    if any(lane.replicates and lane.replicates.perf for lane, test in tests if test):
+        note += DRAWN
     return _tabulate(ranking, tests, "Perf against the margin", "품질 저하 판정", note)
 
 

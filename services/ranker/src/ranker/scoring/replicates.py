@@ -19,8 +19,8 @@ FIRST_RULE = (
     "A lane with replicates was made over as many draws of its calibration set and training seed; its "
     "Perf and score are their means, and order it. Its package is the first replicate's, which was named "
     "before any was measured: the best of several draws looks better than it is, by luck, and would not "
-    "be so on other items. Benchmarks, recovery and tests are the first's; its speed is that of all, "
-    "since their shapes are equal."
+    "be so on other items. Benchmarks, recovery, their tests and verdicts are the first's, Perf's verdict is "
+    "of the mean; its speed is that of all, since their shapes are equal."
 )
 ORPHANED = (
     "it is replicate {number} of {lane}, of which there is no first; remedy: run the lane again "

@@ -37,10 +37,11 @@ class MeanPair(NamedTuple):
 
 
 class PerfDraws(NamedTuple):
-    """Draws (resamples,) of a lane's Perf and of Perf/Perf_base."""
+    """Draws (resamples,) of a lane's Perf, of Perf/Perf_base, and of Perf − Perf_base."""
 
     perf: np.ndarray
     norm: np.ndarray
+    difference: np.ndarray
 
 
 def draw_perfs(
@@ -67,14 +68,19 @@ def draw_perfs(
             return None
         perf = np.sum([weight * pair.lane for weight, pair in known], axis=0)
         base = np.sum([weight * pair.base for weight, pair in known], axis=0)
-        members.append(PerfDraws(perf / math.fsum(weights.values()), divide(perf, base)))
+        total = math.fsum(weights.values())
+        members.append(PerfDraws(perf / total, divide(perf, base), (perf - base) / total))
     perfs = [perf for perf in (lane.replicates.perfs if lane.replicates else [lane.perf]) if perf is not None]
 
     def draw(draws: Sequence[np.ndarray], values: Sequence[float]) -> np.ndarray:
         return draw_means(draws, values, make_rng(seed, f"draws of {lane.record.lane}"))  # for both the same
 
     norms = [perf / base_perf for perf in perfs]
-    return PerfDraws(draw([m.perf for m in members], perfs), draw([m.norm for m in members], norms))
+    return PerfDraws(
+        draw([m.perf for m in members], perfs),
+        draw([m.norm for m in members], norms),
+        draw([m.difference for m in members], perfs),  # the baseline is one number: it adds no spread
+    )
 
 
 def draw_means(

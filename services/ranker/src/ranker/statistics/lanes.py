@@ -17,7 +17,7 @@ from ranker.scoring.pooling import Pool, pool_equal_shapes
 from ranker.scoring.score import get_form
 from ranker.statistics.draws import MeanPair, draw_perfs
 from ranker.statistics.items import LaneItems
-from ranker.statistics.margin import fill_margins
+from ranker.statistics.margin import fill_margins, judge_draws
 from ranker.statistics.resampling import divide, draw_gains, find_interval, make_rng, resample_means
 from ranker.statistics.significance import adjust_holm, compare_pairs
 
@@ -244,11 +244,19 @@ def draw_scores(
     assert base.perf  # a score is over a baseline's Perf
     common = {name: benchmark.common for name, benchmark in paired.items()}
     perfs = draw_perfs(lane, common, weights, base.perf, method.seed)
+    if lane.replicates and lane.replicates.perf:
+        first, lane.perf_margin_test = (
+            lane.perf_margin_test,
+            None,
+        )  # a mean is not judged by its first's items
+        if perfs is not None:
+            lane.replicates.perf_interval = find_interval(perfs.perf, method.confidence)
+            loss = lane.replicates.perf.mean - base.perf
+            if first is not None:
+                lane.perf_margin_test = judge_draws(first, loss, perfs.difference, method.confidence)
     if perfs is None:
         return None
     perf_norm = perfs.norm
-    if lane.replicates and lane.replicates.perf:
-        lane.replicates.perf_interval = find_interval(perfs.perf, method.confidence)
     gains = draw_speeds(lane, method, pools)
     if gains is None:
         return perf_norm, None

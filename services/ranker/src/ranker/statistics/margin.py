@@ -18,7 +18,7 @@ import numpy as np
 from lanekit.results.schema import Interval, MarginTest, Ranking, Verdict
 from ranker.statistics.difference import Difference, combine_differences, measure_difference
 from ranker.statistics.power import combine_detectable, count_needed_items, find_detectable
-from ranker.statistics.resampling import DECIMALS
+from ranker.statistics.resampling import DECIMALS, find_interval
 
 CANNOT_TELL: Verdict = "cannot tell"
 Columns = Mapping[str, np.ndarray]  # by lane, the values of one benchmark's items in the baseline's order
@@ -68,6 +68,26 @@ def judge_mean(
     )
 
 
+def judge_draws(
+    first: MarginTest, difference: float, draws: np.ndarray, confidence: float
+) -> MarginTest | None:
+    """Return the verdict on a mean over replicates, of draws (resamples,) of its difference (see draws).
+
+    `first` is the first replicate's: the margin is the same, it is the baseline's. What the items could show
+    says nothing of other draws, and no number of items settles what draws leave open: both are None.
+    """
+    interval = find_interval(draws, confidence)
+    if interval is None:
+        return None
+    return MarginTest(
+        difference=round(difference, DECIMALS),
+        interval=interval,
+        margin=first.margin,
+        verdict=find_verdict(interval.low, interval.high, first.margin),
+        n_items=first.n_items,
+    )
+
+
 def judge_values(lane: np.ndarray, base: np.ndarray, margin: float, confidence: float) -> MarginTest:
     """Return the verdict on two columns of values (n_items,); `margin` is a fraction of the second's mean."""
     found = measure_difference(lane, base, confidence)
@@ -80,11 +100,7 @@ def judge_difference(
     found: Difference, margin: float, confidence: float, detectable: float | None
 ) -> MarginTest:
     """Return the verdict on a difference; `margin` is the loss allowed, in the values' own unit."""
-    verdict: Verdict = CANNOT_TELL
-    if found.low > -margin:
-        verdict = "no worse"
-    elif found.high < -margin:
-        verdict = "worse"
+    verdict = find_verdict(found.low, found.high, margin)
     is_open = verdict == CANNOT_TELL
     return MarginTest(
         difference=round(found.value, DECIMALS),
@@ -95,3 +111,10 @@ def judge_difference(
         detectable=None if detectable is None else round(detectable, DECIMALS),
         n_items_needed=count_needed_items(found, margin, confidence) if is_open else None,
     )
+
+
+def find_verdict(low: float, high: float, margin: float) -> Verdict:
+    """Return on which side of −`margin` the interval of a difference lies."""
+    if low > -margin:
+        return "no worse"
+    return "worse" if high < -margin else CANNOT_TELL
