@@ -28,6 +28,7 @@ from lanekit.commands.reproduction.contents import (
     LICENCES_NAME,
     UNKNOWN_LICENCE,
     describe_sources,
+    find_own_paths,
     lay_out,
     list_lane_files,
 )
@@ -93,7 +94,7 @@ def main() -> int:
     lines = [
         f"{output}: {size_bytes / 1e6:.2f} MB, commit {commit[:12]}, {len(bundle.stages)} stages, "
         f"{len(handed)} files of the package",
-        *describe_doubts(bundle.sources, path.parent),
+        *describe_doubts(bundle.sources, path),
     ]
     for line in lines:
         session.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -141,14 +142,23 @@ def commit_package(session: Session, plan: Plan, lane: Lane) -> list[Manifest]:
     return [manifest for manifest in found if manifest is not None]
 
 
-def describe_doubts(sources: dict[str, SourceRecord], folder: Path) -> list[str]:
+def describe_doubts(sources: dict[str, SourceRecord], experiment: Path) -> list[str]:
     """Return what whoever hands the bundle on should know."""
+    doubts = []
     unknown = [
         f"{role} ({s.name})" for role, s in sources.items() if s.licence == UNKNOWN_LICENCE and s.needed
     ]
-    if not unknown:
-        return []
-    return [f"no licence is recorded of {', '.join(unknown)}: write it into {folder / LICENCES_NAME}"]
+    if unknown:
+        place = experiment.parent / LICENCES_NAME
+        doubts.append(f"no licence is recorded of {', '.join(unknown)}: write it into {place}")
+    written = find_own_paths(experiment)
+    if written:
+        told = ", ".join(f"{path} (line {line})" for line, path in written)
+        doubts.append(
+            f"{experiment} goes into the bundle with paths of this machine: {told}; who should not read them: "
+            "write them relative to the file, with ./ or ../"
+        )
+    return doubts
 
 
 if __name__ == "__main__":

@@ -87,6 +87,16 @@ def test_rebuild_tells_what_it_wants(options: tuple[str, ...], expected: str) ->
     assert done.returncode == 2 and expected in done.stderr and "usage:" in done.stderr
 
 
+def test_paths_of_this_machine_are_told_with_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_text("base_model: {name: x, source: /home/me/x}\n# /not/this\ndata:\n  a: {source: ./a.jsonl}\n"
+                    "  b: {source: '~/b'}\n  c: {source: org/c}\n")  # fmt: skip
+    (told,) = bundle.describe_doubts({}, path)
+    assert "/home/me/x (line 1), ~/b (line 5)" in told and "./a" not in told and "org/c" not in told
+    path.write_text("base_model: {source: ./x}\n")
+    assert bundle.describe_doubts({}, path) == []
+
+
 @pytest.mark.slow
 def test_a_lane_is_made_again_byte_for_byte_and_a_changed_file_is_named(
     embedded_run: EmbeddedRun, experiment: Path, checkout: Path, tmp_path: Path

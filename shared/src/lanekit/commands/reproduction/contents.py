@@ -141,6 +141,15 @@ def list_lane_files(inputs: Inputs, path: Path, lane: str) -> dict[Path, str]:
     return {folder / name: name for name in names if (folder / name).is_file()}
 
 
+def find_own_paths(experiment: Path) -> list[tuple[int, str]]:
+    """Return the paths of this machine that an experiment file names, from / or ~, each with its line."""
+    found = []
+    for token in yaml.scan(experiment.read_text(encoding="utf-8")):
+        if isinstance(token, yaml.ScalarToken) and token.value.startswith(("/", "~")):
+            found.append((token.start_mark.line + 1, token.value))
+    return found
+
+
 def save_pins(revisions: Revisions, path: Path) -> None:
     """Write the commits that the hub's branches stood for, those that were asked for just now as well."""
     path.parent.mkdir(parents=True, exist_ok=True)
