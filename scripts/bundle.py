@@ -155,8 +155,8 @@ def describe_doubts(sources: dict[str, SourceRecord], experiment: Path) -> list[
     if written:
         told = ", ".join(f"{path} (line {line})" for line, path in written)
         doubts.append(
-            f"{experiment} goes into the bundle with paths of this machine: {told}; who should not read them: "
-            "write them relative to the file, with ./ or ../"
+            f"{experiment} goes into the bundle with paths of this machine: {told}; where they are nobody "
+            "else's business, write them relative to the file, with ./ or ../"
         )
     return doubts
 

@@ -89,8 +89,8 @@ def test_rebuild_tells_what_it_wants(options: tuple[str, ...], expected: str) ->
 
 def test_paths_of_this_machine_are_told_with_their_lines(tmp_path: Path) -> None:
     path = tmp_path / "experiment.yaml"
-    path.write_text("base_model: {name: x, source: /home/me/x}\n# /not/this\ndata:\n  a: {source: ./a.jsonl}\n"
-                    "  b: {source: '~/b'}\n  c: {source: org/c}\n")  # fmt: skip
+    data = "data:\n  a: {source: ./a.jsonl}\n  b: {source: '~/b'}\n  c: {source: org/c}\n"
+    path.write_text(f"base_model: {{name: x, source: /home/me/x}}\n# /not/this\n{data}")
     (told,) = bundle.describe_doubts({}, path)
     assert "/home/me/x (line 1), ~/b (line 5)" in told and "./a" not in told and "org/c" not in told
     path.write_text("base_model: {source: ./x}\n")
