@@ -1,5 +1,5 @@
-"""Make lanes of the tiny model, bundle them, and rebuild each in an empty folder on the same machine: does every
-file come out the same there?
+"""Make lanes of the tiny model, bundle them, and rebuild each in an empty folder on the same machine: does
+every file come out the same there?
 
 Each lane has a store of its own, so that they run side by side. It wants a clean checkout (a bundle is of a
 commit) and takes the environment that runs it. Leaves rebuilds.json and rebuilds.md in the folder.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ import yaml
 
 from benchmarks import measure
 from benchmarks.real_size.report import read_commit
+from lanekit.commands.setup.libraries import LIBRARIES
 from lanekit.host.checkout import find_project_root
 from lanekit.host.devices import list_devices, name_hardware
 from lanekit.host.probe import find_versions, query_gpus
@@ -66,8 +68,9 @@ def write_experiment(folder: Path) -> Path:
     settings["speed"] = SMALL_SPEED
     lanes = folder / "lanes"
     lanes.mkdir(parents=True, exist_ok=True)
-    for path in (ROOT / "lanes").glob("lane*.yaml"):
-        (lanes / path.name).write_bytes(path.read_bytes())
+    for path in [*(ROOT / "lanes").glob("lane*.yaml"), ROOT / "lanes" / "licences.yaml"]:
+        shutil.copyfile(path, lanes / path.name)
+    shutil.copytree(ROOT / "lanes" / "benchmarks", lanes / "benchmarks", dirs_exist_ok=True)
     (lanes / "experiment.yaml").write_text(yaml.safe_dump(settings, allow_unicode=True), encoding="utf-8")
     return lanes / "experiment.yaml"
 
@@ -123,8 +126,8 @@ def render(result: Mapping[str, Any]) -> str:
     lines = [
         f"# Lanes rebuilt from their bundles on {result['device']}, {result['date']}",
         "",
-        f"Each lane of the tiny model was made, bundled and rebuilt in an empty folder on the same machine. {gpus}; "
-        f"{versions}. Made by `{result['made_by']}` at commit `{result['commit']}`.",
+        "Each lane of the tiny model was made, bundled and rebuilt in an empty folder on the same machine. "
+        f"{gpus}; {versions}. Made by `{result['made_by']}` at commit `{result['commit']}`.",
         "",
         "| lane | every file the same | rebuilt in s | what the rebuild said last |",
         "| :--- | :--- | ---: | :--- |",
@@ -163,7 +166,7 @@ def main() -> None:
         "date": datetime.now(UTC).date().isoformat(),
         "device": name_hardware(list_devices()),
         "gpus": [{"name": gpu.name, "driver": gpu.driver, "cuda": gpu.cuda} for gpu in query_gpus()],
-        "versions": find_versions(),
+        "versions": find_versions(LIBRARIES),
         "commit": read_commit(),
         "rebuilds": [asdict(one) for one in rebuilds],
     }
