@@ -150,6 +150,7 @@ def main() -> None:
         "--engine", choices=("vllm", "transformers"), default="transformers", help="evaluates"
     )
     parser.add_argument("--at-once", type=int, default=2, metavar="N", help="lanes (default: %(default)s)")
+    parser.add_argument("--commit", default=read_commit(), help="stands in the result (default: git's)")
     args = parser.parse_args()
     folder = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -167,7 +168,7 @@ def main() -> None:
         "device": name_hardware(list_devices()),
         "gpus": [{"name": gpu.name, "driver": gpu.driver, "cuda": gpu.cuda} for gpu in query_gpus()],
         "versions": find_versions(LIBRARIES),
-        "commit": read_commit(),
+        "commit": args.commit,
         "rebuilds": [asdict(one) for one in rebuilds],
     }
     (folder / "rebuilds.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
