@@ -45,12 +45,12 @@ SMALL_SPEED = {
 
 @dataclass(frozen=True)
 class Rebuild:
-    """How a lane's rebuild ended: 0 every file is the same, and the last lines that it printed."""
+    """How a lane's rebuild ended: 0 every file is the same, None not at its end; the last lines it printed."""
 
     lane: str
-    exit_code: int
-    made_in_s: float
-    rebuilt_in_s: float
+    exit_code: int | None
+    made_in_s: float | None
+    rebuilt_in_s: float | None
     said: tuple[str, ...]
 
 
@@ -133,10 +133,13 @@ def render(result: Mapping[str, Any]) -> str:
         "| :--- | :--- | ---: | :--- |",
     ]
     for one in result["rebuilds"]:
-        same = {0: "yes", 1: "**no**"}.get(one["exit_code"], f"**failed** ({one['exit_code']})")
+        known = {0: "yes", 1: "**no**", None: "not known"}
+        same = known.get(one["exit_code"], f"**failed** ({one['exit_code']})")
         said = one["said"][-2:] if one["exit_code"] == 0 else one["said"]
-        lines.append(f"| `{one['lane']}` | {same} | {one['rebuilt_in_s']:.0f} | {'<br>'.join(said)} |")
-    return "\n".join([*lines, ""])
+        seconds = "" if one["rebuilt_in_s"] is None else f"{one['rebuilt_in_s']:.0f}"
+        lines.append(f"| `{one['lane']}` | {same} | {seconds} | {'<br>'.join(said)} |")
+    lines += ["", *result.get("notes", ())]
+    return "\n".join([*lines, ""]).replace("\n\n\n", "\n\n").rstrip("\n") + "\n"
 
 
 def main() -> None:

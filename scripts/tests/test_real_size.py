@@ -17,6 +17,7 @@ from worker_bench import wait_for
 from benchmarks.real_size.driving import KEY_VARIABLE, SMALL_BYTES, GpuBoard, find_stage, read_facts
 from benchmarks.real_size.report import render_markdown
 from benchmarks.record_gpu_tests import read_tests
+from benchmarks.run_rebuilds import render as render_rebuilds
 from lanekit.errors import InputError
 
 RESULTS = ROOT / "scripts" / "benchmarks" / "results"
@@ -136,3 +137,10 @@ def test_gpu_tests_that_did_not_end_are_not_recorded(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no closing line") as caught:
         read_tests(tmp_path / "gpu.xml", tmp_path / "gpu.log")
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("rebuilds_*.json")), ids=lambda path: path.stem)
+def test_a_committed_page_of_rebuilds_is_what_its_data_say(path: Path) -> None:
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert render_rebuilds(result) == path.with_suffix(".md").read_text(encoding="utf-8")
+    assert result["commit"] and result["gpus"]
