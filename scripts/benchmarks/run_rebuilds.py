@@ -45,7 +45,7 @@ SMALL_SPEED = {
 
 @dataclass(frozen=True)
 class Rebuild:
-    """How a lane's rebuild ended: 0 every file is the same, None not at its end; the last lines it printed."""
+    """How a lane's rebuild ended: 0 every file is the same, None not at its end; and its last lines."""
 
     lane: str
     exit_code: int | None
