@@ -110,6 +110,19 @@ def test_a_column_sorts_both_ways_and_back(browser: webdriver.Chrome) -> None:
     assert ranked[0] == "baseline" and ranked[-1] == "lane13_failed"
 
 
+def test_without_scripts_the_page_is_whole(browser: webdriver.Chrome, page: Path) -> None:
+    try:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+        browser.get(page.as_uri())
+        heads = browser.find_elements(By.CSS_SELECTOR, "#ranking ~ .scroll th button")
+        assert not heads and list_lanes(browser)[0] == "baseline" and len(list_lanes(browser)) == N_LANES + 2
+        browser.find_element(By.CSS_SELECTOR, "#ranking ~ .scroll a[href='#lane-lane13_failed']").click()
+        assert not browser.find_element(By.CLASS_NAME, "overview").is_displayed()
+        assert browser.find_element(By.ID, "lane-lane13_failed").is_displayed()
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
 @pytest.mark.parametrize("width", [1280, NARROW])
 def test_a_points_name_shows_under_the_pointer_and_inside_the_window(
     browser: webdriver.Chrome, width: int

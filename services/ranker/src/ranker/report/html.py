@@ -35,6 +35,7 @@ from ranker.report.html_parts import (
     title,
 )
 from ranker.report.html_speed import draw_places, draw_times
+from ranker.report.korean_guide import explain_in_korean
 from ranker.report.ledger_section import PLACE
 from ranker.report.notes import (
     FRONT_TERM,
@@ -157,4 +158,6 @@ def _draw_notes(ranking: Ranking, quality_weight: float, confidence: float) -> s
         *ranking.rules,
     ]
     content = f'<code class="formula">{text(formula)}</code>{listing(notes)}'
+    guide = listing(explain_in_korean(ranking, quality_weight, confidence))
+    content += f'<details lang="ko" open><summary><b>읽는 법</b></summary>{guide}</details>'
     return section(content, "How to read it", "읽는 법")
