@@ -50,7 +50,7 @@ class Bench:
         self.registry = EngineRegistry(n_candidates, self.load, lambda folder: folder.name)
 
     def load(self, model: Path, params: EngineParams) -> Any:
-        there = [resident.engine for resident in self.registry.residents]
+        there: list[Any] = [resident.engine for resident in self.registry.residents]
         if params.engine == "vllm":
             assert not any(engine.is_awake for engine in there), "one awake holds the memory"
         if len(there) >= self.free:
@@ -64,8 +64,8 @@ class Bench:
         """Run a stage that does nothing; return what its report says."""
         wanted = [Wanted(model, params, model == baseline) for model in models]
         with self.registry.hold(wanted, self.told.append) as held:
-            awake = [engine for engine in held.engines if engine.is_awake]
-            assert awake == held.engines[:1], "the first of them alone"
+            engines: list[Any] = [*held.engines]
+            assert [engine for engine in engines if engine.is_awake] == engines[:1], "the first alone"
             assert len(held.seconds) == len(models)
             return held.describe()
 

@@ -15,7 +15,8 @@ from lanekit.spec.params import EngineParams
 @pytest.fixture
 def platform(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Stand in for vLLM's platform: a GPU with sleep mode."""
-    there = SimpleNamespace(device_type="cuda", is_sleep_mode_available=lambda: there.device_type == "cuda")
+    there = SimpleNamespace(device_type="cuda")
+    there.is_sleep_mode_available = lambda: there.device_type == "cuda"
     module: Any = ModuleType("vllm.platforms")
     module.current_platform = there
     monkeypatch.setitem(sys.modules, "vllm", ModuleType("vllm"))
