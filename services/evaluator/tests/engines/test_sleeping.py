@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from evaluator.engines.residents import ShortOfMemoryError, check_room
 from evaluator.engines.sleeping import can_sleep, divide_memory, keep_kv_scales, restore_after_wake
 from lanekit.spec.params import EngineParams
 
@@ -21,6 +22,10 @@ def platform(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     module.current_platform = there
     monkeypatch.setitem(sys.modules, "vllm", ModuleType("vllm"))
     monkeypatch.setitem(sys.modules, "vllm.platforms", module)
+    allocator: Any = ModuleType("vllm.device_allocator.cumem")
+    allocator.cumem_available = True
+    monkeypatch.setitem(sys.modules, "vllm.device_allocator", ModuleType("vllm.device_allocator"))
+    monkeypatch.setitem(sys.modules, "vllm.device_allocator.cumem", allocator)
     for name in ("VLLM_ENABLE_V1_MULTIPROCESSING", "PYTORCH_CUDA_ALLOC_CONF"):
         monkeypatch.delenv(name, raising=False)
     return there
@@ -49,6 +54,21 @@ def test_engines_that_cannot_sleep_share_the_memory(
     monkeypatch.setenv(name, value)
     assert not can_sleep()
     assert divide_memory(VLLM) == 0.4
+
+
+@pytest.mark.usefixtures("platform")
+def test_without_its_allocator_no_engine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["vllm.device_allocator.cumem"], "cumem_available", False)
+    assert not can_sleep()
+
+
+def test_an_engine_is_not_woken_into_less_memory_than_it_had() -> None:
+    check_room(60 << 30, 60 << 30, "")
+    with pytest.raises(
+        ShortOfMemoryError, match=r"takes 60\.0 GiB when it wakes, and 59\.0 GiB .* free"
+    ) as fault:
+        check_room(60 << 30, 59 << 30, "")
+    assert "gpu_memory_utilization" in fault.value.remedy
 
 
 def test_a_woken_engine_has_its_own_scales_and_an_empty_cache() -> None:

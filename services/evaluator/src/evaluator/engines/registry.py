@@ -183,7 +183,10 @@ class EngineRegistry:
         spare = [r for r in self.residents if r.key.content and r.key not in mine]
         candidates = [r for r in spare if not r.is_baseline]
         n_left = max(self.n_candidates - (not wanted.is_baseline), 0)
-        for resident in candidates[: max(len(candidates) - n_left, 0)]:
+        ending = candidates[: max(len(candidates) - n_left, 0)]
+        if wanted.is_baseline:
+            ending += [resident for resident in spare if resident.is_baseline]
+        for resident in ending:
             self._close(resident.engine)
             spare.remove(resident)
         self._sleep_others(None)

@@ -17,6 +17,7 @@ REMEDY = (
     "speed is measured of two models in turn: lower speed.batch_sizes or evaluation.max_model_len, raise "
     "evaluation.gpu_memory_utilization, free the GPU, or use one with more memory"
 )
+OTHERS = "end what else uses the GPU (nvidia-smi lists it), or lower evaluation.gpu_memory_utilization"
 
 
 def fit_engine(spec: MeasureSpeedParams) -> EngineParams:
@@ -77,8 +78,26 @@ def check_free_memory(share: float, answer: str | None = None, apps: str | None 
     raise ShortOfMemoryError(
         f"the engine takes {wanted_mib / 1024:.1f} GiB ({share:.0%}) of the GPU's {total_mib / 1024:.1f} "
         f"GiB, and {free_mib / 1024:.1f} GiB are free{describe_holders(holders)}",
-        remedy=advise_on_holders(holders)
-        or "end what else uses the GPU (nvidia-smi lists it), or lower evaluation.gpu_memory_utilization",
+        remedy=advise_on_holders(holders) or OTHERS,
+    )
+
+
+def check_room(pool_bytes: int, free_bytes: int, apps: str | None = None) -> None:
+    """Refuse to wake an engine into less memory than it gave up: vLLM itself would not survive it.
+
+    Args:
+        apps: see `check_free_memory`.
+
+    Raises:
+        ShortOfMemoryError: something else took the memory meanwhile.
+    """
+    if free_bytes >= pool_bytes:
+        return
+    holders = list_holders(apps)
+    raise ShortOfMemoryError(
+        f"an engine that sleeps takes {pool_bytes / 2**30:.1f} GiB when it wakes, and "
+        f"{free_bytes / 2**30:.1f} GiB of the GPU are free{describe_holders(holders)}",
+        remedy=advise_on_holders(holders) or OTHERS,
     )
 
 

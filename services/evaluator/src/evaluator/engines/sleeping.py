@@ -7,6 +7,7 @@ what its graphs hold stay on the GPU.
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import Any
 
 from lanekit.spec.params import EngineParams
@@ -25,9 +26,11 @@ def can_sleep() -> bool:
     """
     from vllm.platforms import current_platform
 
+    if not current_platform.is_sleep_mode_available() or find_spec("vllm.cumem_allocator") is None:
+        return False
     is_apart = os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING", "1") == "1"
     segments = "expandable_segments:True" in os.environ.get("PYTORCH_CUDA_ALLOC_CONF", "")
-    return bool(current_platform.is_sleep_mode_available()) and is_apart and not segments
+    return is_apart and not segments
 
 
 def divide_memory(params: EngineParams) -> float:
@@ -42,6 +45,14 @@ def divide_memory(params: EngineParams) -> float:
         if can_sleep() or current_platform.device_type == "cpu":
             return params.gpu_memory_utilization
     return params.gpu_memory_utilization / RESIDENTS
+
+
+def measure_pool(worker: Any) -> tuple[int, int]:
+    """Return the bytes that an engine gives up asleep, and those free on the GPU. Runs in vLLM's worker."""
+    import torch
+    from vllm.device_allocator.cumem import CuMemAllocator
+
+    return int(CuMemAllocator.get_instance().get_current_usage()), int(torch.cuda.mem_get_info()[0])
 
 
 def keep_kv_scales(worker: Any) -> int:

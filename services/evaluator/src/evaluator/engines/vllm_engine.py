@@ -15,8 +15,8 @@ from evaluator.engines.base import Ask, Generation, OnProgress
 from evaluator.engines.devices import describe_cpu, query_gpu
 from evaluator.engines.eos import read_eos_ids
 from evaluator.engines.kernels import count_kernels
-from evaluator.engines.residents import check_free_memory, explain_dead_engine
-from evaluator.engines.sleeping import can_sleep, keep_kv_scales, restore_after_wake
+from evaluator.engines.residents import check_free_memory, check_room, explain_dead_engine
+from evaluator.engines.sleeping import can_sleep, keep_kv_scales, measure_pool, restore_after_wake
 from evaluator.engines.step_bytes import count_step_bytes
 from lanekit.errors import InputError, PermanentError
 from lanekit.files.safetensors_header import check_model_folder
@@ -210,6 +210,7 @@ class VllmEngine:
         """See base.Engine."""
         if not self.is_awake:
             with explain_dead_engine():
+                check_room(*self.llm.collective_rpc(measure_pool)[0])
                 self.llm.wake_up()
                 self.llm.collective_rpc(restore_after_wake)
             self.is_awake = True
