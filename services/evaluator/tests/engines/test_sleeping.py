@@ -22,10 +22,7 @@ def platform(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     module.current_platform = there
     monkeypatch.setitem(sys.modules, "vllm", ModuleType("vllm"))
     monkeypatch.setitem(sys.modules, "vllm.platforms", module)
-    allocator: Any = ModuleType("vllm.device_allocator.cumem")
-    allocator.cumem_available = True
-    monkeypatch.setitem(sys.modules, "vllm.device_allocator", ModuleType("vllm.device_allocator"))
-    monkeypatch.setitem(sys.modules, "vllm.device_allocator.cumem", allocator)
+    monkeypatch.setattr("evaluator.engines.sleeping.find_spec", lambda name: name)
     for name in ("VLLM_ENABLE_V1_MULTIPROCESSING", "PYTORCH_CUDA_ALLOC_CONF"):
         monkeypatch.delenv(name, raising=False)
     return there
@@ -58,7 +55,7 @@ def test_engines_that_cannot_sleep_share_the_memory(
 
 @pytest.mark.usefixtures("platform")
 def test_without_its_allocator_no_engine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["vllm.device_allocator.cumem"], "cumem_available", False)
+    monkeypatch.setattr("evaluator.engines.sleeping.find_spec", lambda name: None)
     assert not can_sleep()
 
 

@@ -24,7 +24,7 @@ from lanekit.progress import Progress
 
 LOG_TAIL_LINES = 20
 READ_LOG = "read the stage's log"
-LEAST_FREE_SHARE = 0.9  # of a GPU's memory, for one service's stage beside what another's children keep
+LEAST_FREE_SHARE = 0.85  # of a GPU's memory, for one service's stage beside what another's children keep
 KEEPER_SECONDS = 5.0  # within which a keeper that was asked has ended all that it keeps
 
 
