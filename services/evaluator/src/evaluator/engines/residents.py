@@ -144,5 +144,5 @@ def explain_failure(params: EngineParams, residents: int) -> Iterator[None]:
         if type(error).__name__ != "OutOfMemoryError":
             raise
         raise TransientError(
-            f"candidate and baseline do not fit on the GPU: {error}", remedy=REMEDY
+            f"candidate and baseline do not fit on the GPU together: {error}", remedy=REMEDY
         ) from error
