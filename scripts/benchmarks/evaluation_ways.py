@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from unittest import mock
 
 from benchmarks.crosscheck import harness
+from evaluator.engines.registry import EngineRegistry, Held, Tell, Wanted
 from evaluator.quality import asking
 from evaluator.quality.chat import ChatTokenizer
 from evaluator.stages import evaluate
@@ -61,10 +62,13 @@ class Evaluation:
         """Run the stage on the loaded engine; returns the seconds, loading left out."""
         out = self.work / "out"
         out.mkdir(exist_ok=True)
-        kept = mock.patch.object(evaluate, "load_engine", lambda model, params: self.engine)
-        open_still = mock.patch.object(self.engine, "close", lambda: None)
+
+        @contextmanager
+        def lend(wanted: Sequence[Wanted], tell: Tell) -> Iterator[Held]:
+            yield Held(EngineRegistry(0), [self.engine], [0.0], [False])
+
         started = time.perf_counter()
-        with kept, open_still:
+        with mock.patch.object(evaluate, "hold_engines", lend):
             evaluate.run(self.spec, {"model": self.model, "suite": self.suite}, out, ignore_progress)
         seconds = time.perf_counter() - started
         report = json.loads((out / "report.json").read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from evaluator.engines.base import Generation
+from evaluator.engines.sleeping import KV_SCALES, keep_kv_scales, restore_after_wake
 from lanekit.execute.pool import ChildProcess
 from lanekit.host.devices import detect_cuda
 from lanekit.progress import ignore_progress
@@ -27,9 +28,14 @@ GPU_TESTS = [
 
 
 def run_stage(
-    child: ChildProcess, stage: str, spec: Parameters, inputs: Mapping[str, Path], out: Path
+    child: ChildProcess,
+    stage: str,
+    spec: Parameters,
+    inputs: Mapping[str, Path],
+    out: Path,
+    name: str = "report.json",
 ) -> dict[str, Any]:
-    """Run a stage in a child and return its report; the child says what it took of the GPU."""
+    """Run a stage in a child and return its report `name`; the child says what it took of the GPU."""
     out.mkdir(parents=True, exist_ok=True)
     job = {
         "stage": stage,
@@ -39,7 +45,7 @@ def run_stage(
         "log": str(out.parent / f"{out.name}.log"),
     }
     measured = child.run(job, ignore_progress)
-    report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    report: dict[str, Any] = json.loads((out / name).read_text(encoding="utf-8"))
     return {**report, "peak_gpu_bytes": measured.peak_gpu_bytes}
 
 
@@ -50,3 +56,19 @@ def share_equal(ours: Sequence[Generation], others: Sequence[Generation]) -> flo
         equal += sum(a == b for a, b in zip(mine.token_ids, other.token_ids, strict=False))
         total += max(len(mine.token_ids), len(other.token_ids))
     return equal / total
+
+
+def set_and_restore_scales(worker: Any) -> list[float]:
+    """Give a model KV scales as a checkpoint would, lose them as vLLM does on waking; return those restored.
+
+    It stands here, not in a test's file: vLLM's worker process imports it.
+    """
+    buffers = dict(worker.get_model().named_buffers())
+    scales = [buffer for name, buffer in buffers.items() if name.endswith(KV_SCALES)]
+    for scale in scales:
+        scale.fill_(0.25)
+    keep_kv_scales(worker)
+    for scale in scales:
+        scale.fill_(1.0)
+    restore_after_wake(worker)
+    return [float(scale) for scale in scales]

@@ -7,24 +7,30 @@ from __future__ import annotations
 
 import gc
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from gpu_testing import FIXTURE, GPU_TESTS, run_stage, share_equal
+from gpu_testing import FIXTURE, GPU_TESTS, run_stage, set_and_restore_scales, share_equal
 
 from evaluator.engines import load_engine
 from evaluator.engines.base import Generation
 from evaluator.quality.chat import ChatTokenizer
 from lanekit.execute.environment import make_child_environment
 from lanekit.execute.pool import ChildProcess
-from lanekit.files.hashing import hash_file
+from lanekit.files.hashing import hash_file, list_files
+from lanekit.files.model_folder import STAGE_FILES
 from lanekit.files.safetensors_header import read_header
+from lanekit.host.checkout import find_project_root
+from lanekit.host.gpu_query import read_memory_mib
 from lanekit.results.schema import SpeedResult
+from lanekit.spec.experiment_file import load_benchmark
 from lanekit.spec.params import (
     DistillParams,
     EngineParams,
+    EvaluateParams,
     Fp8Params,
     Fp8Scheme,
     GptqParams,
@@ -34,6 +40,7 @@ from lanekit.spec.params import (
     PostSftParams,
     PruneParams,
     SftParams,
+    VerifyPackageParams,
 )
 from tiny.datasets import load_rows
 from tiny.prompts import fill_choice_prompt, fill_rag_prompt
@@ -158,27 +165,95 @@ def test_a_training_stage_computes_on_the_gpu(
         assert report["tensors_bit_identical"] >= 30 * 7
 
 
-def test_two_models_are_resident_and_measured_in_turn(
-    start: Callable[[str], ChildProcess], quantize: Callable[[str], Path], data_folder: Path, tmp_path: Path
-) -> None:
-    """With the engine as a run has it: compiled, CUDA graphs."""
-    spec = MeasureSpeedParams(
-        engine=EngineParams(engine="vllm", max_model_len=1024),
+def make_speed() -> MeasureSpeedParams:
+    """Return a short timing with the engine as a run has it: compiled, CUDA graphs, 85 % of the memory."""
+    return MeasureSpeedParams(
+        engine=EngineParams(engine="vllm", max_model_len=1024, batch_size=8),
         batch_sizes=(1, 8), prompt_tokens=64, decode_tokens=32, prefill_tokens=128, free_items=0,
         benchmark_items=0, budget_s=0, min_repeat_s=0, score_form="decode_b8",
     )  # fmt: skip
+
+
+def test_two_models_take_turns_with_the_whole_memory(
+    start: Callable[[str], ChildProcess], quantize: Callable[[str], Path], data_folder: Path, tmp_path: Path
+) -> None:
+    """One sleeps while the other works: each has the KV cache that it would have alone."""
+    spec = make_speed()
+    assert spec.engine.gpu_memory_utilization == 0.85
     inputs = {"model": quantize("W4A16"), "baseline": FIXTURE, "suite": data_folder}
     report = run_stage(start("evaluator"), "measure_speed", spec, inputs, tmp_path / "speed")
     result = SpeedResult.model_validate_json((tmp_path / "speed" / "metrics.json").read_text("utf-8"))
     assert len(report["load_seconds"]) == 2
-    assert result.engine_arguments["gpu_memory_utilization"] == spec.engine.gpu_memory_utilization / 2
+    assert report["candidate"]["engine"]["sleep_mode"] is True
+    assert result.engine_arguments["gpu_memory_utilization"] == 0.85
     assert result.engine_arguments["enforce_eager"] is False
     assert result.cost and result.baseline_cost
     assert result.cost.weight_bytes_per_step < result.baseline_cost.weight_bytes_per_step
     assert any("Unquantized" in name for name in result.baseline_cost.kernels)
     assert result.gpu["driver"] and not result.is_cpu
+    total_bytes = int(result.gpu["memory_total_mib"]) << 20
+    token_bytes = 2 * 2 * read_kv_width(FIXTURE)  # keys and values of all layers, in bfloat16
+    for cost in (result.cost, result.baseline_cost):
+        assert cost.max_num_seqs == 8
+        assert cost.kv_cache_tokens and cost.kv_cache_tokens * token_bytes > 0.7 * total_bytes
     for form in result.forms.values():
         assert len(form.s_per_token_all) == 3 and min(form.s_per_token_all) > 0
+
+
+def read_kv_width(model: Path) -> int:
+    """Return the width of all layers' keys together."""
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    return int(config["num_hidden_layers"] * config["num_key_value_heads"] * config["head_dim"])
+
+
+def test_one_child_starts_a_lanes_engine_once(
+    start: Callable[[str], ChildProcess], quantize: Callable[[str], Path], data_folder: Path, tmp_path: Path
+) -> None:
+    """Evaluation, timing and verification of its package, and the baseline's stays for the next lane."""
+    speed, model = make_speed(), quantize("W8A8")
+    benchmark = load_benchmark(find_project_root() / "lanes" / "benchmarks" / "kmmlu_pro.yaml")
+    short = benchmark.model_copy(update={"max_prompt_tokens": None})
+    quality = EvaluateParams(engine=speed.engine, benchmarks=(short,), limit_items=PROMPTS)
+    package = tmp_path / "package"
+    package.mkdir()
+    with zipfile.ZipFile(package / "submit.zip", "w") as archive:
+        for path in list_files(model):
+            if path.name not in STAGE_FILES:
+                archive.write(path, path.relative_to(model))
+        if not (model / "LICENSE").exists():
+            archive.writestr("LICENSE", "licence")
+    child = start("evaluator")
+    inputs = {"model": model, "baseline": FIXTURE, "suite": data_folder}
+    evaluated = run_stage(child, "evaluate", quality, inputs, tmp_path / "quality")
+    timed = run_stage(child, "measure_speed", speed, inputs, tmp_path / "speed")
+    verify = VerifyPackageParams(engine=speed.engine)
+    packed = {"package": package}
+    verified = run_stage(child, "verify_package", verify, packed, tmp_path / "verify", "verification.json")
+    again = run_stage(child, "evaluate", quality, inputs, tmp_path / "again")
+    assert [report["engine_starts"] for report in (evaluated, verified, again)] == [1, 0, 0]
+    assert timed["engine_starts"] <= 1 and timed["load_seconds"][0] < 2  # the baseline's, if it was not there
+    for name in ("metrics.json", "items.parquet"):
+        assert hash_file(tmp_path / "again" / name) == hash_file(tmp_path / "quality" / name)
+
+
+@pytest.mark.parametrize("kv_cache_dtype", ["auto", "fp8"])
+def test_a_woken_engine_says_what_it_said(prompts: list[list[int]], kv_cache_dtype: str) -> None:
+    params = ENGINE.model_copy(update={"kv_cache_dtype": kv_cache_dtype})
+    engine: Any = load_engine(FIXTURE, params)
+    try:
+        assert engine.can_sleep
+        before = engine.generate(prompts, NEW_TOKENS)
+        used_awake = read_memory_mib()
+        engine.sleep()
+        used_asleep = read_memory_mib()
+        engine.wake()
+        after = engine.generate(prompts, NEW_TOKENS)
+        scales = engine.llm.collective_rpc(set_and_restore_scales)[0]
+    finally:
+        engine.close()
+    assert share_equal(before, after) == 1.0
+    assert used_awake and used_asleep and used_asleep[1] - used_awake[1] > 0.05 * used_awake[0]
+    assert scales == [0.25] * len(scales) and len(scales) == 2 * 30
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,14 @@ import pytest
 from commands import ROOT
 from worker_bench import wait_for
 
-from benchmarks.real_size.driving import KEY_VARIABLE, SMALL_BYTES, GpuBoard, find_stage, read_facts
+from benchmarks.real_size.driving import (
+    KEY_VARIABLE,
+    SMALL_BYTES,
+    GpuBoard,
+    MemorySampler,
+    find_owner,
+    read_facts,
+)
 from benchmarks.real_size.report import render_markdown
 from benchmarks.record_gpu_tests import read_tests
 from benchmarks.run_rebuilds import render as render_rebuilds
@@ -60,6 +67,19 @@ def test_one_that_waits_gets_the_gpu_when_it_is_free() -> None:
     thread.join()
 
 
+def test_engines_that_stay_count_for_the_stage_that_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.real_size.driving.find_owner", {1: "engines", 2: "gptq"}.__getitem__)
+    sampler = MemorySampler()
+    sampler.follow("engines", "evaluate")
+    sampler._note(1, 50)
+    sampler._note(2, 7)
+    sampler.forget("speed")
+    sampler.follow("engines", "speed")
+    sampler._note(1, 60)
+    sampler.close()
+    assert sampler.peaks == {"evaluate": 50, "gptq": 7, "speed": 60}
+
+
 def test_no_more_stages_share_a_gpu_than_are_allowed() -> None:
     board = GpuBoard(["0"], share_bytes=60_000_000_000, share_stages=2)
     with board.hold("a", SMALL_BYTES, alone=False), board.hold("b", SMALL_BYTES, alone=False):
@@ -87,11 +107,11 @@ def test_a_process_is_its_sessions_stage() -> None:
     )  # fmt: skip
     try:
         # Its environment can be read some moments after it has begun.
-        wait_for(lambda: find_stage(process.pid) == "abc", "its stage is not found")
+        wait_for(lambda: find_owner(process.pid) == "abc", "its stage is not found")
     finally:
         process.kill()
         process.wait()
-    assert find_stage(os.getpid()) == ""
+    assert find_owner(os.getpid()) == ""
 
 
 def test_the_last_note_of_a_stage_counts(tmp_path: Path) -> None:

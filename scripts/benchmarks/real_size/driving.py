@@ -57,7 +57,8 @@ class MemorySampler:
 
     def __init__(self) -> None:
         self.peaks: dict[str, int] = {}  # by stage key
-        self._keys: dict[int, str] = {}
+        self._owners: dict[int, str] = {}
+        self._stages: dict[str, str] = {}  # by owner, where that is no stage's key
         self._used: dict[str, dict[int, int]] = {}
         self.process: subprocess.Popen[str] | None = None
         command = [
@@ -74,7 +75,11 @@ class MemorySampler:
         """Begin anew with a stage: what an earlier attempt's processes held counts no longer."""
         self.peaks.pop(key, None)
         self._used.pop(key, None)
-        self._keys = {pid: other for pid, other in self._keys.items() if other != key}
+        self._owners = {pid: owner for pid, owner in self._owners.items() if owner != key}
+
+    def follow(self, owner: str, key: str) -> None:
+        """Count what an owner's processes hold from now on as a stage's."""
+        self._stages[owner] = key
 
     def close(self) -> None:
         """End nvidia-smi."""
@@ -90,16 +95,20 @@ class MemorySampler:
                 self._note(int(pid), int(used) << 20)
 
     def _note(self, pid: int, used_bytes: int) -> None:
-        if pid not in self._keys:
-            self._keys[pid] = find_stage(pid)
-        key = self._keys[pid]
+        if pid not in self._owners:
+            self._owners[pid] = find_owner(pid)
+        owner = self._owners[pid]
+        key = self._stages.get(owner, owner)
         held = self._used.setdefault(key, {})
         held[pid] = used_bytes
         self.peaks[key] = max(self.peaks.get(key, 0), sum(held.values()))
 
 
-def find_stage(pid: int) -> str:
-    """Return the key of the stage whose session a process is in; vLLM's engines are in their child's."""
+def find_owner(pid: int) -> str:
+    """Return the owner of the session that a process is in: a stage's key, or what keeps engines for several.
+
+    vLLM's engines are in their child's session.
+    """
     try:
         environment = Path(f"/proc/{os.getsid(pid)}/environ").read_bytes().split(b"\0")
     except OSError:
@@ -195,11 +204,14 @@ class WatchedCaller:
         needed_bytes = estimate_device_bytes(run.params, self.shape) or 0
         with self.board.hold(run.key, needed_bytes, alone=run.type.name in ENGINE_STAGES) as gpu:
             self.sampler.forget(run.key)
+            keeps_engines = run.type.name in ENGINE_STAGES
+            owner = f"engines of GPU {gpu}" if keeps_engines else run.key
+            self.sampler.follow(owner, run.key)
             started = time.monotonic()
             variables = {
-                "CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", KEY_VARIABLE: run.key,
+                "CUDA_VISIBLE_DEVICES": gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", KEY_VARIABLE: owner,
             }  # fmt: skip
-            measured = self.pool(run, inputs, out, progress, variables, keep_warm=False)
+            measured = self.pool(run, inputs, out, progress, variables, keep_warm=keeps_engines)
             self._note(run, gpu, started, measured)
             return measured
 

@@ -66,21 +66,24 @@ def describe_stage(fact: StageFact, plan: Plan, store: FolderStore) -> dict[str,
     """Return one stage's times and peaks, with the engine's start apart."""
     run = plan.runs.get(fact.key)
     lanes = plan.list_lanes_of(fact.key) if run else []
-    return {**asdict(fact), "lanes": lanes, "engine_start_seconds": read_start(fact, store)}
+    starts, seconds = read_start(fact, store)
+    return {**asdict(fact), "lanes": lanes, "engine_starts": starts, "engine_start_seconds": seconds}
 
 
-def read_start(fact: StageFact, store: FolderStore) -> list[float]:
-    """Return the seconds of each engine start that a stage's own report tells."""
+def read_start(fact: StageFact, store: FolderStore) -> tuple[int, list[float]]:
+    """Return how many engines a stage started, by its own report, and the seconds until it had each."""
     folders = list(store.root.glob(f"*/{fact.name}"))
     if not folders:
-        return []
+        return 0, []
     for name in ("report.json", "verification.json"):
         path = folders[0] / name
         if path.is_file():
-            seconds = json.loads(path.read_text(encoding="utf-8")).get("load_seconds")
+            report = json.loads(path.read_text(encoding="utf-8"))
+            seconds = report.get("load_seconds")
             if seconds is not None:
-                return [round(s, 2) for s in (seconds if isinstance(seconds, list) else [seconds])]
-    return []
+                listed = [round(s, 2) for s in (seconds if isinstance(seconds, list) else [seconds])]
+                return int(report.get("engine_starts", len(listed))), listed
+    return 0, []
 
 
 def describe_lane(lane: Any) -> dict[str, Any]:

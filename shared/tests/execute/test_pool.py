@@ -274,3 +274,35 @@ def test_interrupting_stops_what_runs_and_keeps_the_pool(
     assert is_dead(pid)
     pool(make_fetch("write"), {}, tmp_path / "idle", ignore_progress)
     assert read_pid(tmp_path / "idle" / "pid") == idle
+
+
+def test_idle_children_are_released_after_their_time(
+    pool: ChildPool, make_fetch: MakeFetch, out: Path
+) -> None:
+    pool(make_fetch("write"), {}, out, ignore_progress)
+    pid = read_pid(out / "pid")
+    pool.release_idle(3600)
+    pool.release_idle(but="trainer")
+    assert not is_dead(pid)
+    pool.release_idle()
+    assert is_dead(pid)
+    pool(make_fetch("write"), {}, out, ignore_progress)
+    assert read_pid(out / "pid") != pid
+
+
+def test_a_stage_on_the_device_ends_what_others_keep_of_it(
+    pool: ChildPool, make_fetch: MakeFetch, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By how much of the GPU is free: engines asleep are little of a large one."""
+    asked: list[str | None] = []
+    free = [0.86]
+    monkeypatch.setattr("lanekit.execute.pool.read_free_share", lambda gpu: (asked.append(gpu), free[0])[1])
+    pool(make_fetch("write"), {}, out, ignore_progress)
+    pid = read_pid(out / "pid")
+    pool.make_room({"CUDA_VISIBLE_DEVICES": "1"}, but="trainer")
+    assert asked == [], "its own children are not in its way"
+    pool.make_room({"CUDA_VISIBLE_DEVICES": "1"}, but="quantizer")
+    assert asked == ["1"] and not is_dead(pid)
+    free[0] = 0.84
+    pool.make_room({}, but="quantizer")
+    assert is_dead(pid)

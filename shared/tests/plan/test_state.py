@@ -79,6 +79,26 @@ def test_exclusive_runs_go_last_and_alone(plan: Plan) -> None:
     assert state.is_finished
 
 
+def test_on_one_slot_a_speed_follows_its_lane(make_run: MakeRun) -> None:
+    """Nothing is beside it anyway, and the engine of the evaluation is still loaded."""
+    runs = [
+        make_run("one"),
+        make_run("one-eval", "evaluate", model="one"),
+        make_run("one-speed", "measure_speed", model="one"),
+        make_run("two"),
+        make_run("two-eval", "evaluate", model="two"),
+        make_run("two-speed", "measure_speed", model="two"),
+    ]
+    state = RunState(Plan({run.key: run for run in runs}, {}))
+    order = []
+    while not state.is_finished:
+        (key,) = start(state, 1)
+        assert start(state, 1) == []
+        order.append(key)
+        state.mark(key, "done")
+    assert order == [run.key for run in runs]
+
+
 @pytest.fixture
 def judged(make_run: MakeRun) -> Plan:
     """Two evaluations, each with a judge, and a speed."""

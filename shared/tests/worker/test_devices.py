@@ -80,3 +80,22 @@ def test_an_exclusive_stage_has_every_device_of_its_host(bench: Bench) -> None:
     assert {line["visible"] for line in others} == {"0", "1"}
     assert speed["visible"] == "0"
     assert any(a is not b and a["start"] < b["end"] and b["start"] < a["end"] for a in others for b in others)
+
+
+def test_an_evaluators_child_stays_on_a_gpu_for_a_while(bench: Bench) -> None:
+    """Its engines sleep there for the next stage; another service's child would keep what it took."""
+    bench.start("evaluator", devices=["gpu-a"], device_kind="cuda", timing={"keep_engines": 1.5})
+    bench.start("trainer", devices=["gpu-a"], device_kind="cuda")
+    runs = [make_timed("evaluate", 400, seed) for seed in range(2)]
+    pids = []
+    for run in runs:
+        job_id = bench.enqueue(run)
+        pids.append(bench.read_pid(run))
+        bench.await_status(job_id, "finished")
+    assert pids[0] == pids[1] and not is_dead(pids[0])
+    wait_for(lambda: is_dead(pids[0]), "it holds the GPU", 10)
+    trained = make_timed("prune", 400)
+    job_id = bench.enqueue(trained)
+    pid = bench.read_pid(trained)
+    bench.await_status(job_id, "finished")
+    assert is_dead(pid)

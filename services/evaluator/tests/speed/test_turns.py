@@ -70,6 +70,21 @@ def make_spec(**settings: Any) -> SpeedSettings:
     )
 
 
+def test_each_engine_is_given_its_turn_before_it_runs_and_unmeasured() -> None:
+    bench = Bench()
+    engines = [TimedEngine(bench, name, [0.5] * 20) for name in "ab"]
+
+    def give_turn(position: int) -> None:
+        bench.log.append(f"turn {'ab'[position]}")
+        bench.now += 100
+
+    turns = bench.take_turns(engines, [make_decode()], make_spec(min_repeats=2), give_turn=give_turn)
+    turn, run = bench.log[::2], bench.log[1::2]
+    assert turn == [f"turn {name[0]}" for name in run]
+    assert run == ["a4", "b4", "a4", "b4", "b4", "a4"]  # the warm-up, then two repeats
+    assert all(timing.seconds == 0.5 for one in turns.series for timing in one["decode_b1"])
+
+
 def test_engines_alternate_in_every_form_and_turn_round() -> None:
     bench = Bench()
     engines = [TimedEngine(bench, name, [0.5] * 20) for name in "ab"]

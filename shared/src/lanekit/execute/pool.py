@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from typing import Any
 from lanekit.errors import InputError, PermanentError, TransientError
 from lanekit.execute.keeper import EVENTS_FD_VARIABLE, LIFELINE_FD_VARIABLE
 from lanekit.execute.stage import Measured
+from lanekit.host.gpu_query import read_free_share
 from lanekit.plan.graph import StageRun
 from lanekit.progress import Progress
 
 LOG_TAIL_LINES = 20
 READ_LOG = "read the stage's log"
+LEAST_FREE_SHARE = 0.85  # of a GPU's memory, for one service's stage beside what another's children keep
 KEEPER_SECONDS = 5.0  # within which a keeper that was asked has ended all that it keeps
 
 
@@ -44,6 +47,7 @@ class ChildProcess:
     ) -> None:
         self.service = service
         self.overrides = dict(overrides or {})
+        self.idle_since = 0.0
         read_end, write_end = os.pipe()
         lifeline, self._lifeline = os.pipe()  # closed by the system when this process ends, however it ends
         self.process = subprocess.Popen(
@@ -184,20 +188,53 @@ class ChildPool:
             "out": str(out),
             "log": str(self.locate_log(run)),
         }
+        if run.type.needs_device:
+            self.make_room(overrides or {}, but=run.type.service)
         child = self._take(run.type.service, dict(overrides or {}))
         try:
             measured = child.run(job, progress)
-        except BaseException:
+        except BaseException as error:
             self._drop(child)  # its memory is in doubt: start the next job in a fresh one
+            if isinstance(error, TransientError) and run.type.needs_device:
+                self.release_idle()  # what they keep may be what was missing
             raise
         if (
             measured.peak_gpu_bytes or not keep_warm
         ):  # a warm process would keep its GPU memory from the next stage
             self._drop(child)
             return measured
+        child.idle_since = time.monotonic()
         with self._lock:
             self._idle.append(child)
         return measured
+
+    def release_idle(self, idle_s: float = 0.0, *, but: str = "") -> None:
+        """End the children that have been idle for so long, with the engines that they keep loaded.
+
+        Args:
+            but: a service whose children stay.
+        """
+        until = time.monotonic() - idle_s
+        with self._lock:
+            idle = [c for c in self._idle if c.service != but and c.idle_since <= until]
+            self._idle = [c for c in self._idle if c not in idle]
+        for child in idle:
+            self._drop(child)
+
+    def make_room(self, overrides: Mapping[str, str], *, but: str = "") -> None:
+        """End idle children where what their engines hold asleep leaves too little of the GPU to others.
+
+        It is a CUDA context and some graphs each: little of a large GPU, too much of a small one.
+
+        Args:
+            overrides: of the call whose GPU it is.
+            but: a service whose children stay.
+        """
+        with self._lock:
+            has_others = any(child.service != but for child in self._idle)
+        visible = {**self.environment, **overrides}.get("CUDA_VISIBLE_DEVICES")
+        if has_others and read_free_share(visible) < LEAST_FREE_SHARE:
+            self.release_idle(but=but)
 
     def locate_log(self, run: StageRun) -> Path:
         """Return where a run's log stands."""

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lanekit.errors import InputError
@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     submissions: Path = Path("submissions")
     engine: Literal["vllm", "transformers"] | None = None
     slots: int | None = None
+    warm_engines: int = Field(default=1, ge=0)  # kept between stages beside the baseline's; 0 keeps none
     mlflow_uri: str = ""  # of a tracker that is told of each lane; none where empty
 
     @field_validator("store", "results", "submissions", mode="before")

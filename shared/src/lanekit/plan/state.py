@@ -53,10 +53,12 @@ class RunState:
     def choose_next(self, slots: int) -> list[StageRun]:
         """Return the runs to start now.
 
-        An exclusive run starts alone and only when nothing else runs; the others go first, so that
-        all speed is measured in one stretch at the end. One run that only waits has a place beside the slots:
-        two would ask the same endpoint the same at once, and pay twice. It is not beside an exclusive one,
-        since what answers may stand on this very machine.
+        An exclusive run starts alone and only when nothing else runs. On several slots the others go first,
+        so that all speed is measured in one stretch at the end. On one slot nothing is beside it anyway, and
+        it keeps its place in the plan: behind its lane's evaluation, whose engine is still loaded.
+        One run that only waits has a place beside the slots: two would ask the same endpoint the same at
+        once, and pay twice. It is not beside an exclusive one, since what answers may stand on this very
+        machine.
         """
         running = [self.plan.runs[k] for k, s in self.status.items() if s == "running"]
         if any(run.type.exclusive for run in running):
@@ -64,6 +66,8 @@ class RunState:
         ready = self.list_ready()
         shared = [run for run in ready if not (run.type.exclusive or run.type.waits)]
         beside = [run for run in ready if run.type.waits]
+        if slots == 1 and ready and not running and not beside and ready[0].type.exclusive:
+            return ready[:1]
         n_beside = sum(run.type.waits for run in running)
         n_free = slots - (len(running) - n_beside)
         chosen = shared[: max(n_free, 0)] + beside[: max(1 - n_beside, 0)]

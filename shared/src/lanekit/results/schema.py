@@ -95,13 +95,17 @@ class ModelCost(_Schema):
 
     `roofline_ratio` is the least time that the device's memory bandwidth allows for them over the time
     measured, at the score's form: 1 is the roof, None where the bandwidth is not known. `kernels` counts the
-    layers by type and by the kernel that serves them.
+    layers by type and by the kernel that serves them. `max_num_seqs` sequences run at once, as far as
+    the `kv_cache_tokens` of the engine's blocks reach; None where it does not tell.
     """
 
     weight_bytes_per_step: int
     roofline_ratio: float | None = None
     kv_cache_dtype: str = ""
     kernels: dict[str, int] = {}
+    max_num_seqs: int | None = None
+    kv_cache_blocks: int | None = None
+    kv_cache_tokens: int | None = None
 
 
 class SpeedResult(_Schema):

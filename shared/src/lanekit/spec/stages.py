@@ -111,7 +111,7 @@ _TYPES = [
               "results", _named("evaluate"), needs_device=True, timeout_s=12 * HOUR_S),
     StageType("judge", 2, "evaluator", "evaluator.stages.judge:run", JudgeParams, "results",
               _named("judge"), waits=True, timeout_s=6 * HOUR_S),
-    StageType("measure_speed", 4, "evaluator", "evaluator.stages.measure_speed:run",
+    StageType("measure_speed", 5, "evaluator", "evaluator.stages.measure_speed:run",
               p.MeasureSpeedParams, "results", _named("speed"), needs_device=True, exclusive=True,
               timeout_s=2 * HOUR_S),
     StageType("rank", 7, "ranker", "ranker.stages.rank:run", p.RankParams, "results",

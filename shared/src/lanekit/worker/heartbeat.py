@@ -39,6 +39,7 @@ class WorkerTiming:
         poll: between two looks into empty queues.
         hand_back: how long a stopping worker waits for what it does.
         publish: the same while it publishes a finished stage.
+        keep_engines: how long engines sleep on a GPU for a next stage that may want them.
     """
 
     report: float = messages.REPORT_SECONDS
@@ -47,6 +48,7 @@ class WorkerTiming:
     poll: float = 0.2
     hand_back: float = 5.0
     publish: float = 30.0
+    keep_engines: float = 60.0
 
 
 class Link:

@@ -122,6 +122,8 @@ class StageWorker(SimpleWorker):
         self._maintain()
         taken = job_state.take_job_id(self.connection, self.queue_names())
         if taken is None:
+            if self.place.devices[0].kind == "cuda":  # where other services' stages want all of its memory
+                self.place.pool.release_idle(self.timing.keep_engines)
             time.sleep(self.timing.poll)
             return 0
         job_id, queue_name = taken

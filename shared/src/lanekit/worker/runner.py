@@ -101,8 +101,11 @@ class StageRunner:
             self._tell_start(hold)
             device = devices[0]
             variables, is_gpu = self._choose_device(device), device.kind == "cuda"
-            # On a GPU nothing outlives the stage: an engine's own process would keep its memory.
-            measured = pool(run, inputs, out, progress, variables, keep_warm=not is_gpu)
+            # On a GPU no child outlives its stage, but for one whose engines sleep meanwhile; see loop.py.
+            keep_warm = not is_gpu or run.type.service == "evaluator"
+            measured = pool(run, inputs, out, progress, variables, keep_warm=keep_warm)
+            if is_gpu:
+                pool.make_room(variables)
             hold.stop_clock()
             return measured
 

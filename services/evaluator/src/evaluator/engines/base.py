@@ -76,8 +76,15 @@ class Engine(Protocol):
         """Return the engine's name and settings, as JSON values.
 
         Among them: `arguments`, flat, the same for every model; `kernels`, the number of layers by type and
-        by what serves them; `kv_cache_dtype`, resolved; `weight_bytes_per_step`, read by a decode step.
+        by what serves them; `kv_cache_dtype`, resolved; `weight_bytes_per_step`, read by a decode step. Where
+        it is known how many sequences fit: `kv_cache_blocks` and the `kv_cache_tokens` that they hold.
         """
+
+    def sleep(self) -> None:
+        """Give the device's memory to another engine until `wake`; nothing where that is not possible."""
+
+    def wake(self) -> None:
+        """Be as at the start again; nothing on an engine that is awake."""
 
     def close(self) -> None:
         """Free the memory; the engine is of no use afterwards."""

@@ -6,28 +6,34 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from evaluator.engines.sleeping import RESIDENTS, divide_memory
 from lanekit.errors import InputError, LanekitError, PermanentError, TransientError
 from lanekit.files.model_folder import measure_weights
 from lanekit.host.gpu_holders import advise_on_holders, describe_holders, list_holders
-from lanekit.host.gpu_query import run_query
+from lanekit.host.gpu_query import read_memory_mib
 from lanekit.spec.params import EngineParams, MeasureSpeedParams
 
-RESIDENTS = 2
 REMEDY = (
-    "speed is measured with both models loaded: lower speed.batch_sizes or evaluation.max_model_len, raise "
+    "speed is measured of two models in turn: lower speed.batch_sizes or evaluation.max_model_len, raise "
     "evaluation.gpu_memory_utilization, free the GPU, or use one with more memory"
 )
+OTHERS = "end what else uses the GPU (nvidia-smi lists it), or lower evaluation.gpu_memory_utilization"
 
 
 def fit_engine(spec: MeasureSpeedParams) -> EngineParams:
     """Return the engine's parameters for this measurement.
 
-    As many sequences run at once as the largest batch has. Each model gets half of the GPU's memory that may
-    be used, the baseline that is measured alone too: its conditions are those of all others.
+    As many sequences run at once as the largest batch has. Each model gets all of the GPU's memory that may
+    be used where the two can take turns, else half of it; the baseline that is measured alone too: its
+    conditions are those of all others.
     """
-    share = spec.engine.gpu_memory_utilization / RESIDENTS
+    share = divide_memory(spec.engine)
     batch_size = max(spec.batch_sizes)
     return spec.engine.model_copy(update={"batch_size": batch_size, "gpu_memory_utilization": share})
+
+
+class ShortOfMemoryError(TransientError):
+    """Less of the GPU's memory is free than an engine would take."""
 
 
 def check_memory(folders: Sequence[Path], params: EngineParams, facts: Mapping[str, str]) -> None:
@@ -59,22 +65,39 @@ def check_free_memory(share: float, answer: str | None = None, apps: str | None 
         apps: nvidia-smi's "pid, MiB" of each process on the GPU; None asks it.
 
     Raises:
-        TransientError: other processes hold the memory; it may be free again later.
+        ShortOfMemoryError: other processes hold the memory; it may be free again later.
     """
-    lines = (run_query(["memory.total", "memory.free"]) if answer is None else answer).splitlines()
-    sizes = [size.strip() for size in lines[0].split(",")] if lines else []
-    if len(sizes) != 2 or not all(size.isdigit() for size in sizes):
+    sizes = read_memory_mib(answer)
+    if sizes is None:
         return
-    total_mib, free_mib = map(int, sizes)
+    total_mib, free_mib = sizes
     wanted_mib = share * total_mib
     if free_mib >= wanted_mib:
         return
     holders = list_holders(apps)
-    raise TransientError(
+    raise ShortOfMemoryError(
         f"the engine takes {wanted_mib / 1024:.1f} GiB ({share:.0%}) of the GPU's {total_mib / 1024:.1f} "
         f"GiB, and {free_mib / 1024:.1f} GiB are free{describe_holders(holders)}",
-        remedy=advise_on_holders(holders)
-        or "end what else uses the GPU (nvidia-smi lists it), or lower evaluation.gpu_memory_utilization",
+        remedy=advise_on_holders(holders) or OTHERS,
+    )
+
+
+def check_room(pool_bytes: int, free_bytes: int, apps: str | None = None) -> None:
+    """Refuse to wake an engine into less memory than it gave up: vLLM itself would not survive it.
+
+    Args:
+        apps: see `check_free_memory`.
+
+    Raises:
+        ShortOfMemoryError: something else took the memory meanwhile.
+    """
+    if free_bytes >= pool_bytes:
+        return
+    holders = list_holders(apps)
+    raise ShortOfMemoryError(
+        f"an engine that sleeps takes {pool_bytes / 2**30:.1f} GiB when it wakes, and "
+        f"{free_bytes / 2**30:.1f} GiB of the GPU are free{describe_holders(holders)}",
+        remedy=advise_on_holders(holders) or OTHERS,
     )
 
 

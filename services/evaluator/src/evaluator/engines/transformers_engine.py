@@ -196,6 +196,12 @@ class TransformersEngine:
             }
         return description
 
+    def sleep(self) -> None:
+        """See base.Engine: it stays as it is."""
+
+    def wake(self) -> None:
+        """See base.Engine: it never sleeps."""
+
     def close(self) -> None:
         """See base.Engine."""
         self.model = None

@@ -15,7 +15,8 @@ from evaluator.engines.base import Ask, Generation, OnProgress
 from evaluator.engines.devices import describe_cpu, query_gpu
 from evaluator.engines.eos import read_eos_ids
 from evaluator.engines.kernels import count_kernels
-from evaluator.engines.residents import check_free_memory, explain_dead_engine
+from evaluator.engines.residents import check_free_memory, check_room, explain_dead_engine
+from evaluator.engines.sleeping import can_sleep, keep_kv_scales, measure_pool, restore_after_wake
 from evaluator.engines.step_bytes import count_step_bytes
 from lanekit.errors import InputError, PermanentError
 from lanekit.files.safetensors_header import check_model_folder
@@ -27,7 +28,7 @@ from lanekit.spec.params import EngineParams
 _ENVIRONMENT = {
     "VLLM_WORKER_MULTIPROCESSING_METHOD": "spawn",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
-    "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",  # count_kernels goes to the engine core, over a local pipe
+    "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",  # functions go to the engine core, over a local pipe
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; used on the CPU only
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # OMP_NUM_THREADS decides
@@ -36,6 +37,8 @@ _ENVIRONMENT = {
 
 class VllmEngine:
     """Greedy generation with continuous batching; prefix caching is off, so that repeats do the same work.
+
+    Where vLLM has its sleep mode the engine can sleep: it then keeps its weights in host memory.
 
     Raises:
         InputError: the folder is no whole model, or this build has not the device or KV cache asked for.
@@ -62,7 +65,7 @@ class VllmEngine:
                 f"kv_cache_dtype '{params.kv_cache_dtype}' is asked for, and vLLM's CPU build has none",
                 remedy="set evaluation.kv_cache_dtype: auto in the experiment file",
             )
-        self.folder = check_model_folder(model)
+        folder = check_model_folder(model)
         config = AutoConfig.from_pretrained(str(model), local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(str(model), local_files_only=True)
         self.vocab_size = int(config.vocab_size)
@@ -70,6 +73,7 @@ class VllmEngine:
         # Compiling graphs for a CPU costs minutes and would be timed in no measurement.
         self.eager = params.enforce_eager or self.device_type == "cpu"
         self.dtype = pick_dtype(params.dtype, self.device_type)
+        self.can_sleep, self.is_awake = can_sleep(), True
         if self.device_type == "cuda":
             check_free_memory(params.gpu_memory_utilization)
         try:
@@ -81,6 +85,7 @@ class VllmEngine:
                 gpu_memory_utilization=params.gpu_memory_utilization,
                 enforce_eager=self.eager,
                 enable_prefix_caching=False,
+                enable_sleep_mode=self.can_sleep,
                 kv_cache_dtype=params.kv_cache_dtype,
                 seed=params.seed,
                 generation_config="vllm",
@@ -91,6 +96,10 @@ class VllmEngine:
                 f"{model}: vLLM {self.version} does not start on this model ({self.device_type}): {error}",
                 remedy="the engine's own message stands above in the stage's log",
             ) from error
+        dtype = str(self.llm.llm_engine.vllm_config.model_config.dtype).removeprefix("torch.")
+        self.step_bytes = count_step_bytes(folder, DTYPE_BITS.get(dtype))
+        if self.can_sleep:
+            self.llm.collective_rpc(keep_kv_scales)
         self.gpu = query_gpu() if self.device_type == "cuda" else {}
         self.device_kind: DeviceKind = "cpu" if self.device_type == "cpu" else "cuda"
         self.device = self.gpu.get("gpu", self.device_type)
@@ -146,6 +155,7 @@ class VllmEngine:
         config = self.llm.llm_engine.vllm_config
         dtype = str(config.model_config.dtype).removeprefix("torch.")
         kv_cache_dtype = str(config.cache_config.cache_dtype)
+        kv_cache_blocks = int(config.cache_config.num_gpu_blocks or 0)
         return {
             "engine": "vllm",
             "vllm": self.version,
@@ -159,7 +169,10 @@ class VllmEngine:
             "arguments": self._list_arguments(config),
             "kernels": self._count_kernels(),
             "kv_cache_dtype": dtype if kv_cache_dtype == "auto" else kv_cache_dtype,
-            "weight_bytes_per_step": count_step_bytes(self.folder, DTYPE_BITS.get(dtype)),
+            "kv_cache_blocks": kv_cache_blocks,
+            "kv_cache_tokens": kv_cache_blocks * int(config.cache_config.block_size),
+            "sleep_mode": self.can_sleep,
+            "weight_bytes_per_step": self.step_bytes,
             **self.gpu,
         }
 
@@ -185,6 +198,22 @@ class VllmEngine:
             return dict(self.llm.apply_model(count_kernels)[0])
         except Exception as error:  # a matter of record: no reason to lose a measurement
             return f"unknown: {error}"
+
+    def sleep(self) -> None:
+        """See base.Engine."""
+        if self.can_sleep and self.is_awake:
+            with explain_dead_engine():
+                self.llm.sleep(level=1)
+            self.is_awake = False
+
+    def wake(self) -> None:
+        """See base.Engine."""
+        if not self.is_awake:
+            with explain_dead_engine():
+                check_room(*self.llm.collective_rpc(measure_pool)[0])
+                self.llm.wake_up()
+                self.llm.collective_rpc(restore_after_wake)
+            self.is_awake = True
 
     def close(self) -> None:
         """See base.Engine."""

@@ -37,6 +37,7 @@ def take_turns(
     least_s: float = 0.0,
     on_step: Callable[[int, int, str], None],
     between: Callable[[], None] = lambda: None,
+    give_turn: Callable[[int], None] = lambda _position: None,
     clock: Clock = time.perf_counter,
 ) -> Turns:
     """Warm every engine up on every form, then time them in turn.
@@ -50,8 +51,9 @@ def take_turns(
     Args:
         engines: the candidate's first, the baseline's last: its replies give `matched` its lengths.
         least_s: how long a run shall last; forms that are over sooner are run in more passes.
+        give_turn: is told, unmeasured, which engine runs next: of two that share a memory one sleeps.
     """
-    warmed = _warm_up(engines, forms, spec, least_s, on_step, clock)
+    warmed = _warm_up(engines, forms, spec, least_s, on_step, give_turn, clock)
     between()
     started = clock()
     series: list[Series] = [{form.name: [] for form in warmed} for _ in engines]
@@ -68,6 +70,7 @@ def take_turns(
                 continue
             for position in reversed(order) if repeat % 2 else order:
                 on_step(min(step, total), total, f"{form.name}, repeat {repeat + 1}")
+                give_turn(position)
                 series[position][form.name].append(time_form(engines[position], form, clock))
                 step += 1
     seconds = clock() - started
@@ -93,6 +96,7 @@ def _warm_up(
     spec: SpeedSettings,
     least_s: float,
     on_step: Callable[[int, int, str], None],
+    give_turn: Callable[[int], None],
     clock: Clock,
 ) -> list[Form]:
     """Run every form on every engine; return the forms as they are to be timed, `matched` among them."""
@@ -104,8 +108,9 @@ def _warm_up(
         form = waiting.pop(0)
         timings: list[Timing] = []
         for _ in range(spec.warmups):
-            for engine in engines:
+            for position, engine in enumerate(engines):
                 on_step(step, total, f"warming up, {form.name}")
+                give_turn(position)
                 timings.append(time_form(engine, form, clock))
                 step += 1
         fastest = min(timing.seconds for timing in timings)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evaluator.engines import load_engine
+from evaluator.engines.registry import Wanted, hold_engines
 from evaluator.quality.asking import Asker, count_turns, summarize_time
 from evaluator.quality.chat import ChatTokenizer
 from evaluator.quality.grade import Graded, summarize_benchmark
@@ -29,6 +29,7 @@ def run(spec: EvaluateParams, inputs: Mapping[str, Path], out: Path, progress: P
 
     A judged benchmark is answered, all turns, and has no value yet. The report's `load_seconds` are those of
     tokenizer and engine, `generate_seconds` those within the engine; `other_seconds` is all else but closing.
+    `engine_starts` is 0 where an engine of an earlier stage was there (see engines.registry).
 
     Raises:
         InputError: a row, the model or a length is at fault.
@@ -46,14 +47,12 @@ def run(spec: EvaluateParams, inputs: Mapping[str, Path], out: Path, progress: P
     }
     total = sum(count_turns(item) for rows in items.values() for item in rows)
     asker = Asker(chat, max_model_len, progress, total)
-    progress(0, total, "loading the model")
-    load_started = time.perf_counter()
-    engine = load_engine(model, spec.engine)
-    load_seconds += time.perf_counter() - load_started
-    try:
-        results: dict[str, BenchmarkResult] = {}
-        timings: dict[str, dict[str, Any]] = {}
-        graded: list[Graded] = []
+    results: dict[str, BenchmarkResult] = {}
+    timings: dict[str, dict[str, Any]] = {}
+    graded: list[Graded] = []
+    wanted = [Wanted(model, spec.engine)]
+    with hold_engines(wanted, lambda message: progress(0, total, message)) as held:
+        engine = held.engine
         for benchmark in spec.benchmarks:
             rows, seconds = asker.ask(engine, benchmark, items[benchmark.name], prompts[benchmark.name])
             graded += rows
@@ -61,10 +60,9 @@ def run(spec: EvaluateParams, inputs: Mapping[str, Path], out: Path, progress: P
             results[benchmark.name] = summarize_benchmark(benchmark, rows, room)
             timings[benchmark.name] = summarize_time(rows, seconds)
         description = engine.describe()
-    finally:
         close_started = time.perf_counter()
-        engine.close()
-        close_seconds = time.perf_counter() - close_started
+    close_seconds = time.perf_counter() - close_started
+    load_seconds += held.seconds[0]
     metrics = {
         "benchmarks": {name: result.model_dump() for name, result in results.items()},
         "size_bytes": measure_weights(model),
@@ -76,6 +74,7 @@ def run(spec: EvaluateParams, inputs: Mapping[str, Path], out: Path, progress: P
     report = {
         "benchmarks": timings,
         "load_seconds": load_seconds,
+        **held.describe(),
         "generate_seconds": generate_seconds,
         "close_seconds": close_seconds,
         "other_seconds": total_seconds - load_seconds - generate_seconds - close_seconds,

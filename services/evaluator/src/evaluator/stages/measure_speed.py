@@ -1,8 +1,7 @@
-"""Stage `measure_speed`: candidate and baseline resident together, measured in turn in one sitting."""
+"""Stage `measure_speed`: candidate and baseline loaded together, measured in turn in one sitting."""
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,8 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from evaluator.engines import load_engine
-from evaluator.engines.base import Engine
+from evaluator.engines.registry import Wanted, hold_engines
 from evaluator.engines.residents import check_memory, explain_failure, fit_engine
 from evaluator.quality.chat import ChatTokenizer
 from evaluator.speed.forms import (
@@ -66,6 +64,7 @@ def run(spec: MeasureSpeedParams, inputs: Mapping[str, Path], out: Path, progres
         "warmups": spec.warmups,
         "seconds": sitting.turns.seconds,
         "load_seconds": sitting.load_seconds,
+        **sitting.starts,
         "spread": {name: _describe_spread(form) for name, form in result.forms.items()},
         "candidate": {"engine": sitting.descriptions[0], "timings": _list_timings(sitting.turns.series[0])},
         "baseline": {"engine": sitting.descriptions[-1], "timings": _list_timings(sitting.turns.series[-1])},
@@ -80,7 +79,8 @@ def run(spec: MeasureSpeedParams, inputs: Mapping[str, Path], out: Path, progres
 class SpeedSitting:
     """What one measurement brought: one entry for each engine, the candidate's first, the baseline's last.
 
-    `load_seconds` are each engine's, from its start until it can generate. `facts` and `states` (before and
+    `load_seconds` are each engine's, from its start, or the wake-up of one that was there, until it can
+    generate; `starts` is what the report says of the starts. `facts` and `states` (before and
     after the timed repeats) are the GPU's, empty on a CPU.
     """
 
@@ -92,13 +92,14 @@ class SpeedSitting:
     facts: dict[str, str] = field(default_factory=dict)
     states: list[dict[str, str]] = field(default_factory=list)
     load_seconds: list[float] = field(default_factory=list)
+    starts: dict[str, Any] = field(default_factory=dict)
     shapes: str = ""
 
 
 def hold_sitting(
     spec: MeasureSpeedParams, folders: Sequence[Path], forms: Sequence[Form], progress: Progress
 ) -> SpeedSitting:
-    """Load the models of `folders`, time them in turn and close them.
+    """Have the models of `folders` loaded and time them in turn, each with the memory to itself where it can.
 
     Raises:
         InputError: a model cannot be loaded, or is larger than its share of the GPU.
@@ -109,35 +110,32 @@ def hold_sitting(
     monitor = GpuMonitor() if spec.engine.device != "cpu" else None
     if monitor:
         check_memory(folders, params, monitor.facts)
-    engines: list[Engine] = []
     sitting.shapes = digest_shapes(check_model_folder(folders[0]))
-
-    def read_state() -> None:
-        if monitor and sitting.device_kind == "cuda":
-            sitting.facts = monitor.facts
-            sitting.states.append(monitor.read_under(lambda: time_form(engines[0], scored)))
-
     scored = find_scored(spec, forms)
-    try:
-        with explain_failure(params, len(folders)):
-            for number, folder in enumerate(folders, start=1):
-                progress(0, 0, f"loading model {number} of {len(folders)}")
-                started = time.perf_counter()
-                engines.append(load_engine(folder, params))
-                sitting.load_seconds.append(time.perf_counter() - started)
-            sitting.device, sitting.device_kind = engines[0].device, engines[0].device_kind
-            sitting.turns = take_turns(
-                engines,
-                forms,
-                spec,
-                least_s=choose_least_seconds(spec, sitting.device_kind),
-                on_step=progress,
-                between=read_state,
-            )
-            sitting.descriptions = [engine.describe() for engine in engines]
-    finally:
-        for engine in engines:
-            engine.close()
+    wanted = [Wanted(folder, params, is_baseline=folder is folders[-1]) for folder in folders]
+    with (
+        explain_failure(params, len(folders)),
+        hold_engines(wanted, lambda message: progress(0, 0, message)) as held,
+    ):
+
+        def read_state() -> None:
+            if monitor and sitting.device_kind == "cuda":
+                held.give_turn(0)
+                sitting.facts = monitor.facts
+                sitting.states.append(monitor.read_under(lambda: time_form(held.engine, scored)))
+
+        sitting.load_seconds, sitting.starts = held.seconds, held.describe()
+        sitting.device, sitting.device_kind = held.engine.device, held.engine.device_kind
+        sitting.turns = take_turns(
+            held.engines,
+            forms,
+            spec,
+            least_s=choose_least_seconds(spec, sitting.device_kind),
+            on_step=progress,
+            between=read_state,
+            give_turn=held.give_turn,
+        )
+        sitting.descriptions = [engine.describe() for engine in held.engines]
     return sitting
 
 
@@ -242,6 +240,9 @@ def _describe_cost(
         roofline_ratio=measure_ratio(step_bytes, bandwidth, step_seconds),
         kv_cache_dtype=str(description["kv_cache_dtype"]),
         kernels=kernels if isinstance(kernels, dict) else {},
+        max_num_seqs=description.get("max_num_seqs"),
+        kv_cache_blocks=description.get("kv_cache_blocks"),
+        kv_cache_tokens=description.get("kv_cache_tokens"),
     )
 
 

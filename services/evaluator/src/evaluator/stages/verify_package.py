@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evaluator.engines import load_engine
+from evaluator.engines.registry import Wanted, hold_engines
 from evaluator.packages.unpack import check_licence, find_zip
 from evaluator.quality.chat import ChatTokenizer
 from lanekit.errors import InputError, PermanentError
@@ -33,7 +33,6 @@ def run(spec: VerifyPackageParams, inputs: Mapping[str, Path], out: Path, progre
         files = unzip_safely(archive, root)
         model = find_model_folder(root)
         licence = check_licence(model, root)
-        progress(1, 3, "loading")
         try:
             answer = _ask(spec, model, progress)
         except PermanentError as error:
@@ -53,18 +52,16 @@ def run(spec: VerifyPackageParams, inputs: Mapping[str, Path], out: Path, progre
 
 
 def _ask(spec: VerifyPackageParams, model: Path, progress: Progress) -> dict[str, Any]:
-    """Load the model and generate for the prompt."""
+    """Load the model, or take the engine that is there of equal files, and generate for the prompt."""
     started = time.perf_counter()
     chat = ChatTokenizer(model)
-    engine = load_engine(model, spec.engine)
-    try:
+    wanted = [Wanted(model, spec.engine)]
+    with hold_engines(wanted, lambda message: progress(1, 3, message)) as held:
         load_seconds = time.perf_counter() - started
         progress(2, 3, "asking")
         prompt = chat.encode_chat([{"role": "user", "content": spec.prompt}])
-        output = engine.generate([prompt], spec.max_new_tokens)[0]
-        description = engine.describe()
-    finally:
-        engine.close()
+        output = held.engine.generate([prompt], spec.max_new_tokens)[0]
+        description = held.engine.describe()
     response = chat.decode_replies([output.token_ids])[0]
     if not response:
         message = f"the model answers {spec.prompt!r} with no text"
@@ -76,5 +73,6 @@ def _ask(spec: VerifyPackageParams, model: Path, progress: Progress) -> dict[str
         "response": response,
         "n_tokens": len(output.token_ids),
         "load_seconds": load_seconds,
+        **held.describe(),
         "seconds": time.perf_counter() - started,
     }
