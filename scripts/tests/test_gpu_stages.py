@@ -70,6 +70,14 @@ HOPPER_KERNELS = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def warm_engines() -> Iterator[None]:
+    """Let engines sleep and stay between stages, which is off by default."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LANEKIT_WARM_ENGINES", "1")
+        yield
+
+
 @pytest.fixture(scope="module")
 def start() -> Iterator[Callable[[str], ChildProcess]]:
     """Give one warm child a service, as long as the tests of this file run."""

@@ -193,9 +193,9 @@ def test_equal_models_under_two_names_are_one_engine() -> None:
 def test_the_setting_says_how_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     find: Callable[[], EngineRegistry] = get_registry.__wrapped__
     monkeypatch.delenv("LANEKIT_WARM_ENGINES", raising=False)
-    assert find().n_candidates == 1
-    monkeypatch.setenv("LANEKIT_WARM_ENGINES", "0")
     assert find().n_candidates == 0
+    monkeypatch.setenv("LANEKIT_WARM_ENGINES", "2")
+    assert find().n_candidates == 2
     monkeypatch.setenv("LANEKIT_WARM_ENGINES", "-1")
     with pytest.raises(
         InputError, match=r"LANEKIT_WARM_ENGINES=-1: input should be greater than or equal to 0"

@@ -25,6 +25,7 @@ def platform(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr("evaluator.engines.sleeping.find_spec", lambda name: name)
     for name in ("VLLM_ENABLE_V1_MULTIPROCESSING", "PYTORCH_CUDA_ALLOC_CONF"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LANEKIT_WARM_ENGINES", "1")
     return there
 
 
@@ -43,7 +44,11 @@ def test_engines_that_take_turns_have_all_of_the_memory_each(platform: SimpleNam
 @pytest.mark.usefixtures("platform")
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("VLLM_ENABLE_V1_MULTIPROCESSING", "0"), ("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")],
+    [
+        ("VLLM_ENABLE_V1_MULTIPROCESSING", "0"),
+        ("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True"),
+        ("LANEKIT_WARM_ENGINES", "0"),
+    ],
 )
 def test_engines_that_cannot_sleep_share_the_memory(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str

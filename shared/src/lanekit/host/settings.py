@@ -25,7 +25,7 @@ class Settings(BaseSettings):
     submissions: Path = Path("submissions")
     engine: Literal["vllm", "transformers"] | None = None
     slots: int | None = None
-    warm_engines: int = Field(default=1, ge=0)  # kept between stages beside the baseline's; 0 keeps none
+    warm_engines: int = Field(default=0, ge=0)  # kept beside the baseline's; 0: none, and none sleeps
     mlflow_uri: str = ""  # of a tracker that is told of each lane; none where empty
 
     @field_validator("store", "results", "submissions", mode="before")

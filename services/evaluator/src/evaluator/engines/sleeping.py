@@ -10,6 +10,7 @@ import os
 from importlib.util import find_spec
 from typing import Any
 
+from lanekit.host.settings import load_host_settings
 from lanekit.spec.params import EngineParams
 
 RESIDENTS = 2
@@ -19,11 +20,13 @@ _KEPT = "_lanekit_kv_scales"
 
 
 def can_sleep() -> bool:
-    """Whether this vLLM's engines can sleep here. Imports vLLM.
+    """Whether engines are to sleep here (LANEKIT_WARM_ENGINES), and this vLLM's can. Imports vLLM.
 
     Its allocator serves one engine a process, so each engine must have a process of its own, and it cannot
     live with torch's expandable segments.
     """
+    if not load_host_settings().warm_engines:
+        return False
     from vllm.platforms import current_platform
 
     if not current_platform.is_sleep_mode_available() or find_spec("vllm.cumem_allocator") is None:
