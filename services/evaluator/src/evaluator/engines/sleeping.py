@@ -40,9 +40,9 @@ def divide_memory(params: EngineParams) -> float:
     """Return the share of the GPU's memory that each of two engines of one measurement gets.
 
     All that may be used where one sleeps while the other works; half of it where both stay awake. vLLM's CPU
-    build takes its memory otherwise and heeds no share.
+    build takes its memory otherwise and heeds no share, but an engine that is to stay has its stage's arguments.
     """
-    if params.engine == "vllm":
+    if params.engine == "vllm" and load_host_settings().warm_engines:
         from vllm.platforms import current_platform
 
         if can_sleep() or current_platform.device_type == "cpu":
