@@ -104,8 +104,8 @@ def experiment(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         settings["stage_defaults"][stage]["calibration_rows"] = 8
     settings["evaluation"]["limit_items"] = 12
     settings["speed"] = {
-        "batch_sizes": [1], "prompt_tokens": 16, "decode_tokens": 4, "prefill_tokens": 32, "free_items": 1,
-        "benchmark_items": 2, "min_repeats": 3, "budget_s": 0, "warmups": 1, "score_form": "benchmark",
+        "batch_sizes": [1], "prompt_tokens": 16, "decode_tokens": 4, "prefill_tokens": 0, "free_items": 0,
+        "benchmark_items": 2, "min_repeats": 2, "budget_s": 0, "warmups": 1, "score_form": "benchmark",
     }  # fmt: skip
     path = folder / "experiment.yaml"
     path.write_text(yaml.safe_dump(settings, allow_unicode=True), encoding="utf-8")

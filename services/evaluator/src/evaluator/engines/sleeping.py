@@ -39,8 +39,8 @@ def can_sleep() -> bool:
 def divide_memory(params: EngineParams) -> float:
     """Return the share of the GPU's memory that each of two engines of one measurement gets.
 
-    All that may be used where one sleeps while the other works; half where both stay awake. vLLM's CPU
-    build takes its memory otherwise and heeds no share, but an engine that is to stay has its stage's arguments.
+    All that may be used where one sleeps while the other works; half where both stay awake. vLLM's CPU build
+    takes its memory otherwise and heeds no share, but an engine that is to stay has its stage's arguments.
     """
     if params.engine == "vllm" and load_host_settings().warm_engines:
         from vllm.platforms import current_platform
