@@ -10,6 +10,7 @@ from lanekit.errors import InputError, LanekitError, PermanentError, TransientEr
 from lanekit.files.model_folder import measure_weights
 from lanekit.host.gpu_holders import advise_on_holders, describe_holders, list_holders
 from lanekit.host.gpu_query import run_query
+from lanekit.spec.lane_engine import find_own_arguments
 from lanekit.spec.params import EngineParams, MeasureSpeedParams
 
 RESIDENTS = 2
@@ -28,6 +29,14 @@ def fit_engine(spec: MeasureSpeedParams) -> EngineParams:
     share = spec.engine.gpu_memory_utilization / RESIDENTS
     batch_size = max(spec.batch_sizes)
     return spec.engine.model_copy(update={"batch_size": batch_size, "gpu_memory_utilization": share})
+
+
+def fit_candidate(spec: MeasureSpeedParams) -> EngineParams:
+    """Return the parameters of the candidate's engine: the baseline's, with its lane's own arguments."""
+    params = fit_engine(spec)
+    if spec.candidate_engine is None:
+        return params
+    return find_own_arguments(spec.candidate_engine, spec.engine).apply(params)
 
 
 def check_memory(folders: Sequence[Path], params: EngineParams, facts: Mapping[str, str]) -> None:

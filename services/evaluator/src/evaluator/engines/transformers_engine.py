@@ -50,7 +50,8 @@ class TransformersEngine:
         if params.kv_cache_dtype != "auto":
             raise InputError(
                 f"kv_cache_dtype '{params.kv_cache_dtype}' is asked for: the transformers engine has none",
-                remedy="set evaluation.kv_cache_dtype: auto in the experiment file, or use the engine vllm",
+                remedy="set evaluation.kv_cache_dtype: auto in the experiment file, or take it out of the "
+                "lane's `engine`; or use the engine vllm",
             )
         torch.manual_seed(params.seed)
         try:

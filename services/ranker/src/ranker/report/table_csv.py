@@ -33,12 +33,13 @@ def render_csv(ranking: Ranking, benchmarks: Sequence[str], others: Sequence[str
     Columns are only ever added at the end: a benchmark's statistics as `<benchmark>_low` and so on, a form's
     times as `s_per_token_<form>`, the verdicts against the margin in fractions of 1, then all of
     the benchmarks `others`, which the experiment gives no weight, and where a lane has replicates theirs:
-    values in their order, "-" for one without a score.
+    values in their order, "-" for one without a score; then what bounds its speed, and its engine arguments.
     """
     forms = list_forms(ranking)
     rows = [_collect_cells(lane, benchmarks, forms, others) for lane in ranking.lanes]
     if any(lane.replicates for lane in ranking.lanes):
         rows = [row | _collect_draws(lane) for lane, row in zip(ranking.lanes, rows, strict=True)]
+    rows = [row | _collect_bound(lane.record) for lane, row in zip(ranking.lanes, rows, strict=True)]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(rows[0])
@@ -154,6 +155,22 @@ def _collect_speed(record: LaneRecord, forms: Sequence[str]) -> dict[str, object
     cells["weight_bytes_per_step"] = cost.weight_bytes_per_step if cost else None
     cells["roofline_ratio"] = cost.roofline_ratio if cost else None
     return cells
+
+
+def _collect_bound(record: LaneRecord) -> dict[str, object]:
+    cost = record.speed.cost if record.speed else None
+    prefill = cost.bounds.get("prefill") if cost else None
+    bound = cost.bounds.get(cost.roofline_form) if cost else None
+    return {
+        "kv_bytes_per_context_token": cost.kv_bytes_per_context_token if cost else None,
+        "roofline_form": cost.roofline_form if cost else None,
+        "bound": bound.verdict if bound else None,
+        "host_share": bound.host_share if bound else None,
+        "compute_share": bound.compute_share if bound else None,
+        "prefill_tokens_per_s": cost.prefill_tokens_per_s if cost else None,
+        "prefill_of_peak": prefill.compute_share if prefill else None,
+        "engine_arguments": str(record.engine),
+    }
 
 
 def _name_ends(name: str, interval: Interval | None) -> dict[str, object]:
