@@ -36,7 +36,11 @@ class Parameters(PlainNumbers):
     def left_out_of_key(self) -> set[str]:
         """The names of the fields that are no part of the stage's key."""
         fields = type(self).model_fields
-        absent = {name for name in self.joined_later if getattr(self, name) == fields[name].get_default()}
+        absent = {
+            name
+            for name in self.joined_later
+            if getattr(self, name) == fields[name].get_default(call_default_factory=True)
+        }
         return {*self.not_in_key, *absent}
 
 

@@ -75,8 +75,9 @@ class Engine(Protocol):
     def describe(self) -> dict[str, Any]:
         """Return the engine's name and settings, as JSON values.
 
-        Among them: `arguments`, flat, the same for every model; `kernels`, the number of layers by type and
-        by what serves them; `kv_cache_dtype`, resolved; `weight_bytes_per_step`, read by a decode step.
+        Among them: `engine`; `dtype`, resolved; `arguments`, flat, the same for every model; `kernels`,
+        the number of layers by type and by what serves them; `kv_cache_dtype`, resolved;
+        `weight_bytes_per_step`, read by a decode step.
         """
 
     def close(self) -> None:

@@ -99,8 +99,7 @@ def find_compute_dtype(config: Mapping[str, Any], dtype: str, *, has_fp8: bool) 
     ]
     inner = quantization.get("quantization")
     algorithm = (inner if isinstance(inner, Mapping) else quantization).get("quant_algo")
-    if str(algorithm).upper() == "FP8" or any(
-        x.get("num_bits") == 8 and x.get("type") == "float" for x in found
-    ):
+    kinds = {activations.get("type") for activations in found if activations.get("num_bits") == 8}
+    if str(algorithm).upper() == "FP8" or "float" in kinds:
         return "fp8" if has_fp8 else dtype
-    return "int8" if any(x.get("num_bits") == 8 and x.get("type") == "int" for x in found) else dtype
+    return "int8" if "int" in kinds else dtype

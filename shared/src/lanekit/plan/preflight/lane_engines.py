@@ -18,8 +18,8 @@ def check_lane_engines(request: Request) -> Iterator[Finding]:
         if needs.arguments:
             yield Finding(
                 lane.engine_at,
-                f"{lane.name} needs engine arguments: {needs}; the contest takes plain packages: it is ranked "
-                "and gets no package",
+                f"{lane.name} needs engine arguments: {needs}; the contest takes plain packages, so it is "
+                "ranked and gets no package",
                 "leave it so, to compare; or set packaging.plain: false where the contest takes arguments",
                 "warning",
             )
