@@ -87,11 +87,15 @@ def render_card(spec: PackageParams, config: Mapping[str, Any], licences: Mappin
         layers=config.get("num_hidden_layers", "as in config.json"),
         scheme=describe_format(config),
         arguments=f"| Needs engine arguments | `{own}` |\n{NEEDS}" if own.arguments else "",
-        keywords="".join(f", {name}={value!r}" for name, value in own.arguments.items()),
+        keywords="".join(f", {name}={_write(value)}" for name, value in own.arguments.items()),
         licences=", ".join(f"[`{name}`]({name})" for name in licences),
         exaone=EXAONE_TERMS if is_exaone else "",
         needs=" (needs `pip install compressed-tensors`)" if compressed else "",
     )
+
+
+def _write(value: str | bool) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def describe_format(config: Mapping[str, Any]) -> str:

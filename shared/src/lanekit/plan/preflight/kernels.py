@@ -28,17 +28,19 @@ def check_kernels(request: Request) -> Iterator[Finding]:
     host, engine = request.host, request.engine
     if host is None or engine is None or engine.engine != "vllm" or not host.has_cuda:
         return
+    if host.vllm_builds == ():
+        return  # a fault, told elsewhere
     gpu = find_gpu_model(host.gpu)
     if request.model is not None:
         where = request.model.name_place(CONFIG, "quantization_config")
         config = request.model.peek_object(CONFIG).get("quantization_config")
         for message, remedy, level in explain_format(config, gpu):
             yield Finding(where, message, remedy, level)
-    if gpu is None or not FIRST_SM <= gpu.sm <= HOPPER_SM:
-        message = f"which kernels {VLLM} chooses on {host.gpu or 'this GPU'} is not known here"
-        yield Finding(ENVIRONMENT, message, AS_IT_IS, "notice")
-    else:
+    if gpu is not None and FIRST_SM <= gpu.sm <= HOPPER_SM:
         yield from _explain_lanes(request.lanes, host.gpu, gpu)
+    elif host.gpu:
+        message = f"which kernels {VLLM} chooses on {host.gpu} is not known here"
+        yield Finding(ENVIRONMENT, message, AS_IT_IS, "notice")
 
 
 def _explain_lanes(lanes: Sequence[Lane], name: str, gpu: GpuModel) -> Iterator[Finding]:
