@@ -34,8 +34,8 @@ MEASURED: dict[str, tuple[int, str, str, dict[int, tuple[float, float]], tuple[f
 }  # fmt: skip
 
 
-def make_forms(prefill: int = 64) -> dict[str, SpeedForm]:
-    sizes = {f"decode_b{n}": n for n in SPEC.batch_sizes} | {"prefill": prefill}
+def make_forms() -> dict[str, SpeedForm]:
+    sizes = {f"decode_b{n}": n for n in SPEC.batch_sizes} | {"prefill": 64}
     return {
         name: SpeedForm(
             kind="prefill" if name == "prefill" else "decode", s_per_token=1, s_per_token_all=[1],
@@ -46,9 +46,7 @@ def make_forms(prefill: int = 64) -> dict[str, SpeedForm]:
     }  # fmt: skip
 
 
-def describe(
-    megabytes: int, cache: str, activations: str, times: dict[str, float], gpu: str, **changes: Any
-) -> ModelCost:
+def describe(megabytes: int, cache: str, activations: str, times: dict[str, float], gpu: str) -> ModelCost:
     config: dict[str, Any] = dict(CONFIG)
     if activations:
         group = {"input_activations": {"num_bits": 8, "type": activations}}
@@ -58,8 +56,8 @@ def describe(
         "weight_bytes_per_step": megabytes * 10**6,
     }  # fmt: skip
     spec = SPEC.model_copy(update={"score_form": "decode_b32"})
-    settings = {"forms": {n: f for n, f in make_forms().items() if n in times}, "spec": spec} | changes
-    return describe_cost(description, config, times, gpu=find_gpu_model(gpu), **settings)
+    forms = {name: form for name, form in make_forms().items() if name in times}
+    return describe_cost(description, config, times, forms, spec, find_gpu_model(gpu))
 
 
 def read_times(model: str) -> dict[str, float]:
