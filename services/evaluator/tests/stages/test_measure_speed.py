@@ -299,9 +299,27 @@ def test_a_long_benchmark_prompt_is_refused(
         measure_speed.run(small, inputs, tmp_path, ignore_progress)
 
 
-def test_transformers_has_no_fp8_cache(engine_params: EngineParams, tiny_model: Path) -> None:
-    with pytest.raises(InputError, match="kv_cache_dtype 'fp8'"):
-        load_engine(tiny_model, engine_params.model_copy(update={"kv_cache_dtype": "fp8"}))
+def test_transformers_rounds_its_cache_to_fp8(
+    engine_params: EngineParams, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both of every layer, at the prompt and at each token after it; nothing where none is asked for."""
+    import torch
+
+    from evaluator.engines import fp8_cache
+
+    states = torch.tensor([0.3, -0.3, 500.0, -1e9, 0.0])
+    rounded = fp8_cache.round_to_fp8(states)
+    assert rounded.tolist() == [0.3125, -0.3125, 448.0, -448.0, 0.0] and rounded.dtype == states.dtype
+    widths: list[int] = []
+    monkeypatch.setattr(fp8_cache, "round_to_fp8", lambda x: (widths.append(x.shape[-2]), x * 0)[1])
+    replies = []
+    for dtype, shown in (("auto", "float32"), ("fp8", "fp8 values in float32")):
+        engine = load_engine(tiny_model, engine_params.model_copy(update={"kv_cache_dtype": dtype}))
+        replies.append(engine.generate([[5, 6, 7, 8]], 3, ignore_eos=True)[0].token_ids)
+        assert engine.describe()["kv_cache_dtype"] == shown
+        engine.close()
+    assert widths == [4] * 2 * 2 + [1] * 2 * 2 * 2  # two layers
+    assert replies[0] != replies[1]  # what the cache keeps is what is looked at
 
 
 def test_models_larger_than_the_gpu_are_refused(spec: MeasureSpeedParams, tiny_model: Path) -> None:

@@ -26,7 +26,7 @@ def check_lane_engines(request: Request) -> Iterator[Finding]:
 
 
 def check_given(request: Request) -> Iterator[Finding]:
-    """Refuse arguments that the engine has not where the stages run; `request.host` is known."""
+    """Tell of arguments that the engine has not, or not wholly, where the stages run."""
     engine, host = request.engine, request.host
     if engine is None or host is None:
         return
@@ -34,12 +34,16 @@ def check_given(request: Request) -> Iterator[Finding]:
         if engine.engine == "transformers":
             yield from _check_transformers(lane)
         elif not host.has_cuda and lane.engine.kv_cache_dtype == "fp8":
-            yield _refuse_cache(lane, "vLLM's CPU build", "run on a host with an NVIDIA GPU")
+            yield Finding(
+                lane.engine_at,
+                "kv_cache_dtype is fp8, and vLLM's CPU build has none",
+                f"leave {lane.name} out (--only), or pass --engine transformers",
+            )
 
 
 def _check_transformers(lane: Lane) -> Iterator[Finding]:
     if lane.engine.kv_cache_dtype == "fp8":
-        yield _refuse_cache(lane, "the transformers engine", "use the engine vllm")
+        yield tell_rounded_cache(lane.engine_at)
     if lane.engine.enforce_eager:
         yield Finding(
             lane.engine_at,
@@ -49,6 +53,12 @@ def _check_transformers(lane: Lane) -> Iterator[Finding]:
         )
 
 
-def _refuse_cache(lane: Lane, engine: str, way: str) -> Finding:
-    message = f"kv_cache_dtype is fp8, and {engine} has none"
-    return Finding(lane.engine_at, message, f"leave {lane.name} out (--only), or {way}")
+def tell_rounded_cache(where: str) -> Finding:
+    """Return what an FP8 KV cache is in the transformers engine."""
+    return Finding(
+        where,
+        "kv_cache_dtype is fp8: the transformers engine rounds keys and values to FP8 and keeps them in its "
+        "own dtype, so that answers are an FP8 cache's and the speed is not",
+        "measure its speed with the engine vllm on a GPU",
+        "warning",
+    )
