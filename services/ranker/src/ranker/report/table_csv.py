@@ -31,15 +31,14 @@ def render_csv(ranking: Ranking, benchmarks: Sequence[str], others: Sequence[str
     """Return summary.csv: one line a lane, numbers as Python's repr, empty where there is none.
 
     Columns are only ever added at the end: a benchmark's statistics as `<benchmark>_low` and so on, a form's
-    times as `s_per_token_<form>`, the verdicts against the margin in fractions of 1, then all of
-    the benchmarks `others`, which the experiment gives no weight, and where a lane has replicates theirs:
-    values in their order, "-" for one without a score; then what bounds its speed, and its engine arguments.
+    times as `s_per_token_<form>`, the verdicts against the margin in fractions of 1, what bounds its speed and
+    its engine arguments, then all of the benchmarks `others`, which the experiment gives no weight, and where
+    a lane has replicates theirs: values in their order, "-" for one without a score.
     """
     forms = list_forms(ranking)
     rows = [_collect_cells(lane, benchmarks, forms, others) for lane in ranking.lanes]
     if any(lane.replicates for lane in ranking.lanes):
         rows = [row | _collect_draws(lane) for lane, row in zip(ranking.lanes, rows, strict=True)]
-    rows = [row | _collect_bound(lane.record) for lane, row in zip(ranking.lanes, rows, strict=True)]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(rows[0])
@@ -90,6 +89,7 @@ def _collect_cells(
     cells |= _collect_margin("perf", test)
     for name in benchmarks:
         cells |= _collect_margin(name, _get_margin(lane, name))
+    cells |= _collect_bound(record)
     for name in others:
         cells |= {name: _value(record, name)} | _collect_statistics(name, lane.benchmark_statistics.get(name))
         cells |= _collect_margin(name, _get_margin(lane, name))
