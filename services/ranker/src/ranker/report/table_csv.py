@@ -31,9 +31,9 @@ def render_csv(ranking: Ranking, benchmarks: Sequence[str], others: Sequence[str
     """Return summary.csv: one line a lane, numbers as Python's repr, empty where there is none.
 
     Columns are only ever added at the end: a benchmark's statistics as `<benchmark>_low` and so on, a form's
-    times as `s_per_token_<form>`, the verdicts against the margin in fractions of 1, what bounds its speed and
-    its engine arguments, then all of the benchmarks `others`, which the experiment gives no weight, and where
-    a lane has replicates theirs: values in their order, "-" for one without a score.
+    times as `s_per_token_<form>`, the verdicts against the margin in fractions of 1, what bounds its speed
+    and its engine arguments, then all of the benchmarks `others`, which the experiment gives no weight, and
+    where a lane has replicates theirs: values in their order, "-" for one without a score.
     """
     forms = list_forms(ranking)
     rows = [_collect_cells(lane, benchmarks, forms, others) for lane in ranking.lanes]
