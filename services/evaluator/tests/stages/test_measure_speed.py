@@ -203,8 +203,6 @@ def test_a_lanes_own_engine_is_the_candidates_alone(
     )
     inputs = {"model": tiny_model, "baseline": tiny_model, "suite": suite}
     measure_speed.run(short, inputs, tmp_path, ignore_progress)
-    result = SpeedResult.model_validate_json((tmp_path / "metrics.json").read_text(encoding="utf-8"))
-    assert str(result.own_engine_arguments) == "enforce_eager=true"
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert not report["one_series"]
     assert report["candidate_engine_parameters"] == report["engine_parameters"] | {"enforce_eager": True}

@@ -137,11 +137,11 @@ class SpeedResult(_Schema):
     """Seconds per token of the score's form: median, and each repeat, of one sitting.
 
     `baseline_*` are the uncompressed model's, measured in turn with the candidate's. `batch_size` is the
-    form's number of sequences. `engine_arguments` are the baseline's engine's, `own_engine_arguments`
-    those that the candidate had in their place. `sitting` is one process group's measurement, and no
-    other's; `gpu` holds what nvidia-smi says of the device (name, driver, clocks before and after), empty
-    on a CPU. `warnings` tell what makes the measurement doubtful, e.g. clocks that fell meanwhile.
-    `shapes` is a digest of what decides which kernels run: models of equal shapes are equally fast.
+    form's number of sequences. `engine_arguments` are the baseline's engine's: the lane's own stand in
+    its record. `sitting` is one process group's measurement, and no other's; `gpu` holds what nvidia-smi
+    says of the device (name, driver, clocks before and after), empty on a CPU. `warnings` tell what makes
+    the measurement doubtful, e.g. clocks that fell meanwhile. `shapes` is a digest of what decides which
+    kernels run: models of equal shapes are equally fast.
     """
 
     s_per_token: float
@@ -159,7 +159,6 @@ class SpeedResult(_Schema):
     sitting: str = ""
     gpu: dict[str, str] = {}
     engine_arguments: dict[str, str | int | float | bool] = {}
-    own_engine_arguments: LaneEngine = PLAIN
     bandwidth_bytes_per_s: float | None = None
     cost: ModelCost | None = None
     baseline_cost: ModelCost | None = None

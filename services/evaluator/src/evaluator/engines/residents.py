@@ -10,7 +10,7 @@ from lanekit.errors import InputError, LanekitError, PermanentError, TransientEr
 from lanekit.files.model_folder import measure_weights
 from lanekit.host.gpu_holders import advise_on_holders, describe_holders, list_holders
 from lanekit.host.gpu_query import run_query
-from lanekit.spec.lane_engine import find_own_arguments
+from lanekit.spec.lane_engine import read_lane_engine
 from lanekit.spec.params import EngineParams, MeasureSpeedParams
 
 RESIDENTS = 2
@@ -33,10 +33,7 @@ def fit_engine(spec: MeasureSpeedParams) -> EngineParams:
 
 def fit_candidate(spec: MeasureSpeedParams) -> EngineParams:
     """Return the parameters of the candidate's engine: the baseline's, with its lane's own arguments."""
-    params = fit_engine(spec)
-    if spec.candidate_engine is None:
-        return params
-    return find_own_arguments(spec.candidate_engine, spec.engine).apply(params)
+    return read_lane_engine(spec).apply(fit_engine(spec))
 
 
 def check_memory(folders: Sequence[Path], params: EngineParams, facts: Mapping[str, str]) -> None:

@@ -36,7 +36,6 @@ from lanekit.host.gpu_models import find_gpu_model
 from lanekit.host.probe import list_versions
 from lanekit.progress import Progress
 from lanekit.results.schema import SpeedForm, SpeedResult
-from lanekit.spec.lane_engine import find_own_arguments
 from lanekit.spec.params import MeasureSpeedParams
 
 LEAST_GPU_SECONDS = 5.0
@@ -184,7 +183,6 @@ def summarize_sitting(spec: MeasureSpeedParams, sitting: SpeedSitting) -> SpeedR
         sitting=sitting.name,
         gpu=gpu,
         engine_arguments=theirs["arguments"],
-        own_engine_arguments=find_own_arguments(spec.candidate_engine or spec.engine, spec.engine),
         bandwidth_bytes_per_s=model.bandwidth_bytes_per_s if model else None,
         cost=describe_cost(mine, sitting.configs[0], times, results, spec, model),
         baseline_cost=describe_cost(theirs, sitting.configs[-1], base_times, results, spec, model),

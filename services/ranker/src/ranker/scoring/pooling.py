@@ -54,7 +54,7 @@ def pool_equal_shapes(records: Sequence[LaneRecord], baseline: str) -> dict[str,
         if record.lane == baseline or speed is None or not speed.shapes:
             continue
         conditions = (f"{name}: {value}" for name, value in list_conditions(speed).items())
-        identity = (speed.shapes, str(speed.own_engine_arguments), *conditions)
+        identity = (speed.shapes, str(record.engine), *conditions)
         groups.setdefault(identity, []).append((record.lane, speed))
     pools: dict[str, Pool] = {}
     for members in groups.values():
