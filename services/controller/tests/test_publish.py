@@ -5,6 +5,7 @@ from __future__ import annotations
 from controller.publish import describe_outcome, render_readme
 from lanekit.plan.graph import ArtifactRef
 from lanekit.results.course import Outcome
+from lanekit.results.outcome import parse_outcome
 from lanekit.results.schema import LaneRecord, RankedLane, Ranking
 
 REF = ArtifactRef(key="0" * 64, path="results/summary-0")
@@ -24,3 +25,13 @@ def test_replicates_stand_in_the_outcome_and_one_that_failed_is_counted() -> Non
     assert ended.phase == "complete" and ended.reason == "1 lane(s) failed"
     assert not ended.is_complete
     assert "`lanes/a-r2/metrics.json`" in render_readme(ended, {})
+
+
+def test_a_lane_that_is_no_plain_package_is_told_of_and_is_no_failure() -> None:
+    lanes = [RankedLane(rank=n, record=LaneRecord(lane=name), score=0.5) for n, name in ((1, "a"), (2, "b"))]
+    ranking = Ranking(experiment="e", lanes=lanes, weights_used={}, notes=[])
+    outcome = Outcome(ranking, REF, packages={"b": REF}, passed_over={"a": "it needs engine arguments: x=y"})
+    ended = describe_outcome("run-0", outcome)
+    assert (ended.phase, ended.reason, ended.is_complete) == ("complete", "", True)
+    assert "`a` has no package: it needs engine arguments: x=y" in render_readme(ended, {})
+    assert parse_outcome(ended.model_dump_json().encode(), "here").passed_over == outcome.passed_over

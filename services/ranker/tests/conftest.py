@@ -16,7 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
-from lanekit.results.schema import BenchmarkResult, LaneRecord, ModelCost, PartResult, SpeedForm, SpeedResult
+from lanekit.results.schema import (
+    BenchmarkResult,
+    FormBound,
+    LaneRecord,
+    ModelCost,
+    PartResult,
+    SpeedForm,
+    SpeedResult,
+)
+from lanekit.spec.lane_engine import LaneEngine
 
 CONFIG = {
     "model_type": "exaone4",
@@ -193,6 +202,22 @@ def make_speed(gain: float, *, is_base: bool, sitting: str, **fields: Any) -> Sp
     cost = ModelCost(
         weight_bytes_per_step=2_558_000_000 if is_base else 971_000_000, roofline_ratio=0.71 - gain / 4,
         kv_cache_dtype="bfloat16", kernels={f"linear: {kernel}": 210, "embedding: BF16": 1},
+        kv_bytes_per_context_token=61_440, roofline_form="decode_b8", compute_dtype="bfloat16",
+        peak_operations_per_s=121e12, prefill_tokens_per_s=1 / forms["prefill"].s_per_token,
+        bounds={
+            "decode_b1": FormBound(
+                seconds=0.004, read_bytes=1e9, operations=2e9, host_share=0.625, memory_share=0.25,
+                compute_share=0.01, verdict="" if is_base else "host",
+            ),
+            "decode_b8": FormBound(
+                seconds=0.009, read_bytes=2.6e9, operations=2e10, host_share=0.2,
+                memory_share=0.71 - gain / 4, compute_share=0.02, verdict="memory bandwidth",
+            ),
+            "prefill": FormBound(
+                seconds=1.2, read_bytes=2.5e9, operations=9e13, memory_share=0.01, compute_share=0.64,
+                verdict="compute",
+            ),
+        },
     )  # fmt: skip
     content: dict[str, Any] = {
         "s_per_token": scored.s_per_token, "s_per_token_all": scored.s_per_token_all,
@@ -268,4 +293,5 @@ def rich_run(tmp_path: Path) -> Run:
             )
         )
     records[4].speed = None  # not measured
+    records[3].engine = LaneEngine(kv_cache_dtype="fp8")
     return records, inputs

@@ -86,7 +86,7 @@ HEAD = "title: a\ngroup: b\nstages:\n"
             "titel: a\ngroup: 3\nstages: [sft]\n",
             ["lane01.yaml:1:1: 'title' is missing",
              "lane01.yaml:1:1: unknown name 'titel' (did you mean 'title'?); allowed: title, group, "
-             "stages, replicates",
+             "stages, replicates, engine",
              "lane01.yaml:2:1: group: Input should be a valid string, not 3"],
         ),
     ],

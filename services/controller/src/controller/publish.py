@@ -48,6 +48,7 @@ def describe_outcome(run_id: str, outcome: Outcome) -> RunOutcome:
             for position, (lane, ref) in enumerate(outcome.packages.items(), start=1)
         ),
         refused=dict(outcome.refused),
+        passed_over=dict(outcome.passed_over),
         records=tuple(
             LaneOutcome(
                 lane=lane.record.lane,
@@ -112,6 +113,8 @@ def render_readme(ended: RunOutcome, models: dict[str, str]) -> str:
         lines += [f"| {p.position} | `{p.lane}` | `{p.path}/submit.zip` |" for p in ended.packages]
     for lane, reason in ended.refused.items():
         lines += ["", f"The package of `{lane}` was refused: {' '.join(reason.split())}"]
+    for lane, reason in ended.passed_over.items():
+        lines += ["", f"`{lane}` has no package: {' '.join(reason.split())}"]
     if ended.records:
         lines += ["", "## Lanes", "", "| rank | lane | score | status | metrics | model |"]
         lines += ["| ---: | :--- | ---: | :--- | :--- | :--- |"]

@@ -17,7 +17,6 @@ from evaluator.speed.forms import (
     draw_prompts,
     make_fixed_forms,
     measure_spread,
-    measure_step,
     summarize_form,
     time_form,
 )
@@ -204,14 +203,6 @@ def test_the_scores_form_is_described(kind: FormKind, prompt_tokens: int, decode
         "prompt_tokens": prompt_tokens,
         "decode_tokens": decode_tokens,
     }
-
-
-@pytest.mark.parametrize(
-    ("kind", "seconds"),
-    [("decode", 0.75), ("prefill", None), ("free", None), ("benchmark", None), ("matched", None)],
-)
-def test_only_a_decode_has_a_known_number_of_steps(kind: FormKind, seconds: float | None) -> None:
-    assert measure_step(Form("a form", kind, FREE.calls), 0.25) == seconds
 
 
 def test_the_spread_is_a_share_of_the_median() -> None:

@@ -24,8 +24,10 @@ from evaluator.speed.gpu_state import (
     name_reasons,
     parse_line,
 )
-from evaluator.speed.roofline import find_bandwidth, measure_ratio
+from evaluator.speed.roofline import Roofs, Step, judge_step, measure_host, measure_step
+from evaluator.speed.work import Work
 from lanekit.files.safetensors_header import ModelFolder, SafetensorsHeader, TensorInfo, check_model_folder
+from lanekit.host.gpu_models import find_gpu_model
 
 FIXTURE = Path(__file__).parents[4] / "scripts" / "tiny" / "fixture"
 Tensor = tuple[str, tuple[int, ...], int]
@@ -104,11 +106,64 @@ def test_a_real_packed_checkpoint_by_hand(quantize: Callable[[str], Path]) -> No
     assert count_step_bytes(check_model_folder(quantize("W4A16")), 16) == expected
 
 
-def test_the_ratio_by_hand() -> None:
-    # 2.4 GB at 300 GB/s take 8 ms; a step of 10 ms runs at 0.8 of the roof.
-    assert measure_ratio(2_400_000_000, find_bandwidth("NVIDIA L4"), 0.010) == pytest.approx(0.8)
-    assert measure_ratio(1, find_bandwidth("NVIDIA L4000"), 0.010) is None
-    assert measure_ratio(1, 3e11, None) is None
+def test_the_shares_by_hand() -> None:
+    # 2.4 GB at 300 GB/s take 8 ms, 121 G operations at 121 T/s 1 ms; of a step of 10 ms.
+    step = Step(8, 0.010, Work(2.4e9, 121e9))
+    bound = judge_step(step, Roofs(300e9, 121e12), 0.0015)
+    shares = (bound.host_share, bound.memory_share, bound.compute_share)
+    assert shares == (pytest.approx(0.15), pytest.approx(0.8), pytest.approx(0.1))
+    assert bound.verdict == "memory bandwidth" and bound.seconds == 0.010
+    assert (bound.read_bytes, bound.operations) == (2.4e9, 121e9)
+    assert judge_step(step, Roofs(300e9, 20e12)).verdict == "memory bandwidth"  # the greater of two
+    assert judge_step(step, Roofs(600e9, 20e12)).verdict == "compute"
+    assert judge_step(step, Roofs(3e12, 121e12), 0.005).verdict == "host"
+    assert judge_step(step, Roofs(3e12, 121e12), 0.0049).verdict == ""  # less than half: none alone
+
+
+def test_of_a_device_that_is_not_known_nothing_is_said() -> None:
+    step = Step(1, 0.010, Work(2.4e9, 121e9))
+    bound = judge_step(step, Roofs())
+    assert (bound.host_share, bound.memory_share, bound.compute_share, bound.verdict) == (
+        None,
+        None,
+        None,
+        "",
+    )
+    assert measure_host({"a": step, "b": Step(8, 0.010, step.work)}, 2.4e9, Roofs()) is None
+
+
+def make_steps(**seconds: float) -> dict[str, Step]:
+    """Make steps of `b<number of sequences>` of some seconds; their work does not matter to the host."""
+    return {name: Step(int(name[1:]), s, Work(0, 0)) for name, s in seconds.items()}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        # 300 MB at 300 GB/s: the weights take 1 ms of every step.
+        ({"b1": 0.003, "b8": 0.003}, 0.002),  # as long for 8: all but the weights is the host's
+        ({"b1": 0.003, "b8": 0.0028}, 0.0018),  # noise: never more than the shorter
+        ({"b1": 0.003, "b8": 0.010}, 0.001),  # 1 ms a sequence, 2 ms for none
+        ({"b1": 0.001, "b8": 0.008}, 0.0),  # all by the sequences
+        ({"b1": 0.003, "b2": 0.9, "b4": 0.003, "b8": 0.9}, 0.002),  # b4 is the first of four times as many
+        ({"b1": 0.003, "b2": 0.003, "b3": 0.003}, None),
+        ({"b4": 0.003}, None),
+        ({}, None),
+    ],
+)
+def test_the_host_is_what_a_step_of_none_would_take(
+    seconds: dict[str, float], expected: float | None
+) -> None:
+    host = measure_host(make_steps(**seconds), 300e6, Roofs(300e9, None))
+    assert host == (None if expected is None else pytest.approx(expected, abs=1e-12))
+
+
+def test_a_step_is_what_the_prefill_leaves() -> None:
+    assert measure_step(1.0, 5, 0.2) == pytest.approx(0.2)  # the first of five tokens comes with the prefill
+    assert measure_step(1.0, 5, 0.0) == 0.25
+    assert measure_step(1.0, 5, 0.79) == pytest.approx(0.0525)
+    assert measure_step(1.0, 5, 0.8) is None  # too little is left to tell
+    assert measure_step(1.0, 1, 0.0) is None
 
 
 @pytest.mark.slow
@@ -134,8 +189,9 @@ def test_the_kernel_of_an_fp8_layer_is_named() -> None:
 
 def test_names_tell_like_cards_apart() -> None:
     cards = ["NVIDIA A100-SXM4-40GB", "NVIDIA A100-SXM4-80GB", "NVIDIA A100 80GB PCIe", "NVIDIA L40S"]
-    assert [find_bandwidth(card) for card in cards] == [1.555e12, 2.039e12, 1.935e12, 8.64e11]
-    assert find_bandwidth("cpu: Intel") is None
+    found = [find_gpu_model(card) for card in cards]
+    assert [gpu and gpu.bandwidth_bytes_per_s for gpu in found] == [1.555e12, 2.039e12, 1.935e12, 8.64e11]
+    assert find_gpu_model("cpu: Intel") is None
 
 
 # What nvidia-smi answers, in the order of FACTS, STATE and the reasons.

@@ -19,6 +19,7 @@ from evaluator.engines.residents import (
     check_memory,
     explain_dead_engine,
     explain_failure,
+    fit_candidate,
     fit_engine,
 )
 from evaluator.quality.chat import ChatTokenizer
@@ -98,6 +99,8 @@ def test_speed_of_two_models(
     assert result.cost.kernels["q_proj: dense float32"] == 3
     assert result.baseline_cost.kernels["lm_head: dense float32"] == 1
     assert result.cost.kv_cache_dtype == "float32"
+    assert result.cost.kv_bytes_per_context_token == 3 * 2 * 64 * 4  # three layers
+    assert {bound.verdict for bound in result.cost.bounds.values()} == {""}  # nothing is known of this CPU
     # A layer: q 128·128, k and v 64·128, o 128·128, three of 256·128, norms 2·128 + 2·32; floats of 4 bytes.
     layer = 128 * 128 * 2 + 64 * 128 * 2 + 3 * 256 * 128 + 2 * 128 + 2 * 32
     assert result.baseline_cost.weight_bytes_per_step == 4 * (2 * layer + 640 * 128 + 128)
@@ -190,11 +193,38 @@ def test_speed_of_the_baseline_is_one_series(
     assert head.score == 0.5
 
 
+def test_a_lanes_own_engine_is_the_candidates_alone(
+    spec: MeasureSpeedParams, tiny_model: Path, suite: Path, tmp_path: Path
+) -> None:
+    """The baseline's own weights under another engine are another model: both are loaded and timed."""
+    eager = spec.engine.model_copy(update={"enforce_eager": True})
+    short = spec.model_copy(
+        update={"free_items": 0, "benchmark_items": 0, "min_repeats": 1, "candidate_engine": eager}
+    )
+    inputs = {"model": tiny_model, "baseline": tiny_model, "suite": suite}
+    measure_speed.run(short, inputs, tmp_path, ignore_progress)
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert not report["one_series"]
+    assert report["candidate_engine_parameters"] == report["engine_parameters"] | {"enforce_eager": True}
+    assert fit_candidate(spec) == fit_engine(spec) != fit_candidate(short)
+
+
 def test_a_gpus_sitting_by_hand(spec: MeasureSpeedParams) -> None:
-    """Three sequences at 4 ms a token are steps of 12 ms; 1.8 GB at 300 GB/s take 6 ms: half the roof."""
+    """Three sequences of 8 tokens at 4 ms each are 96 ms; less 48 ms of prefill, 7 steps. 1.8 GB at 300 GB/s
+    take 6 ms of each."""
     forms = make_fixed_forms(spec, [1], seed=1)
-    slow, fast = ({form.name: [Timing(s, 10)] * 3 for form in forms} for s in (0.04, 0.02))
-    described = {"arguments": {"max_model_len": 64}, "kernels": {}, "kv_cache_dtype": "fp8"}
+    slow, fast = (
+        {form.name: [Timing(s, 40 if form.kind == "prefill" else 10)] * 3 for form in forms}
+        for s in (0.04, 0.02)
+    )
+    prompts_s = 0.04 / 40 * 3 * 16
+    step_s = (0.004 * 3 * 8 - prompts_s) / 7
+    config = {
+        "num_hidden_layers": 2, "hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "head_dim": 64, "vocab_size": 640,
+    }  # fmt: skip
+    described = {"engine": "vllm", "dtype": "bfloat16", "arguments": {"max_model_len": 64}, "kernels": {},
+                 "kv_cache_dtype": "fp8"}  # fmt: skip
     sitting = measure_speed.SpeedSitting(
         "s1",
         device="NVIDIA L4",
@@ -203,14 +233,19 @@ def test_a_gpus_sitting_by_hand(spec: MeasureSpeedParams) -> None:
         descriptions=[{**described, "weight_bytes_per_step": n} for n in (900_000_000, 1_800_000_000)],
         facts={"name": "NVIDIA L4", "driver": "550.1", "power_limit_w": "72.00"},
         states=[{"sm_clock_mhz": "2000"}, {"sm_clock_mhz": "1990"}],
+        configs=[config, config],
     )
     result = measure_speed.summarize_sitting(spec, sitting)
     assert result.baseline_s_per_token == pytest.approx(0.004)
-    assert result.baseline_cost and result.baseline_cost.roofline_ratio == pytest.approx(0.5)
-    assert result.cost and result.cost.roofline_ratio == pytest.approx(0.5)  # half the bytes in half the time
+    cache_bytes = 3 * (16 + 4) * 2 * 2 * 64  # three sequences, a mean context of 20, two layers, a byte each
+    expected = (1_800_000_000 + cache_bytes) / 300e9 / step_s
+    assert result.baseline_cost and result.baseline_cost.roofline_ratio == pytest.approx(expected)
+    assert result.baseline_cost.kv_bytes_per_context_token == 2 * 2 * 64
+    assert result.cost and result.cost.roofline_ratio == pytest.approx(expected, rel=1e-4)  # half of both
+    assert result.cost.roofline_form == "decode_b3" and result.cost.bounds["decode_b3"].host_share is None
     assert result.bandwidth_bytes_per_s == 3e11
     assert result.gpu["sm_clock_mhz_before"] == "2000" and result.gpu["sm_clock_mhz_after"] == "1990"
-    assert len(measure_speed.list_notes(result)) == 2
+    assert len(measure_speed.list_notes(result)) == 1
     assert result.warnings == []
     sitting.states[1]["sm_clock_mhz"] = "1500"
     (warning,) = measure_speed.summarize_sitting(spec, sitting).warnings
@@ -262,9 +297,27 @@ def test_a_long_benchmark_prompt_is_refused(
         measure_speed.run(small, inputs, tmp_path, ignore_progress)
 
 
-def test_transformers_has_no_fp8_cache(engine_params: EngineParams, tiny_model: Path) -> None:
-    with pytest.raises(InputError, match="kv_cache_dtype 'fp8'"):
-        load_engine(tiny_model, engine_params.model_copy(update={"kv_cache_dtype": "fp8"}))
+def test_transformers_rounds_its_cache_to_fp8(
+    engine_params: EngineParams, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both of every layer, at the prompt and at each token after it; nothing where none is asked for."""
+    import torch
+
+    from evaluator.engines import fp8_cache
+
+    states = torch.tensor([0.3, -0.3, 500.0, -1e9, 0.0])
+    rounded = fp8_cache.round_to_fp8(states)
+    assert rounded.tolist() == [0.3125, -0.3125, 448.0, -448.0, 0.0] and rounded.dtype == states.dtype
+    widths: list[int] = []
+    monkeypatch.setattr(fp8_cache, "round_to_fp8", lambda x: (widths.append(x.shape[-2]), x * 0)[1])
+    replies = []
+    for dtype, shown in (("auto", "float32"), ("fp8", "fp8 values in float32")):
+        engine = load_engine(tiny_model, engine_params.model_copy(update={"kv_cache_dtype": dtype}))
+        replies.append(engine.generate([[5, 6, 7, 8]], 3, ignore_eos=True)[0].token_ids)
+        assert engine.describe()["kv_cache_dtype"] == shown
+        engine.close()
+    assert widths == [4] * 2 * 2 + [1] * 2 * 2 * 2  # two layers
+    assert replies[0] != replies[1]  # what the cache keeps is what is looked at
 
 
 def test_models_larger_than_the_gpu_are_refused(spec: MeasureSpeedParams, tiny_model: Path) -> None:

@@ -223,3 +223,12 @@ def test_a_prefix_that_leaves_the_folder_is_refused(tmp_path: Path, prefix: str)
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="is not a plain folder name"):
         write_zip(tmp_path / "folder", tmp_path / "x.zip", prefix)
+
+
+def test_a_card_tells_the_engine_arguments_that_the_package_cannot_carry(package: Package) -> None:
+    card = (package(engine_arguments={"kv_cache_dtype": "fp8"}) / "package" / "README.md").read_text()
+    assert "| Needs engine arguments | `kv_cache_dtype=fp8` |" in card
+    assert 'llm = LLM("EXAONE-4.0-1.2B-lane01", kv_cache_dtype="fp8")' in card
+    assert "No package carries an engine argument" in card
+    plain = (package("plain") / "package" / "README.md").read_text()
+    assert "ngine argument" not in plain and 'llm = LLM("EXAONE-4.0-1.2B-lane01")' in plain

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from lanekit.results.schema import BenchmarkResult, LaneRecord, ModelCost, PartResult, SpeedForm, SpeedResult
+from lanekit.results.schema import (
+    BenchmarkResult,
+    FormBound,
+    LaneRecord,
+    ModelCost,
+    PartResult,
+    SpeedForm,
+    SpeedResult,
+)
 from ranker.scoring.finite import are_times, drop_non_finite
 
 NOT_FINITE = [math.nan, math.inf, -math.inf]
@@ -103,6 +111,18 @@ def test_a_bandwidth_and_a_place_below_the_roof_go_alone(whose: str, bad: float)
     assert found == {"cost": 0.5, "baseline_cost": 0.5} | {whose: None}
     speed = clean_speed(bandwidth_bytes_per_s=3e11)
     assert speed and speed.bandwidth_bytes_per_s == 3e11
+
+
+@pytest.mark.parametrize("bad", NOT_FINITE)
+def test_what_bounds_a_form_goes_with_a_share_that_is_none(bad: float) -> None:
+    whole = FormBound(seconds=1.0, read_bytes=1, operations=1, memory_share=0.5)
+    bounds = {"whole": whole, "broken": whole.model_copy(update={"memory_share": bad})}
+    cost = ModelCost(
+        weight_bytes_per_step=8, bounds=bounds, prefill_tokens_per_s=bad, peak_operations_per_s=bad
+    )
+    speed = clean_speed(cost=cost)
+    assert speed and speed.cost and list(speed.cost.bounds) == ["whole"]
+    assert speed.cost.prefill_tokens_per_s is None and speed.cost.peak_operations_per_s is None
 
 
 @pytest.mark.parametrize(

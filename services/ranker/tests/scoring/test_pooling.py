@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from lanekit.results.schema import LaneRecord, RankedLane, SpeedForm
+from lanekit.spec.lane_engine import LaneEngine
 from ranker.scoring.pooling import POOL_RULE, pool_equal_shapes
 from ranker.scoring.score import rank_lanes
 
@@ -104,3 +105,23 @@ def test_only_forms_that_all_have_in_pairs_are_pooled(
     assert set(pool_equal_shapes(records, "baseline")["a"].forms) == {"decode", "matched"}
     changed.forms["matched"].s_per_token_all.pop()
     assert set(pool_equal_shapes(records, "baseline")["a"].forms) == {"decode"}
+
+
+def test_lanes_of_other_engine_arguments_are_other_work(make_timed: Maker) -> None:
+    """Equal weights with an FP8 KV cache read less: their speed is their own."""
+    plain, same, cached = (make_timed(n, [r], shapes="w4") for n, r in (("a", 0.7), ("b", 0.8), ("c", 0.5)))
+    cached.engine = LaneEngine(kv_cache_dtype="fp8")
+    pools = pool_equal_shapes([make_timed("baseline", [1.0]), plain, same, cached], "baseline")
+    assert {lane: pool.lanes for lane, pool in pools.items()} == {"a": ("a", "b"), "b": ("a", "b")}
+    other = make_timed("d", [0.6], shapes="w4")
+    other.engine = LaneEngine(kv_cache_dtype="fp8")
+    pools = pool_equal_shapes([make_timed("baseline", [1.0]), plain, cached, other], "baseline")
+    assert {lane: pool.lanes for lane, pool in pools.items()} == {"c": ("c", "d"), "d": ("c", "d")}
+
+
+def test_a_lane_with_engine_arguments_is_ranked_against_the_plain_baseline(make_timed: Maker) -> None:
+    """Its own arguments are no other conditions: those are the baseline's, and equal."""
+    lane = make_timed("a", [0.7])
+    lane.engine = LaneEngine(kv_cache_dtype="fp8")
+    found = rank([make_timed("baseline", [1.0]), lane])["a"]
+    assert (found.rank, found.speed_norm) == (1, pytest.approx(0.3))

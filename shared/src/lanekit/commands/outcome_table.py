@@ -51,6 +51,8 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
             console.print(f"{lane.record.lane}: {lane.record.status}: {lane.record.reason}", markup=False)
     for name, reason in refused.items():
         console.print(f"{name}: not packaged: {reason}", style="red", markup=False)
+    for name, reason in outcome.passed_over.items():
+        console.print(f"{name}: no package: {reason}", style="yellow", markup=False)
     for note in (*ranking.notes, *ranking.rules):
         console.print(f"note: {note}", style="dim", markup=False)
 

@@ -24,11 +24,13 @@ from lanekit.files.small_files import SmallFiles
 from lanekit.files.strict_yaml import FileProblem, InputProblems, YamlDocument, read_yaml
 from lanekit.host.checkout import find_project_root
 from lanekit.host.devices import detect_cuda
+from lanekit.host.gpu_query import run_query
 from lanekit.host.probe import find_versions, read_library_text
 from lanekit.plan.preflight.checks import find_faults
 from lanekit.plan.preflight.data import check_data
 from lanekit.plan.preflight.environment import check_environment
 from lanekit.plan.preflight.finding import Finding, PreflightError, from_error, make_findings, raise_faults
+from lanekit.plan.preflight.kernels import check_kernels
 from lanekit.plan.preflight.request import Host, Request
 from lanekit.sources.model_files import look_at_model
 from lanekit.sources.resolve import is_wanted
@@ -183,7 +185,7 @@ def collect_findings(inputs: Inputs, asked: Asked) -> list[Finding]:
 
 
 def check_host(inputs: Inputs, asked: Asked) -> None:
-    """Check the engine and the devices alone, for a host that is known later than all else.
+    """Check the engine, the devices and their kernels alone, for a host that is known later than all else.
 
     Raises:
         PreflightError: with all faults.
@@ -192,7 +194,9 @@ def check_host(inputs: Inputs, asked: Asked) -> None:
         inputs.experiment, inputs.document, tuple(asked.lanes), engine=asked.engine,
         engine_option=asked.engine_option, host=asked.host,
     )  # fmt: skip
-    raise_faults(check_environment(request))
+    findings = [*check_environment(request), *check_kernels(request)]
+    tell_warnings(findings)
+    raise_faults(findings)
 
 
 def _find_absent(where: str, source: Source) -> list[Finding]:
@@ -228,8 +232,10 @@ def look_at_host(root: Path | None = None) -> Host:
     found = find_versions([*LIBRARIES, *VLLM_BUILDS])
     locked = read_lock((root or find_project_root()) / LOCKS_FOLDER / choose_lock(found))
     pins = {name: compare_pin(name, found.get(name, ""), locked.get(name), "") for name in LIBRARIES}
+    has_cuda = detect_cuda()
     return Host(
-        has_cuda=detect_cuda(),
+        has_cuda=has_cuda,
+        gpu=next(iter(run_query(["name"]).splitlines()), "") if has_cuda else "",
         vllm_builds=tuple(name for name in VLLM_BUILDS if name in found),
         missing=tuple(name for name in LIBRARIES if name not in found),
         differing=tuple(
@@ -241,8 +247,11 @@ def look_at_host(root: Path | None = None) -> Host:
 
 
 def tell_warnings(findings: Iterable[Finding]) -> None:
-    """Print the warnings to the error output."""
+    """Print the warnings to the error output, and the notices in one line each."""
     console = Console(stderr=True)
     for finding in findings:
         if finding.level == "warning":
             console.print(f"! {finding}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        elif finding.level == "notice":
+            shown = f"i {finding.where}: {finding.message}"
+            console.print(shown, style="dim", markup=False, highlight=False, soft_wrap=True)

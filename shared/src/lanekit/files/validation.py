@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -87,4 +87,12 @@ def _field_names(model: type[Any], location: tuple[int | str, ...]) -> tuple[str
 def _literal_choices(model: type[Any], location: tuple[int | str, ...]) -> tuple[str, ...]:
     owner = _model_at(model, location[:-1])
     field = owner.model_fields.get(str(location[-1]))
-    return tuple(str(c) for c in get_args(field.annotation)) if field else ()
+    return tuple(map(str, _list_literals(field.annotation))) if field else ()
+
+
+def _list_literals(annotation: Any) -> list[Any]:
+    """Return the values of a Literal, also of one that may be left out (`Literal[…] | None`)."""
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return list(parts)
+    return [value for part in parts for value in _list_literals(part)]

@@ -57,11 +57,14 @@ def plan_judging(experiment: Experiment) -> JudgeParams | None:
     )
 
 
-def plan_speed(experiment: Experiment, engine: EngineParams, hardware: str) -> MeasureSpeedParams:
-    """Return the speed measurement's parameters."""
+def plan_speed(
+    experiment: Experiment, engine: EngineParams, hardware: str, candidate: EngineParams
+) -> MeasureSpeedParams:
+    """Return the speed measurement's parameters; the baseline's engine is the experiment's own."""
     benchmarks = _strip_rubrics(b for b in experiment.benchmarks if b.metric != "judge")
     return MeasureSpeedParams(
         engine=engine,
+        candidate_engine=candidate if candidate != engine else None,
         hardware=hardware,
         benchmarks=benchmarks,
         enable_thinking=experiment.evaluation.enable_thinking,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from lanekit.plan.evaluation import plan_evaluation, plan_judging, plan_speed, plan_suite
 from lanekit.plan.graph import BASELINE, LanePlan, Plan, make_stage_run
 from lanekit.spec.experiment_file import Experiment
+from lanekit.spec.lane_engine import PLAIN, LaneEngine
 from lanekit.spec.lane_file import Lane
 from lanekit.spec.params import EngineParams, FetchModelParams, Parameters, PrepareCorpusParams, Source
 from lanekit.spec.replicates import FIRST, is_calibrating, vary_params, vary_seed
@@ -92,16 +93,19 @@ class Planner:
         chain: tuple[str, ...],
         baseline: str | None,
         timed_as: str | None = None,
+        own: LaneEngine = PLAIN,
     ) -> None:
         """Add a lane over planned runs; it is evaluated where a baseline to compare with is given.
 
-        `timed_as` names the planned lane whose speed measurement is this one's as well.
+        `timed_as` names the planned lane whose speed measurement is this one's as well; `own` are the lane's
+        own engine arguments.
         """
+        engine = own.apply(self.engine)
         model = chain[-1] if chain else start
         evaluate = speed = judge = None
         if baseline is not None:
             suite = self.add_suite()
-            quality = plan_evaluation(self.experiment, self.engine)
+            quality = plan_evaluation(self.experiment, engine)
             evaluate = self.add_run("evaluate", quality, {"model": model, "suite": suite})
             judging = plan_judging(self.experiment)
             if judging is not None:
@@ -109,7 +113,7 @@ class Planner:
             if timed_as is not None:
                 speed = self.plan.lanes[timed_as].speed_key
             else:
-                timing = plan_speed(self.experiment, self.engine, self.hardware)
+                timing = plan_speed(self.experiment, self.engine, self.hardware, engine)
                 inputs = {"model": model, "baseline": baseline, "suite": suite}
                 speed = self.add_run("measure_speed", timing, inputs)
         self.plan.lanes[name] = LanePlan(name, title, group, chain, model, evaluate, speed, judge)
@@ -151,4 +155,5 @@ def _add_replicate(planner: Planner, lane: Lane, base: str, number: int) -> None
     is_first = number == FIRST
     title = lane.title if is_first else f"{lane.title}, replicate {number}"
     timed_as = None if is_first else lane.name
-    planner.add_lane(lane.names[number - FIRST], title, lane.group, base, chain, base, timed_as)
+    name = lane.names[number - FIRST]
+    planner.add_lane(name, title, lane.group, base, chain, base, timed_as, lane.engine)

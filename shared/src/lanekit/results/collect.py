@@ -10,6 +10,7 @@ from lanekit.plan.graph import BASELINE, LanePlan, Locator, Plan
 from lanekit.plan.state import RunState
 from lanekit.results.identity import describe_stage, identify_record
 from lanekit.results.schema import BenchmarkResult, LaneRecord, SpeedResult
+from lanekit.spec.lane_engine import read_lane_engine
 from lanekit.store.manifest import Manifest
 
 METRICS_NAME = "metrics.json"
@@ -43,6 +44,8 @@ def collect_record(plan: Plan, state: RunState, store: ResultReader, lane: str) 
     record.recipe = [describe_stage(run.type.name, run.params) for run in own]
     record.model = plan.runs[lane_plan.model_key].path
     record.contamination = count_contamination(plan, lane_plan, store)
+    if lane_plan.speed_key:
+        record.engine = read_lane_engine(plan.runs[lane_plan.speed_key].params)
     record.identity = identify_record(plan, lane_plan, manifests)
     reason = state.explain_lane(lane)
     if reason:

@@ -18,6 +18,7 @@ from lanekit.plan.state import RunState
 from lanekit.results.collect import ResultReader, collect_record
 from lanekit.results.identity import refuse_foreign
 from lanekit.results.schema import FAILED, NOT_USED, LaneRecord, RankedLane, Ranking
+from lanekit.spec.lane_engine import PLAIN, LaneEngine
 from lanekit.spec.params import EngineParams, PackageParams, RankParams, VerifyPackageParams
 
 RANKING_TITLE = "ranking"
@@ -32,12 +33,16 @@ class ArtifactReader(ResultReader, Protocol):
 
 @dataclass
 class Outcome:
-    """The ranking, the packages in order with their artifacts, and why others were refused."""
+    """The ranking, the packages in order with their artifacts, and why others were refused.
+
+    `passed_over` tells which lanes had a place and are no plain package; that is nobody's failure.
+    """
 
     ranking: Ranking
     summary: ArtifactRef
     packages: dict[str, ArtifactRef] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    passed_over: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
@@ -70,7 +75,8 @@ def direct_ranking(
 ) -> Director:
     """Rank the records, package and verify the best lanes.
 
-    A lane whose package fails its check is named with the reason, and the next one takes its place.
+    A lane whose package fails its check, or that cannot be a plain package where the contest takes no other,
+    is named with the reason, and the next one takes its place.
 
     Raises:
         InputError: the records cannot be ranked at all.
@@ -85,6 +91,7 @@ def direct_ranking(
         confidence=settings.scoring.confidence,
         margin=settings.rules.margin,
         published_percent=settings.published_percent,
+        plain_packages=settings.packaging.plain,
     )
     plan = Plan()
     inputs = {}
@@ -108,7 +115,9 @@ def direct_ranking(
     queue = [lane for lane in ranked if lane.rank is not None]
     while queue and len(outcome.packages) < settings.packaging.top_k:
         wanted = settings.packaging.top_k - len(outcome.packages)
-        batch, queue = queue[:wanted], queue[wanted:]
+        batch = _take_next(queue, wanted, outcome.passed_over, is_plain=settings.packaging.plain)
+        if not batch:
+            break
         plan = plan_packages(batch, base, settings, engine, lock_digests, store, outcome.refused)
         state = yield plan
         for name, lane in plan.lanes.items():
@@ -118,6 +127,23 @@ def direct_ranking(
             else:
                 outcome.packages[name] = plan.runs[lane.stage_keys[0]].ref
     return outcome
+
+
+def _take_next(
+    queue: list[RankedLane], wanted: int, passed_over: dict[str, str], *, is_plain: bool
+) -> list[RankedLane]:
+    """Take so many lanes off the queue's head; those that are no plain package go to `passed_over`."""
+    batch: list[RankedLane] = []
+    while queue and len(batch) < wanted:
+        lane = queue.pop(0)
+        if is_plain and lane.record.engine.arguments:
+            passed_over[lane.record.lane] = (
+                f"it needs engine arguments: {lane.record.engine}, and the contest takes plain packages "
+                "(packaging.plain); the next lane has its place"
+            )
+        else:
+            batch.append(lane)
+    return batch
 
 
 def list_item_artifacts(record: LaneRecord) -> dict[str, str]:
@@ -141,17 +167,29 @@ def name_package(base_name: str, lane: str) -> str:
 
 
 def make_package_run(
-    lane: str, model: StageRun, base: StageRun, settings: RankingSettings, lock_digests: Mapping[str, str]
+    lane: str,
+    model: StageRun,
+    base: StageRun,
+    settings: RankingSettings,
+    lock_digests: Mapping[str, str],
+    engine: LaneEngine = PLAIN,
 ) -> StageRun:
-    """Return the run that lays out a lane's model as a submission."""
+    """Return the run that lays out a lane's model as a submission; `engine` is what the lane needs."""
     params = PackageParams(
         package_name=name_package(settings.base_model_name, lane),
         lane=lane,
         base_model_name=settings.base_model_name,
         base_model_source=settings.base_model_source,
-        **settings.packaging.model_dump(exclude={"top_k"}),
+        engine_arguments=engine.arguments,
+        **settings.packaging.model_dump(exclude={"top_k", "plain"}),
     )
     return make_stage_run("package", params, {"model": model.key, "base": base.key}, lock_digests)
+
+
+def make_verify_run(package_key: str, engine: EngineParams, lock_digests: Mapping[str, str]) -> StageRun:
+    """Return the run that asks a package, with its lane's own engine arguments."""
+    params = VerifyPackageParams(engine=engine)
+    return make_stage_run("verify_package", params, {"package": package_key}, lock_digests)
 
 
 def plan_packages(
@@ -178,10 +216,9 @@ def plan_packages(
         except PermanentError as error:
             refused[name] = str(error)
             continue
-        package = make_package_run(name, model_run, base_run, settings, lock_digests)
-        verify = make_stage_run(
-            "verify_package", VerifyPackageParams(engine=engine), {"package": package.key}, lock_digests
-        )
+        own = lane.record.engine
+        package = make_package_run(name, model_run, base_run, settings, lock_digests, own)
+        verify = make_verify_run(package.key, own.apply(engine), lock_digests)
         plan.runs.update({run.key: run for run in (model_run, package, verify)})
         plan.lanes[name] = LanePlan(name, f"package {name}", "Package", (package.key,), verify.key)
     return plan

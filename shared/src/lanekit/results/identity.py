@@ -9,8 +9,9 @@ from lanekit.errors import InputError
 from lanekit.files.hashing import digest_json
 from lanekit.plan.graph import BASELINE, LanePlan, Plan
 from lanekit.results.schema import FAILED, LaneRecord, LaneStage, RecordIdentity
+from lanekit.spec.lane_engine import PLAIN, LaneEngine, read_lane_engine
 from lanekit.spec.lane_file import Lane
-from lanekit.spec.params import EvaluateParams, FetchModelParams, Parameters
+from lanekit.spec.params import EngineParams, EvaluateParams, FetchModelParams, Parameters
 from lanekit.spec.replicates import split_replicate, vary_params
 from lanekit.spec.source import drop_local_paths
 from lanekit.store.card import CARD_NAME
@@ -48,7 +49,10 @@ def identify_record(
         base_source=fetch.model.digest if isinstance(fetch, FetchModelParams) else "",
         suite=_digest_files(suite, lambda name: name not in (CARD_NAME, "report.json")),
         settings=digest_settings(evaluation),
-        lane=digest_stages((plan.runs[key].type.name, plan.runs[key].params) for key in lane.stage_keys),
+        lane=digest_lane(
+            ((plan.runs[key].type.name, plan.runs[key].params) for key in lane.stage_keys),
+            read_lane_engine(plan.runs[lane.speed_key].params),
+        ),
     )
 
 
@@ -59,20 +63,25 @@ def digest_settings(evaluation: EvaluateParams) -> str:
     )
 
 
-def digest_stages(stages: Iterable[tuple[str, Parameters]]) -> str:
-    """Return the digest of a lane's stages and parameters; "" where it has none."""
-    described = [[stage.name, stage.parameters] for stage in (describe_stage(*stage) for stage in stages)]
+def digest_lane(stages: Iterable[tuple[str, Parameters]], engine: LaneEngine = PLAIN) -> str:
+    """Return the digest of a lane's stages, parameters and own engine arguments; "" where it has none."""
+    described: list[list[Any]] = [
+        [stage.name, stage.parameters] for stage in (describe_stage(*stage) for stage in stages)
+    ]
+    described += [["engine", engine.arguments]] if engine.arguments else []
     return digest_json(described) if described else ""
 
 
 def describe_stage(name: str, params: Parameters) -> LaneStage:
     """Return a stage with the parameters that decide what it computes."""
-    parameters = drop_local_paths(params).model_dump(mode="json", exclude=set(params.not_in_key))
+    parameters = drop_local_paths(params).model_dump(mode="json", exclude=params.left_out_of_key)
     return LaneStage(name=name, parameters=parameters)
 
 
-def _digest_lane(lane: Lane, replicate: int) -> str:
-    return digest_stages((stage.type.name, vary_params(stage.params, replicate)) for stage in lane.stages)
+def _digest_file(lane: Lane, replicate: int, shared: EngineParams) -> str:
+    """Return the digest that a lane file's record has, where `shared` is the experiment's engine."""
+    stages = ((stage.type.name, vary_params(stage.params, replicate)) for stage in lane.stages)
+    return digest_lane(stages, lane.engine.reduce(shared))
 
 
 def _digest_files(manifest: Manifest, is_wanted: Any) -> str:
@@ -116,7 +125,7 @@ def check_experiment(
 
     Args:
         base_source: the digest of the experiment's base model.
-        evaluation: how the experiment asks its suite.
+        evaluation: how the experiment asks its suite, and with what engine.
         where: the experiment file, for messages.
 
     Raises:
@@ -143,7 +152,7 @@ def check_experiment(
         measured = record.identity.lane if record.identity else ""
         name, number = split_replicate(record.lane)
         lane = by_name.get(name)
-        is_other = measured and lane is not None and _digest_lane(lane, number) != measured
+        is_other = measured and lane is not None and _digest_file(lane, number, evaluation.engine) != measured
         reason = "its lane file says other stages or parameters now; remedy: run the lane again"
         checked.append(_mark_foreign(record, reason if is_other and record.status not in FAILED else ""))
     return checked

@@ -37,7 +37,8 @@ class LaneOutcome(_Part):
 class RunOutcome(_Part):
     """A run that ended. `summary` is the ranking's artifact; None where nothing was ranked.
 
-    `notes` tell of the artifacts that are not all that was asked for, by their names.
+    `notes` tell of the artifacts that are not all that was asked for, by their names; `passed_over` of the
+    lanes that had a place and are no plain package.
     """
 
     format_version: Literal[1] = 1
@@ -47,6 +48,7 @@ class RunOutcome(_Part):
     summary: ArtifactRef | None = None
     packages: tuple[RankedPackage, ...] = ()
     refused: dict[str, str] = {}
+    passed_over: dict[str, str] = {}
     records: tuple[LaneOutcome, ...] = ()
     notes: dict[str, tuple[str, ...]] = {}
 

@@ -11,6 +11,7 @@ from lanekit.plan.graph import StageRun
 from lanekit.plan.keys import SHORT_KEY_CHARACTERS
 from lanekit.results.collect import METRICS_NAME, ResultReader
 from lanekit.results.schema import FAILED, BenchmarkResult, LaneRecord, SpeedResult
+from lanekit.spec.lane_engine import read_lane_engine
 from lanekit.spec.replicates import split_replicate
 
 
@@ -62,6 +63,8 @@ def find_alterations(record: LaneRecord, store: RunReader, timed_model: str) -> 
         found = _read(record.timing, store)
         if found and record.speed != SpeedResult.model_validate(found):
             reasons.append(f"its speed is not what {record.timing} holds")
+        if not _has_engine_of(record, store):
+            reasons.append(f"its engine arguments are not those of {record.timing}")
     for path, role, model in (
         (record.evaluation, "evaluation", record.model),
         (record.timing, "speed measurement", timed_model),
@@ -77,6 +80,14 @@ def _read(path: str, store: RunReader) -> dict[str, dict[str, dict[str, object]]
     except (PermanentError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def _has_engine_of(record: LaneRecord, store: RunReader) -> bool:
+    """Whether a record names the engine arguments that it was timed with; True where the timing is gone."""
+    try:
+        return record.engine == read_lane_engine(store.load_run(record.timing).params)
+    except PermanentError:
+        return True
 
 
 def _is_of_model(path: str, model: str, store: RunReader) -> bool:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from lanekit.host.devices import DeviceKind
+from lanekit.spec.lane_engine import PLAIN, LaneEngine
 
 LaneStatus = Literal["ok", "failed", "unreadable", "foreign", "refused", "incomplete", "unscored"]
 NOT_USED: tuple[LaneStatus, ...] = (
@@ -90,32 +91,62 @@ class SpeedForm(_Schema):
         return self.baseline_tokens / (self.n_sequences * self.passes)
 
 
-class ModelCost(_Schema):
-    """What one model asks of the memory: `weight_bytes_per_step` are read for every decode step.
+Bound = Literal["host", "memory bandwidth", "compute", ""]
 
-    `roofline_ratio` is the least time that the device's memory bandwidth allows for them over the time
-    measured, at the score's form: 1 is the roof, None where the bandwidth is not known. `kernels` counts the
-    layers by type and by the kernel that serves them. `max_num_seqs` sequences run at once, as far as
-    the `kv_cache_tokens` of the engine's blocks reach; None where it does not tell.
+
+class FormBound(_Schema):
+    """What bounds a decode step, or a prefill: least times over `seconds`, the time measured, as fractions.
+
+    `memory_share` is of `read_bytes` at the memory's bandwidth, `compute_share` of `operations` at the tensor
+    cores' peak, `host_share` of what a step takes whatever its work; None: not known. `verdict` is "" where
+    none of them alone is half of the time (evaluator/speed/roofline).
+    """
+
+    seconds: float
+    read_bytes: float
+    operations: float
+    host_share: float | None = None
+    memory_share: float | None = None
+    compute_share: float | None = None
+    verdict: Bound = ""
+
+
+class ModelCost(_Schema):
+    """What one model asks of the device: `weight_bytes_per_step` are read for every decode step.
+
+    So are `kv_bytes_per_context_token` for every token of every sequence's context. `roofline_ratio` is the
+    least time that the device's memory bandwidth allows for both over the time measured, at `roofline_form`,
+    the score's or else the decode of most sequences: 1 is the roof, None where the bandwidth is not known.
+    `kernels` counts the layers by type and by the kernel that serves them; `compute_dtype` is what most of
+    them multiply in, `peak_operations_per_s` the tensor cores' dense peak in it. `bounds` are by form.
+    `max_num_seqs` sequences run at once, as far as the `kv_cache_tokens` of the engine's blocks reach; None
+    where it does not tell.
     """
 
     weight_bytes_per_step: int
+    kv_bytes_per_context_token: int | None = None
     roofline_ratio: float | None = None
+    roofline_form: str = ""
     kv_cache_dtype: str = ""
     kernels: dict[str, int] = {}
     max_num_seqs: int | None = None
     kv_cache_blocks: int | None = None
     kv_cache_tokens: int | None = None
+    compute_dtype: str = ""
+    peak_operations_per_s: float | None = None
+    prefill_tokens_per_s: float | None = None
+    bounds: dict[str, FormBound] = {}
 
 
 class SpeedResult(_Schema):
     """Seconds per token of the score's form: median, and each repeat, of one sitting.
 
     `baseline_*` are the uncompressed model's, measured in turn with the candidate's. `batch_size` is the
-    form's number of sequences. `sitting` is one process group's measurement, and no other's; `gpu` holds what
-    nvidia-smi says of the device (name, driver, clocks before and after), empty on a CPU. `warnings` tell
-    what makes the measurement doubtful, e.g. clocks that fell meanwhile. `shapes` is a digest of what decides
-    which kernels run: models of equal shapes are equally fast.
+    form's number of sequences. `engine_arguments` are the baseline's engine's: the lane's own stand in
+    its record. `sitting` is one process group's measurement, and no other's; `gpu` holds what nvidia-smi
+    says of the device (name, driver, clocks before and after), empty on a CPU. `warnings` tell what makes
+    the measurement doubtful, e.g. clocks that fell meanwhile. `shapes` is a digest of what decides which
+    kernels run: models of equal shapes are equally fast.
     """
 
     s_per_token: float
@@ -157,8 +188,8 @@ class RecordIdentity(_Schema):
     """Which experiment a record is of, as sha256 (`base_source` of a hub model: its commit).
 
     `base_model` is of the base model's weights and config, `base_source` what its source was named by;
-    `suite` of the benchmarks' rows, `settings` of how they are asked; `lane` of the lane's stages and their
-    parameters, "" for a model that was made elsewhere.
+    `suite` of the benchmarks' rows, `settings` of how they are asked; `lane` of the lane's stages, their
+    parameters and its engine arguments, "" for a model that was made elsewhere.
     """
 
     base_model: str
@@ -181,7 +212,8 @@ class LaneRecord(_Schema):
     `model`, `evaluation`, `judgement` and `timing` are places in the store. `contamination` counts, by
     benchmark, the items that stand in the text which this lane was trained or calibrated on: {} where there
     are none, None where it is not known, as for a model that was made elsewhere. `recipe` tells what the
-    `stages`, places in the store, are, one for one; records of earlier versions have none.
+    `stages`, places in the store, are, one for one; records of earlier versions have none. `engine` holds the
+    engine arguments that the lane has and the baseline has not.
     """
 
     lane: str
@@ -200,6 +232,7 @@ class LaneRecord(_Schema):
     contamination: dict[str, int] | None = None
     stages: list[str] = []
     recipe: list[LaneStage] = []
+    engine: LaneEngine = PLAIN
     stage_seconds: dict[str, float] = {}
     log_tail: list[str] = []
 

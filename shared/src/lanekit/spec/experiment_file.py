@@ -18,6 +18,7 @@ from lanekit.spec.params import (
     CorpusSettings,
     DeviceChoice,
     Dtype,
+    KvCacheDtype,
     Parameters,
     Source,
     SpeedSettings,
@@ -46,7 +47,7 @@ class EvaluationSettings(Parameters):
     max_model_len: PositiveInt = 4096
     gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
     enforce_eager: bool = False
-    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
+    kv_cache_dtype: KvCacheDtype = "auto"
     batch_size: PositiveInt = 64
     limit_items: PositiveInt | None = None
     enable_thinking: bool = False
@@ -72,9 +73,14 @@ class RankingRules(Parameters):
 
 
 class PackagingSettings(Parameters):
-    """The contest's limits on a submission."""
+    """The contest's limits on a submission.
+
+    `plain`: it loads packages with the server's own arguments, as a contest does that takes nothing but the
+    zip. A lane that needs others then gets no package, since the contest would measure something else.
+    """
 
     top_k: PositiveInt = 3
+    plain: bool = True
     zip_prefix: str = ""
     max_zip_bytes: PositiveInt
     max_unpacked_bytes: PositiveInt

@@ -13,13 +13,14 @@ from pydantic import ConfigDict, Field
 from lanekit.errors import InputError, did_you_mean
 from lanekit.files.strict_yaml import FileProblem, InputProblems, KeyPath, Location, YamlDocument, read_yaml
 from lanekit.files.validation import validate
+from lanekit.spec.lane_engine import PLAIN, LaneEngine
 from lanekit.spec.numbers import PlainNumbers
 from lanekit.spec.params import Parameters
 from lanekit.spec.replicates import FIRST, MOST_REPLICATES, name_replicate, shorten_name
 from lanekit.spec.stages import LANE_STAGES, STAGE_TYPES, StageType
 
 LANE_NAME = re.compile(r"^[a-z0-9][a-z0-9_]{2,63}$")
-LANE_KEYS = ("title", "group", "stages", "replicates")
+LANE_KEYS = ("title", "group", "stages", "replicates", "engine")
 RESERVED_NAMES = ("baseline",)
 NAME_RULE = "use 3 to 64 of a-z, 0-9 and _, not _ first, and not 'baseline'"
 LANE_SUFFIXES = (".yaml", ".yml", ".json", ".txt", "")
@@ -51,7 +52,8 @@ class LaneStage:
 class Lane:
     """A named chain of stages that starts from the base model.
 
-    `replicates` says over how many draws it is run; `replicates_at` is where that is asked for.
+    `replicates` says over how many draws it is run; `replicates_at` is where that is asked for, as
+    `engine_at` is for the engine's arguments.
     """
 
     name: str
@@ -60,6 +62,8 @@ class Lane:
     stages: tuple[LaneStage, ...]
     replicates: int = FIRST
     replicates_at: str = ""
+    engine: LaneEngine = PLAIN
+    engine_at: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -105,15 +109,23 @@ def load_lane(path: Path, defaults: dict[str, dict[str, Any]]) -> Lane:
         problems.append(FileProblem(path, 1, 1, f"'{path.stem}' cannot name a lane: {NAME_RULE}"))
     if not isinstance(document.data, dict):
         raise InputProblems([document.problem((), "a lane file is a mapping with title, group, stages")])
-    header = {k: v for k, v in document.data.items() if k != "stages"}
+    header = {k: v for k, v in document.data.items() if k not in ("stages", "engine")}
     found, faults = validate(_LaneHeader, header, document, (), allowed=LANE_KEYS)
-    problems += faults
+    engine, engine_faults = validate(LaneEngine, document.data.get("engine", {}), document, ("engine",))
+    problems += [*faults, *engine_faults]
     stages = _read_stages(document, defaults, problems)
-    if problems or found is None:
+    if problems or found is None or engine is None:
         raise InputProblems(problems)
-    line, column = document.locate(("replicates",))
-    place = f"{path}:{line}:{column}" if "replicates" in header else ""
-    return Lane(path.stem, found.title, found.group, tuple(stages), found.replicates, place)
+    places = {name: _locate(document, name) for name in ("replicates", "engine") if name in document.data}
+    return Lane(
+        path.stem, found.title, found.group, tuple(stages), found.replicates, places.get("replicates", ""),
+        engine, places.get("engine", ""),
+    )  # fmt: skip
+
+
+def _locate(document: YamlDocument, key: str) -> str:
+    line, column = document.locate((key,))
+    return f"{document.path}:{line}:{column}"
 
 
 def find_passed_over(folder: Path) -> list[Path]:

@@ -17,14 +17,31 @@ GptqScheme = Literal["W4A16", "W4A16_ASYM", "W8A16", "W8A8"]
 Fp8Scheme = Literal["FP8", "FP8_DYNAMIC"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+KvCacheDtype = Literal["auto", "fp8"]
 OnContamination = Literal["refuse", "drop", "label"]
 
 
 class Parameters(PlainNumbers):
-    """Base of all parameter models; what `not_in_key` names says how a stage runs, not what it computes."""
+    """Base of all parameter models.
+
+    What `not_in_key` names says how a stage runs, not what it computes. What `joined_later` names is in the
+    key where it differs from its default alone, so that the keys of before it stay.
+    """
 
     not_in_key: ClassVar[frozenset[str]] = frozenset()
+    joined_later: ClassVar[frozenset[str]] = frozenset()
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+    @property
+    def left_out_of_key(self) -> set[str]:
+        """The names of the fields that are no part of the stage's key."""
+        fields = type(self).model_fields
+        absent = {
+            name
+            for name in self.joined_later
+            if getattr(self, name) == fields[name].get_default(call_default_factory=True)
+        }
+        return {*self.not_in_key, *absent}
 
 
 class Source(Parameters):
@@ -171,7 +188,7 @@ class EngineParams(Parameters):
     max_model_len: PositiveInt = 4096
     gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
     enforce_eager: bool = False
-    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
+    kv_cache_dtype: KvCacheDtype = "auto"
     batch_size: PositiveInt = 64
     device: DeviceChoice = "auto"
     seed: Seed = 42
@@ -239,17 +256,26 @@ class MeasureSpeedParams(SpeedSettings):
     """Candidate and baseline are both loaded and measured in turn.
 
     `hardware` names the device that it is asked of (see `host.devices`): a speed belongs to one device.
-    `benchmarks` are those whose prompts run free, with reasoning where `enable_thinking` is on.
+    `benchmarks` are those whose prompts run free, with reasoning where `enable_thinking` is on. The engine is
+    the baseline's; `candidate_engine` is the candidate's where its lane asks for other arguments.
     """
 
+    joined_later: ClassVar[frozenset[str]] = frozenset({"candidate_engine"})
+
     engine: EngineParams
+    candidate_engine: EngineParams | None = None
     hardware: str = ""
     benchmarks: tuple[Benchmark, ...] = ()
     enable_thinking: bool = False
 
 
 class PackageParams(Parameters):
-    """Lay out one lane's model as a submission and zip it."""
+    """Lay out one lane's model as a submission and zip it.
+
+    `engine_arguments` are those that the lane was ranked with: no package carries them, its card says so.
+    """
+
+    joined_later: ClassVar[frozenset[str]] = frozenset({"engine_arguments"})
 
     package_name: str
     lane: str
@@ -258,6 +284,7 @@ class PackageParams(Parameters):
     zip_prefix: str = ""
     max_zip_bytes: PositiveInt
     max_unpacked_bytes: PositiveInt
+    engine_arguments: dict[str, str | bool] = Field(default_factory=dict)
 
 
 class VerifyPackageParams(Parameters):
@@ -273,7 +300,7 @@ class RankParams(Parameters):
 
     `resamples` is the number of bootstrap resamples; intervals have `confidence`. `margin` is the largest
     loss of quality that counts as none, as a fraction of the baseline; `published_percent` are the base
-    model's published values by benchmark.
+    model's published values by benchmark. `plain_packages`: a lane that needs engine arguments gets none.
     """
 
     records: tuple[dict[str, object], ...]
@@ -285,4 +312,5 @@ class RankParams(Parameters):
     confidence: float = Field(default=0.95, gt=0, lt=1)
     margin: float = Field(default=0.01, gt=0, lt=1)
     published_percent: dict[str, float] = Field(default_factory=dict)
+    plain_packages: bool = True
     seed: Seed = 42

@@ -168,10 +168,10 @@ def test_devices_that_are_not_there(bench: Bench) -> None:
     assert bench.collect(Host(has_cuda=True), "transformers") == []
 
 
-def test_a_cache_that_the_engine_has_not(bench: Bench) -> None:
+def test_a_cache_that_the_engine_only_rounds_is_told_of(bench: Bench) -> None:
     bench.change(lambda s: s["evaluation"].update(kv_cache_dtype="fp8"))
     (text,) = bench.list_texts()
-    assert "kv_cache_dtype is fp8, and the transformers engine has none" in text
+    assert "kv_cache_dtype is fp8: the transformers engine rounds keys and values to FP8" in text
 
 
 def test_libraries(bench: Bench) -> None:

@@ -75,9 +75,10 @@ class Engine(Protocol):
     def describe(self) -> dict[str, Any]:
         """Return the engine's name and settings, as JSON values.
 
-        Among them: `arguments`, flat, the same for every model; `kernels`, the number of layers by type and
-        by what serves them; `kv_cache_dtype`, resolved; `weight_bytes_per_step`, read by a decode step. Where
-        it is known how many sequences fit: `kv_cache_blocks` and the `kv_cache_tokens` that they hold.
+        Among them: `engine`; `dtype`, resolved; `arguments`, flat, the same for every model; `kernels`,
+        the number of layers by type and by what serves them; `kv_cache_dtype`, resolved;
+        `weight_bytes_per_step`, read by a decode step. Where it is known how many sequences fit:
+        `kv_cache_blocks` and the `kv_cache_tokens` that they hold.
         """
 
     def sleep(self) -> None:

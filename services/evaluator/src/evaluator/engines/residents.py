@@ -11,6 +11,7 @@ from lanekit.errors import InputError, LanekitError, PermanentError, TransientEr
 from lanekit.files.model_folder import measure_weights
 from lanekit.host.gpu_holders import advise_on_holders, describe_holders, list_holders
 from lanekit.host.gpu_query import read_memory_mib
+from lanekit.spec.lane_engine import read_lane_engine
 from lanekit.spec.params import EngineParams, MeasureSpeedParams
 
 REMEDY = (
@@ -34,6 +35,11 @@ def fit_engine(spec: MeasureSpeedParams) -> EngineParams:
 
 class ShortOfMemoryError(TransientError):
     """Less of the GPU's memory is free than an engine would take."""
+
+
+def fit_candidate(spec: MeasureSpeedParams) -> EngineParams:
+    """Return the parameters of the candidate's engine: the baseline's, with its lane's own arguments."""
+    return read_lane_engine(spec).apply(fit_engine(spec))
 
 
 def check_memory(folders: Sequence[Path], params: EngineParams, facts: Mapping[str, str]) -> None:

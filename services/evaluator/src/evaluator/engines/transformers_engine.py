@@ -21,6 +21,7 @@ from evaluator.engines.base import Ask, Generation, OnProgress
 from evaluator.engines.batches import plan_batches, plan_exact_batches
 from evaluator.engines.devices import describe_cpu, query_gpu
 from evaluator.engines.eos import read_eos_ids
+from evaluator.engines.fp8_cache import Fp8Cache
 from evaluator.engines.kernels import count_dense_layers, count_resident_bytes
 from evaluator.engines.stop_texts import StopTexts
 from lanekit.errors import InputError
@@ -39,7 +40,7 @@ class TransformersEngine:
     model that it takes to be in training; they lie on the grid already.
 
     Raises:
-        InputError: the folder is not readable as a causal language model, or an fp8 KV cache is asked for.
+        InputError: the folder is not readable as a causal language model.
     """
 
     def __init__(self, model: Path, params: EngineParams) -> None:
@@ -47,11 +48,7 @@ class TransformersEngine:
         self.params = params
         self.torch_device = pick_device(params.device)
         self.dtype = pick_dtype(params.dtype, self.torch_device)
-        if params.kv_cache_dtype != "auto":
-            raise InputError(
-                f"kv_cache_dtype '{params.kv_cache_dtype}' is asked for: the transformers engine has none",
-                remedy="set evaluation.kv_cache_dtype: auto in the experiment file, or use the engine vllm",
-            )
+        self.has_fp8_cache = params.kv_cache_dtype == "fp8"
         torch.manual_seed(params.seed)
         try:
             config = AutoConfig.from_pretrained(str(model), local_files_only=True)
@@ -160,6 +157,7 @@ class TransformersEngine:
             attention_mask=mask.to(self.torch_device),
             generation_config=settings,
             stopping_criteria=criteria,
+            **({"past_key_values": Fp8Cache(config=self.model.config)} if self.has_fp8_cache else {}),
         )
         ends = set(self.eos_ids) if settings.eos_token_id is not None else set()
         rows = output[:, width:].tolist()
@@ -168,23 +166,24 @@ class TransformersEngine:
 
     def describe(self) -> dict[str, Any]:
         """See base.Engine."""
+        dtype = str(self.dtype).removeprefix("torch.")
         description: dict[str, Any] = {
             "engine": "transformers",
             "device": self.device,
-            "dtype": str(self.dtype).removeprefix("torch."),
+            "dtype": dtype,
             "attention": "sdpa",
             "threads": torch.get_num_threads(),
             "batch_size": self.params.batch_size,
             "quantization": "none",
             "arguments": {
-                "dtype": str(self.dtype).removeprefix("torch."),
+                "dtype": dtype,
                 "attention": "sdpa",
                 "threads": torch.get_num_threads(),
                 "batch_size": self.params.batch_size,
                 "max_model_len": self.params.max_model_len,
             },
             "kernels": count_dense_layers(self.model, str(self.quantization.get("quant_method", ""))),
-            "kv_cache_dtype": str(self.dtype).removeprefix("torch."),
+            "kv_cache_dtype": f"fp8 values in {dtype}" if self.has_fp8_cache else dtype,
             "weight_bytes_per_step": count_resident_bytes(self.model),
             **self.gpu,
         }

@@ -63,7 +63,8 @@ class VllmEngine:
         if params.kv_cache_dtype != "auto" and self.device_type == "cpu":
             raise InputError(
                 f"kv_cache_dtype '{params.kv_cache_dtype}' is asked for, and vLLM's CPU build has none",
-                remedy="set evaluation.kv_cache_dtype: auto in the experiment file",
+                remedy="set evaluation.kv_cache_dtype: auto in the experiment file, or take it out of the "
+                "lane's `engine`",
             )
         folder = check_model_folder(model)
         config = AutoConfig.from_pretrained(str(model), local_files_only=True)

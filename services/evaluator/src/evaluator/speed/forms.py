@@ -170,14 +170,6 @@ def describe_form(form: Form, spec: SpeedSettings) -> dict[str, Any]:
     }
 
 
-def measure_step(form: Form, s_per_token: float) -> float | None:
-    """Return the wall seconds of one decode step, its share of the prefill included.
-
-    None for a form of which it is not known how many steps it takes.
-    """
-    return s_per_token * form.n_sequences if form.kind == "decode" else None
-
-
 def measure_spread(series: Sequence[float]) -> float:
     """Return (max − min) / median."""
     return (max(series) - min(series)) / statistics.median(series)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluator.engines.registry import Wanted, hold_engines
-from evaluator.engines.residents import check_memory, explain_failure, fit_engine
+from evaluator.engines.residents import check_memory, explain_failure, fit_candidate, fit_engine
 from evaluator.quality.chat import ChatTokenizer
+from evaluator.speed.costs import describe_cost
 from evaluator.speed.forms import (
     Form,
     Timing,
@@ -19,21 +20,20 @@ from evaluator.speed.forms import (
     describe_form,
     make_fixed_forms,
     measure_spread,
-    measure_step,
     summarize_form,
     time_form,
 )
 from evaluator.speed.gpu_state import GpuMonitor, find_warnings, join_states
-from evaluator.speed.roofline import RATIO_NOTE, find_bandwidth, measure_ratio
 from evaluator.speed.shapes import digest_shapes
 from evaluator.speed.suite_forms import make_suite_forms
 from evaluator.speed.turns import Turns, measure_width, take_turns
 from lanekit.files.model_folder import read_config, write_json
 from lanekit.files.safetensors_header import check_model_folder
 from lanekit.host.devices import DeviceKind
+from lanekit.host.gpu_models import find_gpu_model
 from lanekit.host.probe import list_versions
 from lanekit.progress import Progress
-from lanekit.results.schema import ModelCost, SpeedForm, SpeedResult
+from lanekit.results.schema import SpeedForm, SpeedResult
 from lanekit.spec.params import MeasureSpeedParams
 
 LEAST_GPU_SECONDS = 5.0
@@ -42,7 +42,8 @@ LEAST_GPU_SECONDS = 5.0
 def run(spec: MeasureSpeedParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
     """Time `inputs["model"]` against `inputs["baseline"]`; writes metrics.json and report.json.
 
-    Where both are one folder it is loaded and measured once, and candidate and baseline are that one series.
+    Where both are one folder and one engine it is loaded and measured once, and candidate and baseline are
+    that one series.
 
     Raises:
         InputError: a model cannot be loaded, a form is longer than max_model_len, a row of the suite is at
@@ -50,7 +51,8 @@ def run(spec: MeasureSpeedParams, inputs: Mapping[str, Path], out: Path, progres
         TransientError: the GPU's memory ran out.
     """
     model, baseline = inputs["model"], inputs["baseline"]
-    folders = [model] if model.samefile(baseline) else [model, baseline]
+    is_one = model.samefile(baseline) and spec.candidate_engine is None
+    folders = [model] if is_one else [model, baseline]
     check_lengths(spec)
     forms = make_forms(spec, folders, baseline, inputs)
     sitting = hold_sitting(spec, folders, forms, progress)
@@ -69,6 +71,7 @@ def run(spec: MeasureSpeedParams, inputs: Mapping[str, Path], out: Path, progres
         "candidate": {"engine": sitting.descriptions[0], "timings": _list_timings(sitting.turns.series[0])},
         "baseline": {"engine": sitting.descriptions[-1], "timings": _list_timings(sitting.turns.series[-1])},
         "engine_parameters": fit_engine(spec).model_dump(mode="json"),
+        "candidate_engine_parameters": fit_candidate(spec).model_dump(mode="json"),
         "versions": result.versions,
     }
     write_json(out / "metrics.json", result.model_dump())
@@ -94,6 +97,7 @@ class SpeedSitting:
     load_seconds: list[float] = field(default_factory=list)
     starts: dict[str, Any] = field(default_factory=dict)
     shapes: str = ""
+    configs: list[dict[str, Any]] = field(default_factory=list)
 
 
 def hold_sitting(
@@ -112,7 +116,9 @@ def hold_sitting(
         check_memory(folders, params, monitor.facts)
     sitting.shapes = digest_shapes(check_model_folder(folders[0]))
     scored = find_scored(spec, forms)
-    wanted = [Wanted(folder, params, is_baseline=folder is folders[-1]) for folder in folders]
+    sitting.configs = [read_config(folder) for folder in folders]
+    wanted = [Wanted(folders[0], fit_candidate(spec), is_baseline=len(folders) == 1)]
+    wanted += [Wanted(folder, params, is_baseline=True) for folder in folders[1:]]
     with (
         explain_failure(params, len(folders)),
         hold_engines(wanted, lambda message: progress(0, 0, message)) as held,
@@ -159,8 +165,10 @@ def summarize_sitting(spec: MeasureSpeedParams, sitting: SpeedSitting) -> SpeedR
     scored = find_scored(spec, forms)
     top = results[scored.name]
     gpu = join_states(sitting.facts, *sitting.states) if sitting.states else {}
-    bandwidth = find_bandwidth(gpu.get("name", ""))
-    steps = [measure_step(scored, seconds) for seconds in (top.s_per_token, top.baseline_s_per_token)]
+    model = find_gpu_model(gpu.get("name", ""))
+    times = {name: form.s_per_token for name, form in results.items()}
+    base_times = {name: form.baseline_s_per_token for name, form in results.items()}
+    mine, theirs = sitting.descriptions[0], sitting.descriptions[-1]
     return SpeedResult(
         s_per_token=top.s_per_token,
         s_per_token_all=top.s_per_token_all,
@@ -173,10 +181,10 @@ def summarize_sitting(spec: MeasureSpeedParams, sitting: SpeedSitting) -> SpeedR
         forms=results,
         sitting=sitting.name,
         gpu=gpu,
-        engine_arguments=sitting.descriptions[0]["arguments"],
-        bandwidth_bytes_per_s=bandwidth,
-        cost=_describe_cost(sitting.descriptions[0], bandwidth, steps[0]),
-        baseline_cost=_describe_cost(sitting.descriptions[-1], bandwidth, steps[1]),
+        engine_arguments=theirs["arguments"],
+        bandwidth_bytes_per_s=model.bandwidth_bytes_per_s if model else None,
+        cost=describe_cost(mine, sitting.configs[0], times, results, spec, model),
+        baseline_cost=describe_cost(theirs, sitting.configs[-1], base_times, results, spec, model),
         versions=list_versions(),
         shapes=sitting.shapes,
         warnings=[
@@ -220,30 +228,15 @@ def make_forms(
 
 def list_notes(result: SpeedResult) -> list[str]:
     """Return what the numbers leave out."""
-    notes = ["weight_bytes_per_step leaves out the KV cache, activations and embedding look-ups", RATIO_NOTE]
-    if result.forms[result.form].kind != "decode":
-        notes.append(f"no ratio to the roofline: the score's form '{result.form}' has no known steps")
-    elif result.bandwidth_bytes_per_s is None:
+    notes = ["bytes a step are weights and KV cache; activations and embedding look-ups are left out"]
+    if result.bandwidth_bytes_per_s is None:
         notes.append(
-            f"no ratio to the roofline: the memory bandwidth of '{result.device}' is not in the table"
+            "no ratio to the roofline and no verdict on what bounds a step: memory bandwidth and tensor peak "
+            f"of '{result.device}' are not in the table (lanekit/host/gpu_models.py)"
         )
+    if "prefill" not in result.forms:
+        notes.append("the step times hold the prefill: ratios to the roofline are lower bounds")
     return notes
-
-
-def _describe_cost(
-    description: Mapping[str, Any], bandwidth: float | None, step_seconds: float | None
-) -> ModelCost:
-    step_bytes = int(description["weight_bytes_per_step"])
-    kernels = description["kernels"]
-    return ModelCost(
-        weight_bytes_per_step=step_bytes,
-        roofline_ratio=measure_ratio(step_bytes, bandwidth, step_seconds),
-        kv_cache_dtype=str(description["kv_cache_dtype"]),
-        kernels=kernels if isinstance(kernels, dict) else {},
-        max_num_seqs=description.get("max_num_seqs"),
-        kv_cache_blocks=description.get("kv_cache_blocks"),
-        kv_cache_tokens=description.get("kv_cache_tokens"),
-    )
 
 
 def _describe_spread(form: SpeedForm) -> dict[str, float]:

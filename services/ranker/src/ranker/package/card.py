@@ -7,6 +7,7 @@ from typing import Any
 
 from lanekit.files.hub_card import is_exaone_licence, render_metadata
 from lanekit.spec.experiment_file import is_local
+from lanekit.spec.lane_engine import LaneEngine
 from lanekit.spec.params import PackageParams
 
 CARD = """{front}
@@ -20,7 +21,7 @@ CARD = """{front}
 | Lane | `{lane}` |
 | Decoder layers | {layers} |
 | Weight format | {scheme} |
-
+{arguments}
 ## Licence
 
 A derivative of {base}, handed on under the licence of that model: see {licences} in this folder.
@@ -32,7 +33,7 @@ vLLM:
 ```python
 from vllm import LLM, SamplingParams
 
-llm = LLM("{name}")
+llm = LLM("{name}"{keywords})
 messages = [{{"role": "user", "content": "안녕하세요?"}}]
 settings = SamplingParams(temperature=0, max_tokens=128)
 outputs = llm.chat(messages, settings, chat_template_kwargs={{"enable_thinking": False}})
@@ -59,6 +60,11 @@ print(tokenizer.decode(outputs[0][inputs.shape[1] :], skip_special_tokens=True))
 `"{name}"` stands for the path of this folder.
 """
 
+NEEDS = """
+No package carries an engine argument: with the engine's own ones it is another submission than the one that
+was evaluated and timed.
+"""
+
 EXAONE_TERMS = """
 It allows research, education and non-commercial competitions. It asks that a copy of it goes with every
 derivative, and that the derivative's name begins with "EXAONE".
@@ -71,6 +77,7 @@ def render_card(spec: PackageParams, config: Mapping[str, Any], licences: Mappin
     source = spec.base_model_source
     hub_id = source if "/" in source and not is_local(source) else None  # a local path is nobody's business
     compressed = "quantization_config" in config
+    own = LaneEngine.model_validate(spec.engine_arguments)
     return CARD.format(
         front=render_metadata(licences, hub_id, config),
         name=spec.package_name,
@@ -79,10 +86,16 @@ def render_card(spec: PackageParams, config: Mapping[str, Any], licences: Mappin
         lane=spec.lane,
         layers=config.get("num_hidden_layers", "as in config.json"),
         scheme=describe_format(config),
+        arguments=f"| Needs engine arguments | `{own}` |\n{NEEDS}" if own.arguments else "",
+        keywords="".join(f", {name}={_write(value)}" for name, value in own.arguments.items()),
         licences=", ".join(f"[`{name}`]({name})" for name in licences),
         exaone=EXAONE_TERMS if is_exaone else "",
         needs=" (needs `pip install compressed-tensors`)" if compressed else "",
     )
+
+
+def _write(value: str | bool) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def describe_format(config: Mapping[str, Any]) -> str:

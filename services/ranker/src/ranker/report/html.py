@@ -46,6 +46,7 @@ from ranker.report.notes import (
 )
 from ranker.report.plots import choose_colours, describe_place
 from ranker.report.plots_quality import render_recovery
+from ranker.report.tables_bound import tabulate_bounds
 from ranker.report.tables_margin import tabulate_margins, tabulate_perf_margins
 from ranker.report.tables_quality import tabulate_benchmark, tabulate_details
 from ranker.report.tables_ranking import list_badges, tabulate_ranking
@@ -76,6 +77,7 @@ def render_html(
         draw_table(tabulate_forms(ranking)),
         draw_places(ranking),
         draw_table(tabulate_costs(ranking)),
+        draw_table(tabulate_bounds(ranking)),
         draw_times(ranking),
         _draw_notes(ranking, quality_weight, confidence),
     ]

@@ -38,6 +38,7 @@ from ranker.report.html_parts import (
     title,
 )
 from ranker.report.table import Table
+from ranker.report.tables_bound import tabulate_lane_bounds
 from ranker.report.tables_lane import tabulate_kernels, tabulate_lane_forms, tabulate_lane_quality
 from ranker.report.tables_ranking import judge_status, list_badges
 
@@ -73,6 +74,7 @@ def draw_lane(ranking: Ranking, position: int, benchmarks: Sequence[str]) -> str
         _draw_table(tabulate_lane_quality(ranking, lane, benchmarks)),
         _draw_flips(lane, metrics),
         _draw_table(tabulate_lane_forms(lane)),
+        _draw_table(tabulate_lane_bounds(lane)),
         _draw_table(tabulate_kernels(lane)),
         _draw_items(ranking, lane),
     ]
@@ -121,6 +123,7 @@ def _draw_facts(lane: RankedLane) -> str:
         ("speed gain", "속도 향상"): f"{show_gain(lane)} {show_interval(lane.speed_norm_interval, 1, 100)}",
         ("MB", "크기"): show_mb(record.size_bytes),
         ("one speed with", "같은 형상"): ", ".join(lane.pooled_with),
+        ("needs engine arguments", "엔진 인자"): str(record.engine),
         ("items in its text", "오염 문항"): _show_contamination(record.contamination),
         ("model", "모델"): record.model,
         ("evaluation", "평가"): record.evaluation,

@@ -18,6 +18,7 @@ from ranker.report.notes import (
     list_failures,
 )
 from ranker.report.table import Cell, Head, Table
+from ranker.report.tables_bound import tabulate_bounds
 from ranker.report.tables_margin import tabulate_margins, tabulate_perf_margins
 from ranker.report.tables_quality import tabulate_benchmark, tabulate_details
 from ranker.report.tables_ranking import tabulate_ranking
@@ -52,8 +53,8 @@ def render_markdown(
         lines += draw_table(tabulate_benchmark(ranking, name), "###")
         lines += draw_table(tabulate_margins(ranking, name))
         lines += draw_table(tabulate_details(ranking, name))
-    for table in (tabulate_forms(ranking), tabulate_costs(ranking), tabulate_times(ranking)):
-        lines += draw_table(table)
+    for tabulate in (tabulate_forms, tabulate_costs, tabulate_bounds, tabulate_times):
+        lines += draw_table(tabulate(ranking))
     remarks = [*list_failures(ranking), *collect_remarks(ranking), FRONT_TERM, *ranking.rules]
     lines += ["## Notes", "", *_list(remarks)]
     lines += _draw_log_tails(ranking)

@@ -31,9 +31,9 @@ def render_csv(ranking: Ranking, benchmarks: Sequence[str], others: Sequence[str
     """Return summary.csv: one line a lane, numbers as Python's repr, empty where there is none.
 
     Columns are only ever added at the end: a benchmark's statistics as `<benchmark>_low` and so on, a form's
-    times as `s_per_token_<form>`, the verdicts against the margin in fractions of 1, then all of
-    the benchmarks `others`, which the experiment gives no weight, and where a lane has replicates theirs:
-    values in their order, "-" for one without a score.
+    times as `s_per_token_<form>`, the verdicts against the margin in fractions of 1, what bounds its speed
+    and its engine arguments, then all of the benchmarks `others`, which the experiment gives no weight, and
+    where a lane has replicates theirs: values in their order, "-" for one without a score.
     """
     forms = list_forms(ranking)
     rows = [_collect_cells(lane, benchmarks, forms, others) for lane in ranking.lanes]
@@ -89,6 +89,7 @@ def _collect_cells(
     cells |= _collect_margin("perf", test)
     for name in benchmarks:
         cells |= _collect_margin(name, _get_margin(lane, name))
+    cells |= _collect_bound(record)
     for name in others:
         cells |= {name: _value(record, name)} | _collect_statistics(name, lane.benchmark_statistics.get(name))
         cells |= _collect_margin(name, _get_margin(lane, name))
@@ -154,6 +155,22 @@ def _collect_speed(record: LaneRecord, forms: Sequence[str]) -> dict[str, object
     cells["weight_bytes_per_step"] = cost.weight_bytes_per_step if cost else None
     cells["roofline_ratio"] = cost.roofline_ratio if cost else None
     return cells
+
+
+def _collect_bound(record: LaneRecord) -> dict[str, object]:
+    cost = record.speed.cost if record.speed else None
+    prefill = cost.bounds.get("prefill") if cost else None
+    bound = cost.bounds.get(cost.roofline_form) if cost else None
+    return {
+        "kv_bytes_per_context_token": cost.kv_bytes_per_context_token if cost else None,
+        "roofline_form": cost.roofline_form if cost else None,
+        "bound": bound.verdict if bound else None,
+        "host_share": bound.host_share if bound else None,
+        "compute_share": bound.compute_share if bound else None,
+        "prefill_tokens_per_s": cost.prefill_tokens_per_s if cost else None,
+        "prefill_of_peak": prefill.compute_share if prefill else None,
+        "engine_arguments": str(record.engine),
+    }
 
 
 def _name_ends(name: str, interval: Interval | None) -> dict[str, object]:

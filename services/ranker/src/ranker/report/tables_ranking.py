@@ -24,6 +24,8 @@ from ranker.report.table import LANE, Badge, Cell, Head, Row, Table
 from ranker.report.tables_margin import make_verdict_badge
 from ranker.report.tables_replicates import list_replicate_badges
 
+NEEDS_DETAIL = "evaluated and timed with engine arguments that no package carries"
+
 
 def tabulate_ranking(ranking: Ranking, benchmarks: Sequence[str]) -> Table:
     """Build the main table: every lane, with the benchmarks' values as details."""
@@ -80,11 +82,14 @@ def judge_status(lane: RankedLane) -> Badge:
 
 
 def list_badges(lane: RankedLane, ranks: Mapping[str, int | None]) -> list[Badge]:
-    """Return replicates, contamination, the verdict on Perf, the front and what a lane cannot be told from.
+    """Return what marks a lane: replicates, engine arguments, contamination, the verdict on Perf, the front,
+    and what it cannot be told from.
 
     `ranks` are those of all lanes.
     """
     badges = list_replicate_badges(lane)
+    if lane.record.engine.arguments:
+        badges.append(Badge(f"needs {lane.record.engine}", "엔진 인자", "", NEEDS_DETAIL))
     if lane.record.is_contaminated:
         counts = lane.record.contamination or {}
         where = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)

@@ -16,6 +16,7 @@ from ranker.report.formats import (
     show_time,
 )
 from ranker.report.table import LANE, Cell, Head, Table, make_row
+from ranker.report.tables_bound import name_verdict
 from ranker.scoring.lengths import differs_in_length
 
 KOREAN_KINDS: dict[FormKind, str] = {
@@ -32,13 +33,16 @@ FORM_NOTE = (
     "than 10 %; `matched` has the baseline's lengths for both. Pooled: with the lanes of equal shapes."
 )
 COST_NOTE = (
-    "Weights a step are read once for each decode step. Of the roofline: the least time that the memory's "
-    "bandwidth allows for them over that measured, at the score's form."
+    "Weights are read once for each decode step, the KV cache of every sequence's context with them. Of the "
+    "roofline: the least time that the memory's bandwidth allows for both over that measured, at the decode "
+    "form that is named, the score's or the one of most sequences, and what bounds that."
 )
 COST_HEADS = (
     LANE,
     Head("weights a step, MB", "단계당 가중치"),
-    Head("of the roofline", "루프라인 대비"),
+    Head("KV a context token, B", "토큰당 KV 캐시"),
+    Head("of the roofline", "루프라인 대비", below="aside"),
+    Head("bound by", "병목", "text"),
     Head("KV cache", kind="text"),
     Head("kernels", "커널", "text"),
 )
@@ -96,7 +100,9 @@ def tabulate_costs(ranking: Ranking) -> Table | None:
             ranking,
             lane,
             Cell(show_mb(cost.weight_bytes_per_step)),
-            Cell(show_percent(cost.roofline_ratio, 0)),
+            Cell(f"{cost.kv_bytes_per_context_token:,}" if cost.kv_bytes_per_context_token else EMPTY),
+            Cell(show_percent(cost.roofline_ratio, 0), cost.roofline_form),
+            Cell(name_verdict(cost.bounds, cost.roofline_form)),
             Cell(cost.kv_cache_dtype or EMPTY),
             Cell(show_counts(cost.kernels) or EMPTY),
         )

@@ -47,9 +47,20 @@ def _clean_speed(speed: SpeedResult) -> SpeedResult | None:
     if speed.bandwidth_bytes_per_s is not None and not math.isfinite(speed.bandwidth_bytes_per_s):
         speed.bandwidth_bytes_per_s = None
     for cost in (speed.cost, speed.baseline_cost):
-        if isinstance(cost, ModelCost) and cost.roofline_ratio is not None:
-            cost.roofline_ratio = cost.roofline_ratio if math.isfinite(cost.roofline_ratio) else None
+        if isinstance(cost, ModelCost):
+            _clean_cost(cost)
     return speed
+
+
+def _clean_cost(cost: ModelCost) -> None:
+    for name in ("roofline_ratio", "peak_operations_per_s", "prefill_tokens_per_s"):
+        value = getattr(cost, name)
+        setattr(cost, name, value if value is not None and math.isfinite(value) else None)
+    cost.bounds = {
+        name: bound
+        for name, bound in cost.bounds.items()
+        if all(math.isfinite(x) for x in bound.model_dump(exclude={"verdict"}, exclude_none=True).values())
+    }
 
 
 def are_times(seconds: Iterable[float]) -> bool:

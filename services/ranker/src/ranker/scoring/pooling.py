@@ -1,10 +1,10 @@
 """Lanes of equal shapes run the same kernels: in fixed-length forms their repeats are one series. Pure.
 
 GPTQ with another dampening, or norms trained afterwards, change no tensor's shape, dtype or format; where
-both do equal work, what their measured speeds differ by is noise, and must not order them. So the pairs
-(candidate, baseline) of all lanes of a group are taken together, each form apart; the ratio of the group is
-the median of all their ratios. Forms that run until the model ends are not pooled: there the replies
-differ.
+both do equal work under equal engine arguments, what their measured speeds differ by is noise, and must not
+order them. So the pairs (candidate, baseline) of all lanes of a group are taken together, each form apart;
+the ratio of the group is the median of all their ratios. Forms that run until the model ends are not pooled:
+there the replies differ.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from lanekit.results.schema import FIXED_KINDS, LaneRecord, SpeedResult
 from ranker.scoring.sittings import list_conditions
 
 POOL_RULE = (
-    "Lanes whose weights have equal shapes, dtypes and format run the same kernels: in the forms of fixed "
-    "length their repeats are pooled, and they have one speed there (the median over all their pairs); each "
-    "lane's own times stand beside it."
+    "Lanes of equal engine arguments whose weights have equal shapes, dtypes and format run the same "
+    "kernels: in the forms of fixed length their repeats are pooled, and they have one speed there (the "
+    "median over all their pairs); each lane's own times stand beside it."
 )
 
 
@@ -54,7 +54,8 @@ def pool_equal_shapes(records: Sequence[LaneRecord], baseline: str) -> dict[str,
         if record.lane == baseline or speed is None or not speed.shapes:
             continue
         conditions = (f"{name}: {value}" for name, value in list_conditions(speed).items())
-        groups.setdefault((speed.shapes, *conditions), []).append((record.lane, speed))
+        identity = (speed.shapes, str(record.engine), *conditions)
+        groups.setdefault(identity, []).append((record.lane, speed))
     pools: dict[str, Pool] = {}
     for members in groups.values():
         if len(members) < 2:

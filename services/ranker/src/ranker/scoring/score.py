@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from lanekit.errors import InputError
 from lanekit.results.schema import FAILED, LaneRecord, RankedLane, Ranking
+from ranker.scoring.bounds import warn_of_host
 from ranker.scoring.finite import drop_non_finite
 from ranker.scoring.lengths import warn_of_lengths, warn_of_order
 from ranker.scoring.pooling import POOL_RULE, Pool, pool_equal_shapes
@@ -114,6 +115,7 @@ def rank_lanes(
     notes += warn_of_contamination([*records, *repeated_records])
     notes += note_unknown_contamination([r for r in [*records, *repeated_records] if r is not base])
     notes += warn_of_speed(records)
+    notes += warn_of_host(records)
     notes += _note_drift(records, base)
     lanes = [head, *scored, *rest]
     notes += warn_of_lengths(lanes) + warn_of_order(lanes) + warn_of_replicates(lanes, others)

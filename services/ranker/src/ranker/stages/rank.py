@@ -20,6 +20,7 @@ from ranker.report.markdown import render_markdown
 from ranker.report.notes import list_benchmarks
 from ranker.report.plots import draw_summary
 from ranker.report.table_csv import render_csv
+from ranker.scoring.engine_needs import note_engine_arguments
 from ranker.scoring.finite import drop_non_finite
 from ranker.scoring.plausible import refuse, refuse_implausible
 from ranker.scoring.published import warn_of_published
@@ -59,7 +60,8 @@ def run(spec: RankParams, inputs: Mapping[str, Path], out: Path, progress: Progr
     method = Resampling(spec.resamples, spec.confidence, spec.seed, spec.margin)
     add_statistics(ranking, items, spec.quality_weight, method)
     ranking.published_percent = dict(spec.published_percent)
-    ranking.notes[:0] = [*notes, *warn_of_published(ranking, spec.confidence)]
+    needs = note_engine_arguments(ranking, is_plain=spec.plain_packages)
+    ranking.notes[:0] = [*notes, *warn_of_published(ranking, spec.confidence), *needs]
     for lane in ranking.lanes:
         lane.has_items = lane.record.lane in tables
     progress(2, 4, "tables")

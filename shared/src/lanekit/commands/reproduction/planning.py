@@ -33,7 +33,8 @@ def plan_package(
     needed = whole.collect_needed(model) | {base}
     plan = Plan({key: run for key, run in whole.runs.items() if key in needed})
     ranking = describe_ranking(written or experiment)
-    package = make_package_run(lane.name, whole.runs[model], whole.runs[base], ranking, lock_digests)
+    own = lane.engine.reduce(engine)
+    package = make_package_run(lane.name, whole.runs[model], whole.runs[base], ranking, lock_digests, own)
     plan.runs[package.key] = package
     title = f"package {lane.name}"
     plan.lanes[lane.name] = LanePlan(lane.name, title, "Package", (*plan.runs,), package.key)

@@ -68,7 +68,11 @@ def check_preflight(inputs: Inputs, environment: Mapping[str, str]) -> Iterator[
     found = collect_findings(inputs, Asked(inputs.lanes, engine, host=look_at_host(), parts=parts))
     for finding in found:
         if finding.where != ENVIRONMENT:  # the libraries have lines of their own
-            yield Finding(finding.level, "plan", f"{finding.where}: {finding.message}", finding.remedy)
+            said = f"{finding.where}: {finding.message}"
+            if finding.level == "notice":
+                yield Finding("ok", "plan", said)
+            else:
+                yield Finding(finding.level, "plan", said, finding.remedy)
     if not found:
         yield Finding("ok", "plan", f"{len(inputs.lanes)} lanes fit the base model, the data and each other")
 

@@ -22,12 +22,11 @@ from rich.progress import (
 
 from lanekit.commands.stack.cli import Stack
 from lanekit.errors import InputError, LanekitError, StoreError, explain_os_errors
-from lanekit.plan.graph import ArtifactRef, make_stage_run
+from lanekit.plan.graph import ArtifactRef
 from lanekit.plan.run_document import RunSpec
-from lanekit.results.course import Outcome
+from lanekit.results.course import Outcome, make_verify_run
 from lanekit.results.outcome import RunOutcome
 from lanekit.results.schema import Ranking
-from lanekit.spec.params import VerifyPackageParams
 from lanekit.store.folder import FolderStore
 from lanekit.store.manifest import Manifest
 from lanekit.store.transfer import Place, download_files
@@ -58,7 +57,11 @@ def build_outcome(stack: Stack, ended: RunOutcome) -> Outcome:
     ranking = Ranking.model_validate_json(stack.store.read_file(ended.summary, RANKING_NAME))
     packages = sorted(ended.packages, key=lambda package: package.position)
     return Outcome(
-        ranking, ended.summary, {package.lane: package for package in packages}, dict(ended.refused)
+        ranking,
+        ended.summary,
+        {package.lane: package for package in packages},
+        dict(ended.refused),
+        dict(ended.passed_over),
     )
 
 
@@ -66,9 +69,9 @@ def list_all_refs(spec: RunSpec, outcome: Outcome) -> list[ArtifactRef]:
     """Return every artifact that an embedded run would find committed: stages, ranking, packages, checks."""
     refs = [run.ref for run in spec.make_plan().runs.values()]
     refs.append(outcome.summary)
-    for package in outcome.packages.values():
-        params = VerifyPackageParams(engine=spec.engine)
-        check = make_stage_run("verify_package", params, {"package": package.key}, spec.lock_digests)
+    own = {lane.record.lane: lane.record.engine for lane in outcome.ranking.lanes}
+    for name, package in outcome.packages.items():
+        check = make_verify_run(package.key, own[name].apply(spec.engine), spec.lock_digests)
         refs += [package, check.ref]
     return refs
 

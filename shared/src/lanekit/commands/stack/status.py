@@ -165,6 +165,8 @@ def _describe_ended(stack: Stack, outcome: RunOutcome) -> RunSummary:
             reason, _, remedy = record.reason.partition("\n  remedy: ")
             tail = tails.get(record.lane, [])
             status.failed[record.lane] = {"reason": reason, "remedy": remedy, "log_tail": tail}
+    for lane, reason in outcome.passed_over.items():
+        status.lanes[lane] = f"{status.lanes.get(lane, '')}, no package: {reason}".lstrip(", ")
     for lane, reason in outcome.refused.items():
         status.failed[f"package of {lane}"] = {"reason": reason, "remedy": "", "log_tail": []}
     return status

@@ -112,7 +112,8 @@ def _find_twins(request: Request) -> Iterator[Finding]:
     """Tell of lanes that do the same: they would stand in the table twice."""
     first: dict[tuple[Any, ...], str] = {}
     for lane in request.lanes:
-        content = tuple((stage.type.name, stage.params.model_dump_json()) for stage in lane.stages)
+        stages = [(stage.type.name, stage.params.model_dump_json()) for stage in lane.stages]
+        content = (str(lane.engine), *stages)
         twin = first.setdefault(content, lane.name)
         if twin != lane.name:
             yield Finding(

@@ -9,6 +9,8 @@ from lanekit.plan.preflight.base_config import check_config
 from lanekit.plan.preflight.chain import check_chains
 from lanekit.plan.preflight.environment import check_environment
 from lanekit.plan.preflight.finding import Finding
+from lanekit.plan.preflight.kernels import check_kernels
+from lanekit.plan.preflight.lane_engines import check_lane_engines
 from lanekit.plan.preflight.lengths import check_lengths
 from lanekit.plan.preflight.modules import check_modules
 from lanekit.plan.preflight.replicates import check_replicates
@@ -18,6 +20,8 @@ from lanekit.plan.preflight.tokenizer import check_tokenizer
 
 CHECKS = (
     check_environment,
+    check_lane_engines,
+    check_kernels,
     check_config,
     check_tokenizer,
     check_template,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lanekit.plan.preflight.finding import Finding
+from lanekit.plan.preflight.lane_engines import check_given, tell_rounded_cache
 from lanekit.plan.preflight.request import Request
 
 ENVIRONMENT = "environment"  # stands where a file would
@@ -31,11 +32,8 @@ def check_environment(request: Request) -> Iterator[Finding]:
         yield _miss_cuda(request.locate("evaluation", "device"))
     where = request.engine_option or request.locate("evaluation", "engine")
     if engine.engine == "transformers" and engine.kv_cache_dtype != "auto":
-        yield Finding(
-            request.locate("evaluation", "kv_cache_dtype"),
-            f"kv_cache_dtype is {engine.kv_cache_dtype}, and the transformers engine has none",
-            "set evaluation.kv_cache_dtype: auto, or use the engine vllm",
-        )
+        yield tell_rounded_cache(request.locate("evaluation", "kv_cache_dtype"))
+    yield from check_given(request)
     if engine.engine != "vllm" or host.vllm_builds is None:
         return
     if not host.vllm_builds:

@@ -10,12 +10,13 @@ from typing import Literal
 from lanekit.errors import InputError
 from lanekit.files.strict_yaml import FileProblem
 
-Level = Literal["fault", "warning"]
+Level = Literal["fault", "warning", "notice"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A `fault` stops the run before its first stage, a `warning` is told and the run goes on.
+    """A `fault` stops the run before its first stage; a `warning` is told and the run goes on, and so is a
+    `notice`, which is good to know and asks for nothing.
 
     `where` is a file with its line and column where there are any, or an option of the command.
     """

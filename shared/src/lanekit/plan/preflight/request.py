@@ -20,6 +20,7 @@ class Host:
 
     Attributes:
         has_cuda: whether a GPU is there.
+        gpu: its name, as nvidia-smi has it; "" where it is not known.
         vllm_builds: the builds of vLLM that are installed; None where the stages run elsewhere, in images.
         missing: libraries of the lock that are not installed.
         differing: libraries of another version than the lock's, as "torch 2.8.0 (lock: 2.9.1)".
@@ -33,6 +34,7 @@ class Host:
     differing: tuple[str, ...] = ()
     model_types: str = ""
     tokenizers: str = ""
+    gpu: str = ""
 
 
 @dataclass(frozen=True)
