@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lanekit.results.schema import LaneRecord, Ranking, SpeedResult
 from ranker.report.formats import NO_REASON, SMALL_P, count_items, list_unranked, show_shares
+from ranker.report.tables_screen import list_missing
 from ranker.scoring.published import list_agreements
 
 CPU_WARNING = "Speed on a cpu says nothing about speed on a GPU: do not choose a submission by it."
@@ -56,6 +57,7 @@ def collect_remarks(ranking: Ranking) -> list[str]:
     if lost:
         notes.append(f"Prompts that lost the gold answer by the cut, at least: {lost}.")
     notes += list_agreements(ranking)
+    notes += list_missing(ranking)
     return notes + describe_sittings([r.speed for r in records if r.speed])
 
 
