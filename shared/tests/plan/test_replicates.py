@@ -57,7 +57,7 @@ def test_the_first_replicates_and_all_they_need_keep_their_keys(
     others = set(thrice.lanes) - set(once.lanes)
     assert others == {f"{name}-r{number}" for name in only for number in (2, 3)}
     added = Counter(thrice.runs[key].type.name for key in list(thrice.runs)[len(once.runs) :])
-    # By hand, for each of two draws: seven GPTQ as of the first, one static FP8; answered, screened, not timed.
+    # By hand, for each of two draws: seven GPTQ as of the first, one static FP8, all but the timing.
     assert added == {
         "prepare_corpus": 2, "sft": 2, "prune": 4, "distill": 4, "post_sft": 4, "gptq": 14, "fp8": 2,
         "evaluate": 22, "compare_logits": 22,
