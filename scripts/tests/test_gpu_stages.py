@@ -22,6 +22,7 @@ from lanekit.execute.pool import ChildProcess
 from lanekit.files.hashing import hash_file
 from lanekit.files.safetensors_header import read_header
 from lanekit.results.schema import SpeedResult
+from lanekit.results.screen import ScreenResult
 from lanekit.spec.params import (
     DistillParams,
     EngineParams,
@@ -35,6 +36,7 @@ from lanekit.spec.params import (
     PruneParams,
     SftParams,
 )
+from lanekit.spec.screen import CompareLogitsParams
 from tiny.datasets import load_rows
 from tiny.prompts import fill_choice_prompt, fill_rag_prompt
 
@@ -179,6 +181,25 @@ def test_two_models_are_resident_and_measured_in_turn(
     assert result.gpu["driver"] and not result.is_cpu
     for form in result.forms.values():
         assert len(form.s_per_token_all) == 3 and min(form.s_per_token_all) > 0
+
+
+@pytest.mark.parametrize("scheme", ["W4A16", "W8A8", "FP8_DYNAMIC"])
+def test_a_screen_on_the_gpu_is_that_of_the_cpu(
+    start: Callable[[str], ChildProcess], quantize: Callable[[str], Path], corpus: Path, tmp_path: Path,
+    scheme: str,
+) -> None:  # fmt: skip
+    inputs = {"model": quantize(scheme), "base": FIXTURE, "corpus": corpus}
+    found = []
+    for device in ("cuda", "cpu"):
+        spec = CompareLogitsParams.model_validate({"max_tokens": 48, "device": device})
+        report = run_stage(start("evaluator"), "compare_logits", spec, inputs, tmp_path / device)
+        assert report["engines"]["model"]["device"].startswith("cpu: ") is (device == "cpu")
+        metrics = (tmp_path / device / "metrics.json").read_text("utf-8")
+        found.append(ScreenResult.model_validate_json(metrics))
+    gpu, cpu = found
+    assert gpu.text == cpu.text and cpu.kl_mean > 0
+    assert gpu.kl_mean == pytest.approx(cpu.kl_mean, rel=0.1)
+    assert gpu.ppl_ratio == pytest.approx(cpu.ppl_ratio, rel=0.01)
 
 
 @pytest.fixture(scope="module")

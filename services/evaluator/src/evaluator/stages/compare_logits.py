@@ -7,7 +7,7 @@ distillation). It is read on the answers of the corpus's held-out conversations;
 
 It runs on transformers, for every format that compressed-tensors reads: vLLM's API hands out
 log-probabilities of the whole vocabulary as Python objects, token by token, which takes longer than the
-evaluation that it is to spare. vLLM's kernels round otherwise; a fault of theirs is the evaluation's to find.
+evaluation that it is to spare. What an engine adds is not seen: its kernels' rounding, an FP8 KV cache.
 """
 
 from __future__ import annotations
