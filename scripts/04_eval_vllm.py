@@ -2,7 +2,8 @@
 
 With --baseline the model is the uncompressed one: its record goes to results/baseline.json. Otherwise it
 goes to results/<lane-id>/metrics.json, and the speed is measured in turn with the baseline's, whose
-model is the one of results/baseline.json, or else the experiment's base model. vLLM is the engine where
+model is the one of results/baseline.json, or else the experiment's base model. `compare_logits` is no part of
+it: it wants the corpus. vLLM is the engine where
 CUDA is, transformers elsewhere; --engine decides otherwise.
 
   python scripts/04_eval_vllm.py --model LGAI-EXAONE/EXAONE-4.0-1.2B --baseline
@@ -65,7 +66,8 @@ def main() -> int:
             baseline = run.key
         else:
             baseline = planner.add_base()
-        planner.add_lane(name, args.model, "Baseline" if args.baseline else "Own", model, (), baseline)
+        group = "Baseline" if args.baseline else "Own"
+        planner.add_lane(name, args.model, group, model, (), baseline, with_screen=False)
         state = session.run(planner.plan)
         record = collect_record(planner.plan, state, session.store, name)
         path = write_record(args.results, record)

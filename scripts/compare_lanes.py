@@ -4,7 +4,8 @@ Reads results/<lane>/items.parquet, as run_all.py, 05_rank_and_package.py and fe
 "baseline" stands for the uncompressed model. First the counts by benchmark, with an exact or permutation
 test of the pairs; then the items: those that B gained or lost against A, then those that only changed. An
 item under whose id the lanes were asked another question is left out. ⚠ marks a contaminated lane. B's
-loss against A is held against a margin, 1 % of A's value if the last ranking had no other.
+loss against A is held against a margin, 1 % of A's value if the last ranking had no other. Where the lanes
+have a screen, their KL to the base, and B's less A's with the standard error of the paired conversations.
 
 Two folders of lm-evaluation-harness (0.4.13, --log_samples) are compared alike, task by task.
 
@@ -47,7 +48,7 @@ def main() -> int:
     """Compare two lanes; see the docstring for the exit codes."""
     args = parse_arguments()
     try:
-        from ranker.statistics import comparison, harness_folders
+        from ranker.statistics import comparison, harness_folders, screens
     except ImportError as error:  # the light environment of the stack's commands
         raise InputError(
             f"this command reads parquet files, and {error.name} is not installed",
@@ -66,6 +67,7 @@ def main() -> int:
     weights, margin = ({}, comparison.MARGIN) if is_foreign else comparison.read_rules(args.results)
     margin = margin if args.margin is None else args.margin
     contamination = {n: {} if is_foreign else comparison.read_contamination(args.results, n) for n in names}
+    found_screens = [None if is_foreign else screens.read_screen(args.results, name) for name in names]
     known = list(dict.fromkeys(pair.benchmark for pair in pairs))
     if args.benchmark:
         if args.benchmark not in known:
@@ -82,6 +84,7 @@ def main() -> int:
         content = {"a": args.lane_a, "b": args.lane_b, "n_items": len(shown), "items": items}
         content |= {"margin": margin, "perf": perf.model_dump(mode="json") if perf else None, "notes": notes}
         content |= {"n_other_questions": len(unlike), "contamination": contamination}
+        content |= {"screen": screens.describe_screens(*found_screens)}
         print(
             json.dumps(
                 content | {"benchmarks": [comparison.describe_counts(c) for c in counts]},
@@ -95,7 +98,7 @@ def main() -> int:
     show_counts(console, counts, *marked)
     tests = {found.benchmark: found.margin_test for found in counts} | {"Perf": perf}
     show_margins(console, {name: test for name, test in tests.items() if test}, margin)
-    for note in notes:
+    for note in (*screens.list_lines(*found_screens), *notes):
         console.print(note, style="dim", highlight=False, markup=False)
     n_alone = [len(found) - len(everything) for found in rows]
     if any(n_alone):

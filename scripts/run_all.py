@@ -2,7 +2,9 @@
 
 Stages that several lanes share run once. What is committed to the store is never computed again: stop
 this command at any moment, even with kill -9, and run it again. A lane that fails stands in the table
-with its reason; the others go on.
+with its reason; the others go on. Beside its score stands how far each lane's next-token distributions lie
+from the base's (KL; settings under `screen:` of the experiment file, `screen: null` leaves it out); a lane
+whose screen fails is ranked all the same.
 
   python scripts/run_all.py --experiment lanes/experiment.demo.yaml
   python scripts/run_all.py --only lane01,lane04_fp8_dynamic

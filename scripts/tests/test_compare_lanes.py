@@ -17,6 +17,8 @@ import pytest
 from commands import ROOT, make_environment
 
 from lanekit.errors import InputError
+from lanekit.results.schema import LaneRecord
+from lanekit.results.screen import ScreenResult
 
 # index: value and parsed answer of the baseline, then of the lane
 CHOICES = {
@@ -219,3 +221,32 @@ def test_a_mistake_ends_the_command_without_a_traceback(results: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+
+
+def write_screen(results: Path, lane: str, kl: list[float], text: str = "t") -> None:
+    screen = ScreenResult(
+        n_tokens=20, n_sequences=2, kl_mean=sum(kl) / 20, kl_error=0.1, kl_median=0.0, kl_p99=1.0,
+        same_top=0.9 if sum(kl) else 1.0, ppl=2.0, base_ppl=2.0, ppl_ratio=1.0 + sum(kl), text=text,
+        sequence_tokens=[10, 10], sequence_kl=kl,
+    )  # fmt: skip
+    record = LaneRecord(lane=lane, screen=screen)
+    (results / lane / "metrics.json").write_text(record.model_dump_json(), encoding="utf-8")
+
+
+def test_the_screens_stand_beside_each_other_with_their_difference(
+    compare: Callable[..., str], results: Path
+) -> None:
+    assert json.loads(compare("baseline", "lane01_w4", "--json"))["screen"] == {
+        "a": None, "b": None, "difference": None,
+    }  # fmt: skip
+    assert "screen" not in compare("baseline", "lane01_w4")
+    write_screen(results, "baseline", [0.0, 0.0])
+    write_screen(results, "lane01_w4", [0.4, 0.2])
+    text = compare("baseline", "lane01_w4")
+    assert "screen, A: KL 0.0000 ± 0.1000, same top-1 100.0%" in text
+    assert "screen, B: KL 0.0300 ± 0.1000, same top-1 90.0%, PPL/base 1.6000 (20 held-out tokens)" in text
+    assert "screen, B − A: KL +0.0300 ± 0.0100, same top-1 -10.0 points, PPL/base +0.6000" in text
+    found = json.loads(compare("baseline", "lane01_w4", "--json"))["screen"]
+    assert found["difference"]["kl"] == pytest.approx(0.03) == found["b"]["kl_mean"]
+    write_screen(results, "lane01_w4", [0.4, 0.2], "another")
+    assert "screen, B − A: not the same text" in compare("baseline", "lane01_w4")

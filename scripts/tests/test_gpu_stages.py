@@ -26,6 +26,7 @@ from lanekit.files.safetensors_header import read_header
 from lanekit.host.checkout import find_project_root
 from lanekit.host.gpu_query import read_memory_mib
 from lanekit.results.schema import SpeedResult
+from lanekit.results.screen import ScreenResult
 from lanekit.spec.experiment_file import load_benchmark
 from lanekit.spec.params import (
     DistillParams,
@@ -42,6 +43,7 @@ from lanekit.spec.params import (
     SftParams,
     VerifyPackageParams,
 )
+from lanekit.spec.screen import CompareLogitsParams
 from tiny.datasets import load_rows
 from tiny.prompts import fill_choice_prompt, fill_rag_prompt
 
@@ -262,6 +264,25 @@ def test_a_woken_engine_says_what_it_said(prompts: list[list[int]], kv_cache_dty
     assert share_equal(before, after) == 1.0
     assert used_awake and used_asleep and used_asleep[1] - used_awake[1] > 0.05 * used_awake[0]
     assert scales == [0.25] * len(scales) and len(scales) == 2 * 30
+
+
+@pytest.mark.parametrize("scheme", ["W4A16", "W8A8", "FP8_DYNAMIC"])
+def test_a_screen_on_the_gpu_is_that_of_the_cpu(
+    start: Callable[[str], ChildProcess], quantize: Callable[[str], Path], corpus: Path, tmp_path: Path,
+    scheme: str,
+) -> None:  # fmt: skip
+    inputs = {"model": quantize(scheme), "base": FIXTURE, "corpus": corpus}
+    found = []
+    for device in ("cuda", "cpu"):
+        spec = CompareLogitsParams.model_validate({"max_tokens": 48, "device": device})
+        report = run_stage(start("evaluator"), "compare_logits", spec, inputs, tmp_path / device)
+        assert report["engines"]["model"]["device"].startswith("cpu: ") is (device == "cpu")
+        metrics = (tmp_path / device / "metrics.json").read_text("utf-8")
+        found.append(ScreenResult.model_validate_json(metrics))
+    gpu, cpu = found
+    assert gpu.text == cpu.text and cpu.kl_mean > 0
+    assert gpu.kl_mean == pytest.approx(cpu.kl_mean, rel=0.1)
+    assert gpu.ppl_ratio == pytest.approx(cpu.ppl_ratio, rel=0.01)
 
 
 @pytest.fixture(scope="module")

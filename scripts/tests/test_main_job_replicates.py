@@ -38,7 +38,8 @@ def test_only_the_other_draws_are_computed(repeated: Path, embedded_run: Embedde
     assert {path: after[path] for path in before} == before
     stages = sorted(after[path]["stage"] for path in set(after) - set(before))
     assert [s for s in stages if s not in ("rank", "package", "verify_package")] == [
-        "evaluate", "evaluate", "gptq", "gptq", "prepare_corpus", "prepare_corpus",
+        "compare_logits", "compare_logits", "evaluate", "evaluate", "gptq", "gptq", "prepare_corpus",
+        "prepare_corpus",
     ]  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from lanekit.progress import Progress, ProgressEvent
 from lanekit.results.course import Outcome, direct_run
 from lanekit.results.outcome import RunOutcome, parse_outcome
 from lanekit.results.schema import BenchmarkResult, SpeedResult
+from lanekit.results.screen import ScreenResult
 from lanekit.sources.locks import SERVICES
 from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
 from lanekit.spec.params import EngineParams, RankParams
@@ -94,6 +95,12 @@ def make_double(run: StageRun, inputs: Mapping[str, Path], out: Path, progress: 
             "size_bytes": 1000 + int(1000 * number),
         }
         write_json(out / "metrics.json", results)
+    elif run.type.name == "compare_logits":
+        screen = ScreenResult(
+            n_tokens=8, n_sequences=1, kl_mean=number, kl_median=number, kl_p99=number, same_top=1 - number,
+            ppl=2.0, base_ppl=2.0, ppl_ratio=1.0,
+        )  # fmt: skip
+        write_json(out / "metrics.json", screen.model_dump())
     elif run.type.name == "measure_speed":
         speed = SpeedResult(
             s_per_token=0.05 + number / 50, s_per_token_all=[0.05 + number / 50], baseline_s_per_token=0.1,

@@ -37,6 +37,21 @@ def test_a_restarted_controller_and_a_reused_artifact_tell_the_same(stack: Any) 
     assert list(ended.notes.values()) == [(NOTE,)]
 
 
+def test_a_screen_that_fails_is_a_note_and_its_lane_is_ranked_and_packaged(stack: Any) -> None:
+    spec = stack.enqueue("lane01")
+    controller = stack.make_controller()
+    held = stack.take_stage_of(controller, "compare_logits")
+    stack.worker.fail(held, "transformers cannot load this model")
+    controller.tick()
+    assert [lane.reason for lane in stack.read_snapshot(spec).lanes] == ["", ""]
+    ended = stack.settle(controller, spec)
+    assert ended.is_complete and [record.status for record in ended.records] == ["ok", "ok"]
+    assert [record.rank for record in ended.records] == [None, 1]
+    ((name, (note,)),) = ended.notes.items()
+    assert name == held.run.name and name.startswith("screen-")
+    assert note.startswith("failed; its lanes are ranked without it: transformers cannot load this model")
+
+
 def test_a_cancelled_run_keeps_its_notes(stack: Any) -> None:
     stack.worker.notes = {"prepare_benchmarks": [NOTE]}
     spec = stack.enqueue("lane01")

@@ -76,6 +76,15 @@ def test_a_terminal_sees_lanes_marks_failures_and_what_runs(plan: Plan) -> None:
     assert all(lane in text for lane in plan.lanes)
 
 
+def test_a_failed_screen_is_told_and_fails_no_lane(plan: Plan) -> None:
+    view = RunView(plan, Console(file=io.StringIO(), width=100))
+    screen = find_run(plan, "compare_logits")
+    view.show_status(screen, "failed", "no such format")
+    snapshot = view.make_snapshot()
+    assert [lane.reason for lane in snapshot.lanes] == [""] * len(plan.lanes)
+    assert next(run.reason for run in snapshot.runs if run.key == screen.key) == "no such format"
+
+
 def test_time_left_counts_from_the_first_step_of_a_count(plan: Plan) -> None:
     view = RunView(plan, Console(file=io.StringIO()))
     sft = find_run(plan, "sft")

@@ -49,7 +49,7 @@ def test_a_busy_run_of_twelve_lanes_fits(plan: Plan, width: int) -> None:
     assert len(lines) <= 30
     assert all(len(line) <= width for line in lines)
     text = "\n".join(lines)
-    assert f"{RUN_ID}  lanes  12/45 stage runs  asked for 1:05 ago" in text
+    assert f"{RUN_ID}  lanes  13/58 stage runs  asked for 1:05 ago" in text
     assert "lane10_prune28_kd_w4a16     ✓ prune28  ▶ distill  · gptq_w4a16" in text
     assert "✗ lane04_fp8_dynamic: stage fp8: out of memory on NVIDIA L4" in text
     assert "640/2000 11:40, ETA 22:4" in text
@@ -112,14 +112,14 @@ def test_times_and_names() -> None:
 def test_changes_are_told_once(plan: Plan) -> None:
     before, after = make_snapshot(plan), make_busy_snapshot(plan)
     first = [line for line, _ in describe_changes(None, before)]
-    assert first == ["lanes: 0/45 stage runs"]
+    assert first == ["lanes: 0/58 stage runs"]
     lines = [line for line, _ in describe_changes(before, after)]
     assert any(line.startswith("running: distill-") and f"on trainer-7f3a9c, {GPU}" in line for line in lines)
     assert any("queued: post_sft-" in line and "in trainer, position 2" in line for line in lines)
     assert sum(line.startswith("lane failed: lane04_fp8_dynamic: stage fp8: out of") for line in lines) == 1
     assert list(describe_changes(after, after)) == []
     ended = after.model_copy(update={"phase": "ranking"})
-    assert [line for line, _ in describe_changes(after, ended)] == ["ranking: 12/45 stage runs"]
+    assert [line for line, _ in describe_changes(after, ended)] == ["ranking: 13/58 stage runs"]
 
 
 def test_watching_outlives_redis_and_the_store(redis_server: RedisServer, plan: Plan, tmp_path: Path) -> None:

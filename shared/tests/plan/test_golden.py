@@ -22,14 +22,15 @@ from lanekit.spec.stages import STAGE_TYPES
 
 EXPERIMENTS = ("experiment.yaml", "experiment.demo.yaml")
 N_LANES = 12
-# By hand: each lane's fetch, suite, evaluation and speed (4), its stages, and the corpus where one is read.
+# By hand: each lane's fetch, suite, corpus, evaluation, screen and speed (6), and its stages.
 ASKED_RUNS = {
-    "baseline": 4, "lane01": 6, "lane02": 6, "lane03": 6, "lane04": 5, "lane05": 6, "lane06": 7,
-    "lane07": 7, "lane08": 7, "lane09": 7, "lane10": 8, "lane11": 8, "lane12": 6,
+    "baseline": 6, "lane01": 7, "lane02": 7, "lane03": 7, "lane04": 7, "lane05": 7, "lane06": 8,
+    "lane07": 8, "lane08": 8, "lane09": 8, "lane10": 9, "lane11": 9, "lane12": 7,
 }  # fmt: skip
 DISTINCT_RUNS = {
     "fetch_model": 1, "prepare_corpus": 1, "prepare_benchmarks": 1, "sft": 1, "prune": 2, "distill": 2,
-    "post_sft": 2, "gptq": 7, "fp8": 2, "evaluate": 13, "measure_speed": 13,
+    "post_sft": 2, "gptq": 7, "fp8": 2, "evaluate": 13, "compare_logits": 13,
+    "measure_speed": 13,
 }  # fmt: skip
 MISSION = {
     "lane01": [("gptq", "W4A16", 0.01)],
@@ -104,9 +105,9 @@ def test_asked_for_and_distinct_runs(lanes_folder: Path, lock_digests: Mapping[s
     plan = plan_lanes(*load(lanes_folder, name), ENGINE, lock_digests)
     asked = {lane.split("_")[0]: len(plan.collect_lane_runs(lane)) for lane in plan.lanes}
     assert asked == ASKED_RUNS
-    assert plan.count_asked() == 83
+    assert plan.count_asked() == 98
     assert Counter(run.type.name for run in plan.runs.values()) == DISTINCT_RUNS
-    assert len(plan.runs) == 45
+    assert len(plan.runs) == 58
 
 
 def test_inputs_come_before_the_runs_that_need_them(plan: Plan) -> None:
@@ -133,6 +134,22 @@ def test_every_speed_is_measured_against_the_base_and_kd_learns_from_it(plan: Pl
             assert run.inputs["baseline"] == base
         if run.type.name == "distill":
             assert run.inputs["teacher"] == base != run.inputs["model"]
+
+
+def test_every_model_is_screened_against_the_base_on_the_first_corpus_and_no_other_key_changes(
+    lanes_folder: Path, lock_digests: Mapping[str, str]
+) -> None:
+    experiment, lanes = load(lanes_folder, "experiment.yaml")
+    plan = plan_lanes(experiment, lanes, ENGINE, lock_digests)
+    without = plan_lanes(experiment.model_copy(update={"screen": None}), lanes, ENGINE, lock_digests)
+    assert {plan.runs[key].type.name for key in set(plan.runs) - set(without.runs)} == {"compare_logits"}
+    assert set(without.runs) < set(plan.runs)
+    assert all(lane.screen_key is None for lane in without.lanes.values())
+    base = plan.lanes[BASELINE].model_key
+    (corpus,) = (key for key, run in plan.runs.items() if run.type.name == "prepare_corpus")
+    for lane in plan.lanes.values():
+        assert lane.screen_key is not None and lane.screen_key not in lane.target_keys
+        assert plan.runs[lane.screen_key].inputs == {"model": lane.model_key, "base": base, "corpus": corpus}
 
 
 def test_a_local_path_does_not_enter_the_key_but_its_content_does(
@@ -221,7 +238,7 @@ def test_another_service_environment_changes_only_its_own_stages(
     before = plan_lanes(experiment, lanes, ENGINE, lock_digests)
     after = plan_lanes(experiment, lanes, ENGINE, {**lock_digests, "evaluator": "newer"})
     lost = {before.runs[key].type.name for key in set(before.runs) - set(after.runs)}
-    assert lost == {"evaluate", "measure_speed"}
+    assert lost == {"evaluate", "compare_logits", "measure_speed"}
 
 
 def test_another_seed_changes_what_is_random_and_no_download(

@@ -57,10 +57,10 @@ def test_the_first_replicates_and_all_they_need_keep_their_keys(
     others = set(thrice.lanes) - set(once.lanes)
     assert others == {f"{name}-r{number}" for name in only for number in (2, 3)}
     added = Counter(thrice.runs[key].type.name for key in list(thrice.runs)[len(once.runs) :])
-    # By hand, for each of two draws: seven GPTQ as of the first, one static FP8, all answers, no timing.
+    # By hand, for each of two draws: seven GPTQ as of the first, one static FP8, all but the timing.
     assert added == {
         "prepare_corpus": 2, "sft": 2, "prune": 4, "distill": 4, "post_sft": 4, "gptq": 14, "fp8": 2,
-        "evaluate": 22,
+        "evaluate": 22, "compare_logits": 22,
     }  # fmt: skip
 
 
@@ -95,6 +95,8 @@ def test_lanes_share_the_stages_of_a_draw_and_each_lane_its_timing(
     w4, after = plan.lanes["lane01_gptq_w4a16-r2"], plan.lanes["lane08_w4a16_postsft-r2"]
     assert after.stage_keys[0] == w4.model_key != plan.lanes["lane01_gptq_w4a16"].model_key
     assert w4.speed_key == plan.lanes["lane01_gptq_w4a16"].speed_key != after.speed_key
+    corpora = {plan.runs[lane.screen_key or ""].inputs["corpus"] for lane in plan.lanes.values()}
+    assert len(corpora) == 1, "every draw is held against the same text"
     assert w4.evaluate_key != plan.lanes["lane01_gptq_w4a16"].evaluate_key
     assert w4.title.endswith(", replicate 2") and w4.group == plan.lanes["lane01_gptq_w4a16"].group
     timed = [run for run in plan.runs.values() if run.type.name == "measure_speed"]

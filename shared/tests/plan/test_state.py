@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -223,3 +224,42 @@ def test_the_log_is_that_of_the_first_failure_of_the_lane(plan: Plan) -> None:
     state.mark("left", "failed", "no memory", ("line 1", "line 2"))
     assert state.show_log_tail("diamond") == ["line 1", "line 2"]
     assert state.show_log_tail("beside") == []
+
+
+@pytest.fixture
+def screened(plan: Plan, make_run: MakeRun) -> Plan:
+    """The same plan, with a screen of the diamond, which alone reads a corpus."""
+    for run in (make_run("corpus", "prepare_corpus"), make_run("screen", "compare_logits", model="join",
+                                                               corpus="corpus")):  # fmt: skip
+        plan.runs[run.key] = run
+    plan.lanes["diamond"] = replace(plan.lanes["diamond"], screen_key="screen")
+    return plan
+
+
+@pytest.mark.parametrize(("failed", "stage"), [("screen", "compare_logits"), ("corpus", "prepare_corpus")])
+def test_a_screen_that_fails_is_told_apart_and_takes_no_lane_with_it(
+    screened: Plan, failed: str, stage: str
+) -> None:
+    state = RunState(screened)
+    for key in screened.runs:
+        state.mark(key, "done")
+    assert state.explain_screen("diamond") == ""
+    state.status["screen"] = "waiting"
+    assert state.explain_screen("diamond") == "not finished" and not state.is_finished
+    assert state.explain_lane("diamond") == ""
+    state.mark(failed, "failed", "no memory")
+    assert state.is_finished
+    assert state.explain_screen("diamond") == f"stage {stage}: no memory"
+    assert state.explain_lane("diamond") == "" and state.find_cause("diamond") is None
+    assert state.explain_screen("beside") == ""
+    assert screened.list_lanes_of("corpus") == ["diamond"] and screened.list_lanes_requiring("corpus") == []
+    assert screened.list_lanes_requiring("join") == ["diamond"]
+
+
+def test_a_screen_that_is_missing_is_made_though_the_lane_is_complete(screened: Plan) -> None:
+    state = RunState(screened)
+    for key in screened.runs:
+        if key not in ("screen", "corpus"):
+            state.mark(key, "reused")
+    state.skip_unneeded()
+    assert (state.status["screen"], state.status["corpus"]) == ("waiting", "waiting")

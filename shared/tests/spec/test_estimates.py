@@ -126,6 +126,13 @@ def test_an_engine_takes_what_it_is_given() -> None:
     assert estimate_device_bytes(params, EXAONE_SHAPE) is None
 
 
+@pytest.mark.parametrize(("dtype", "model_gb"), [("float32", 5.12), ("bfloat16", 2.56)])
+def test_a_screen_holds_two_models_and_a_batch_of_logits_of_each(dtype: str, model_gb: float) -> None:
+    found = estimate_device_bytes(make_params("compare_logits", {"dtype": dtype}), EXAONE_SHAPE)
+    logits_gb = (4 if dtype == "float32" else 2) * 2**27 / 1e9
+    assert found == pytest.approx(1e9 * (1.1 * 2 * (model_gb + logits_gb) + 0.6), rel=0.02)
+
+
 def test_disk_estimate_counts_shared_artifacts_once(lanes_folder: Path) -> None:
     lanes = load_experiment_lanes(lanes_folder / "experiment.yaml")[1]
     by_number = {lane.name.split("_")[0]: lane for lane in lanes}

@@ -47,6 +47,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "gptq": {"scheme": "W4A16", "dampening": 0.05},
     "fp8": {"scheme": "FP8_DYNAMIC"},
     "evaluate": {"engine": ENGINE, "benchmarks": [BENCHMARK]},
+    "compare_logits": {"max_tokens": 64},
     "judge": {"benchmark": JUDGED, "url": "http://judge:8000/v1", "model": "judge"},
     "measure_speed": {"engine": ENGINE},
     "rank": {"records": RECORDS, "weights": {"kmmlu_pro": 1.0}},

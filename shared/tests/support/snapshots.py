@@ -73,7 +73,7 @@ def make_snapshot(
     lanes = tuple(
         LaneInfo(name=lane.name, title=lane.title, keys=keys, reason=explain(keys))
         for lane in plan.lanes.values()
-        if (keys := tuple(dict.fromkeys((*lane.stage_keys, *lane.target_keys))))
+        if (keys := tuple(dict.fromkeys((*lane.stage_keys, *lane.wanted_keys))))
     )
     runs = tuple(describe(run) for run in plan.runs.values())
     return RunSnapshot(run_id=RUN_ID, phase=phase, updated_at=time.time(), runs=runs, lanes=lanes)

@@ -201,7 +201,7 @@ def check_graph(plan: Plan, run_id: str) -> None:
             )
         seen.add(key)
     for name, lane in plan.lanes.items():
-        if not seen.issuperset((*lane.stage_keys, *lane.target_keys)):
+        if not seen.issuperset((*lane.stage_keys, *lane.wanted_keys)):
             raise InputError(
                 f"run {run_id}: lane {name} needs a stage that is not there", remedy="enqueue the run again"
             )

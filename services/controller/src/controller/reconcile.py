@@ -124,7 +124,8 @@ def describe_runs(
 ) -> list[messages.RunInfo]:
     """Return a plan's runs as a snapshot shows them.
 
-    `lanes`, `waits` (what a waiting run waits for) and `notes` (of its manifest) are by key.
+    `lanes`, `waits` (what a waiting run waits for) and `notes` (of its manifest) are by key. A failure that
+    takes no lane with it, a screen's, stands in no lane's reason: it is told as a note.
     """
     infos = []
     for key, run in state.plan.runs.items():
@@ -132,6 +133,9 @@ def describe_runs(
         is_queued = status == "waiting" and job.is_queued
         attempt = job.attempts_begun if status in ("waiting", "running") else job.attempts
         reason = state.reasons.get(key, "") if status in ("failed", "blocked") else ""
+        told = notes.get(key, ())
+        if status == "failed" and lanes[key] and not state.plan.list_lanes_requiring(key):
+            told = messages.shorten_notes((*told, f"failed; its lanes are ranked without it: {reason}"))
         infos.append(
             messages.RunInfo(
                 key=key,
@@ -145,7 +149,7 @@ def describe_runs(
                 queue=job.queue,
                 queue_position=job.position if is_queued else None,
                 report=job.report if status == "running" else None,
-                notes=notes.get(key, ()),
+                notes=told,
             )
         )
     return infos

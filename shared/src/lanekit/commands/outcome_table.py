@@ -20,7 +20,8 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     title = f"{ranking.experiment}: {len(ranking.lanes) - 1} lanes and the baseline"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     seconds = "ms/\ntoken\n(cpu)" if on_cpu else "ms/\ntoken"
-    for name in ("rank", "lane", "score", "interval", "Perf/\nbase", seconds, "gain", "MB", "marks"):
+    kl = ["KL"] if any(lane.record.screen for lane in ranking.lanes) else []
+    for name in ("rank", "lane", "score", "interval", "Perf/\nbase", seconds, "gain", "MB", *kl, "marks"):
         left = name in ("rank", "lane", "marks")
         table.add_column(
             name, justify="left" if left else "right", no_wrap=name in ("rank", "lane", "interval")
@@ -40,6 +41,7 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
             _number(record.size_bytes / 1e6, 2 if record.size_bytes < 100e6 else 0)
             if record.size_bytes
             else "-",
+            *(show_kl(record.screen.kl_mean if record.screen else None) for _ in kl),
             name_marks(lane, position),
             style="red" if record.status != "ok" else "",
         )
@@ -49,6 +51,10 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     for lane in ranking.evaluated:
         if lane.record.reason and lane.record.status != "unscored":  # that reason stands in the notes
             console.print(f"{lane.record.lane}: {lane.record.status}: {lane.record.reason}", markup=False)
+    for record in (lane.record for lane in ranking.evaluated):
+        if record.screen_reason and record.status == "ok":
+            console.print(f"{record.lane}: ranked without its screen: {record.screen_reason}", style="yellow",
+                          markup=False)  # fmt: skip
     for name, reason in refused.items():
         console.print(f"{name}: not packaged: {reason}", style="red", markup=False)
     for name, reason in outcome.passed_over.items():
@@ -80,7 +86,18 @@ def show_record(console: Console, record: LaneRecord) -> None:
         table.add_row("speed norm, against the baseline in the same sitting", _number(norm))
     if record.size_bytes:
         table.add_row("weights", f"{record.size_bytes / 1e6:.2f} MB")
+    if record.screen:
+        screen = record.screen
+        shown = (
+            f"KL {show_kl(screen.kl_mean)}, same top-1 {screen.same_top:.1%}, PPL/base {screen.ppl_ratio:.4f}"
+        )
+        table.add_row(f"screen ({screen.n_tokens} held-out tokens)", shown)
     console.print(table)
+
+
+def show_kl(value: float | None) -> str:
+    """Return nats with three decimals; with two digits below 0.001, where schemes of 8 bits lie."""
+    return f"{value:.1e}" if value is not None and 0 < value < 0.001 else _number(value, 3)
 
 
 def _number(value: float | None, digits: int = 4) -> str:

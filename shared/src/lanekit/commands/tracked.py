@@ -50,6 +50,7 @@ def describe_lanes(outcome: Outcome, store: FolderStore) -> list[Tracked]:
 def identify_lane(experiment: str, record: LaneRecord) -> str:
     """Return the digest of a lane's name and of the places of what it came to, which hold their keys."""
     places = [record.model, record.evaluation, record.judgement, record.timing]
+    places += [record.screening] * bool(record.screening)
     return digest_json([experiment, record.lane, *places])
 
 
@@ -95,6 +96,12 @@ def _list_metrics(lane: RankedLane) -> Iterator[tuple[str, float]]:
     if record.speed:
         found["s_per_token"] = record.speed.s_per_token
         found["baseline_s_per_token"] = record.speed.baseline_s_per_token
+    if record.screen:
+        found |= {
+            "screen.kl_mean": record.screen.kl_mean,
+            "screen.same_top": record.screen.same_top,
+            "screen.ppl_ratio": record.screen.ppl_ratio,
+        }
     for name, result in record.benchmarks.items():
         found[f"benchmark.{name}"] = result.value
     for name, statistics in lane.benchmark_statistics.items():
@@ -119,6 +126,7 @@ def _list_tags(lane: RankedLane, outcome: Outcome, store: FolderStore) -> Iterat
         "evaluation": record.evaluation,
         "judgement": record.judgement,
         "timing": record.timing,
+        "screening": record.screening,
         "package": package.path if package else "",
         "ranking": outcome.summary.path,
     }

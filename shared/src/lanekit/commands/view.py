@@ -32,6 +32,7 @@ class RunView:
         self._runs = {key: _describe_run(plan, run) for key, run in plan.runs.items()}
         self._lanes = {lane: LaneInfo(name=lane, title=entry.title, keys=plan.list_lane_keys(lane))
                        for lane, entry in plan.lanes.items()}  # fmt: skip
+        self._requiring = {key: plan.list_lanes_requiring(key) for key in plan.runs}
         self._lock = threading.RLock()
         self._lines = PlainLines(console)
         self._live = Live(self, console=console, refresh_per_second=4) if console.is_terminal else None
@@ -59,7 +60,7 @@ class RunView:
                 changes["attempt"] = self._runs[run.key].attempt + 1
             self._runs[run.key] = self._runs[run.key].model_copy(update=changes)
             if status == "failed":
-                for lane in self._runs[run.key].lanes:
+                for lane in self._requiring[run.key]:
                     self._lanes[lane] = self._lanes[lane].model_copy(update={"reason": reason})
             self._tell()
 

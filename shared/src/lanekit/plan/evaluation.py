@@ -14,6 +14,7 @@ from lanekit.spec.params import (
     MeasureSpeedParams,
     PrepareBenchmarksParams,
 )
+from lanekit.spec.screen import CompareLogitsParams
 
 
 def plan_suite(experiment: Experiment) -> PrepareBenchmarksParams:
@@ -70,6 +71,13 @@ def plan_speed(
         enable_thinking=experiment.evaluation.enable_thinking,
         **experiment.speed.model_dump(),
     )
+
+
+def plan_screen(experiment: Experiment, engine: EngineParams) -> CompareLogitsParams | None:
+    """Return the screen's parameters; None where the experiment has none. Its device is the evaluation's."""
+    if experiment.screen is None:
+        return None
+    return CompareLogitsParams(device=engine.device, **experiment.screen.model_dump())
 
 
 def _strip_rubrics(benchmarks: Iterable[Benchmark]) -> tuple[Benchmark, ...]:

@@ -86,7 +86,7 @@ class LanePlan:
     """The runs of one lane, in order; `model_key` is the run whose artifact is the lane's model.
 
     A chain that is not to be evaluated has neither `evaluate_key` nor `speed_key`; `judge_key` is there where
-    a judge is configured.
+    a judge is configured, `screen_key` where the model is screened.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # a stored run holds lanes as they are
@@ -99,12 +99,18 @@ class LanePlan:
     evaluate_key: str | None = None
     speed_key: str | None = None
     judge_key: str | None = None
+    screen_key: str | None = None
 
     @property
     def target_keys(self) -> tuple[str, ...]:
         """The runs that must be committed for the lane to be complete."""
         keys = (self.model_key, self.evaluate_key, self.judge_key, self.speed_key)
         return tuple(key for key in keys if key)
+
+    @property
+    def wanted_keys(self) -> tuple[str, ...]:
+        """The runs that are made for the lane: the screen, too, without which it is complete all the same."""
+        return (*self.target_keys, *filter(None, (self.screen_key,)))
 
 
 @dataclass
@@ -126,11 +132,15 @@ class Plan:
         return needed
 
     def collect_lane_runs(self, lane: str) -> set[str]:
-        """Return every run that a lane needs up to its evaluation."""
+        """Return every run that is made for a lane, up to its evaluation and its screen."""
+        return set().union(*(self.collect_needed(key) for key in self.lanes[lane].wanted_keys))
+
+    def collect_required(self, lane: str) -> set[str]:
+        """Return the runs without which a lane is not complete."""
         return set().union(*(self.collect_needed(key) for key in self.lanes[lane].target_keys))
 
     def list_lane_keys(self, lane: str) -> tuple[str, ...]:
-        """Return the keys of the runs that a lane needs, in the plan's order."""
+        """Return the keys of the runs that are made for a lane, in the plan's order."""
         needed = self.collect_lane_runs(lane)
         return tuple(key for key in self.runs if key in needed)
 
@@ -139,8 +149,12 @@ class Plan:
         return sum(len(self.collect_lane_runs(lane)) for lane in self.lanes)
 
     def list_lanes_of(self, key: str) -> list[str]:
-        """Return the lanes that need the run `key`."""
+        """Return the lanes for which the run `key` is made."""
         return [lane for lane in self.lanes if key in self.collect_lane_runs(lane)]
+
+    def list_lanes_requiring(self, key: str) -> list[str]:
+        """Return the lanes that the run's failure takes with it."""
+        return [lane for lane in self.lanes if key in self.collect_required(lane)]
 
 
 def make_stage_run(

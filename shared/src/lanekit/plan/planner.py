@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from lanekit.plan.evaluation import plan_evaluation, plan_judging, plan_speed, plan_suite
+from lanekit.plan.evaluation import plan_evaluation, plan_judging, plan_screen, plan_speed, plan_suite
 from lanekit.plan.graph import BASELINE, LanePlan, Plan, make_stage_run
 from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.lane_engine import PLAIN, LaneEngine
@@ -94,15 +94,18 @@ class Planner:
         baseline: str | None,
         timed_as: str | None = None,
         own: LaneEngine = PLAIN,
+        *,
+        with_screen: bool = True,
     ) -> None:
         """Add a lane over planned runs; it is evaluated where a baseline to compare with is given.
 
         `timed_as` names the planned lane whose speed measurement is this one's as well; `own` are the lane's
-        own engine arguments.
+        own engine arguments. The screen reads the corpus, the first draw for every replicate, so that all are
+        held against the same text.
         """
         engine = own.apply(self.engine)
         model = chain[-1] if chain else start
-        evaluate = speed = judge = None
+        evaluate = speed = judge = screen = None
         if baseline is not None:
             suite = self.add_suite()
             quality = plan_evaluation(self.experiment, engine)
@@ -110,13 +113,17 @@ class Planner:
             judging = plan_judging(self.experiment)
             if judging is not None:
                 judge = self.add_run("judge", judging, {"answers": evaluate, "suite": suite})
+            screening = plan_screen(self.experiment, self.engine) if with_screen else None
+            if screening is not None:
+                inputs = {"model": model, "base": baseline, "corpus": self.add_corpus()}
+                screen = self.add_run("compare_logits", screening, inputs)
             if timed_as is not None:
                 speed = self.plan.lanes[timed_as].speed_key
             else:
                 timing = plan_speed(self.experiment, self.engine, self.hardware, engine)
                 inputs = {"model": model, "baseline": baseline, "suite": suite}
                 speed = self.add_run("measure_speed", timing, inputs)
-        self.plan.lanes[name] = LanePlan(name, title, group, chain, model, evaluate, speed, judge)
+        self.plan.lanes[name] = LanePlan(name, title, group, chain, model, evaluate, speed, judge, screen)
 
 
 def plan_lanes(

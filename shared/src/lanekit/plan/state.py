@@ -90,7 +90,7 @@ class RunState:
                 visit(parent)
 
         for lane in self.plan.lanes.values():
-            for key in lane.target_keys:
+            for key in lane.wanted_keys:
                 visit(key)
         for key, status in self.status.items():
             if status == "waiting" and key not in needed:
@@ -106,6 +106,16 @@ class RunState:
             return "not finished"
         return f"stage {self.plan.runs[cause].type.name}: {self.reasons.get(cause, 'failed')}"
 
+    def explain_screen(self, lane: str) -> str:
+        """Return why a lane has no screen, or an empty string where it has one or none is wanted."""
+        key = self.plan.lanes[lane].screen_key
+        if key is None or self.status[key] in ("done", "reused"):
+            return ""
+        cause = self._find_failed(self.plan.collect_needed(key))
+        if cause is None:
+            return "not finished"
+        return f"stage {self.plan.runs[cause].type.name}: {self.reasons.get(cause, 'failed')}"
+
     def show_log_tail(self, lane: str) -> list[str]:
         """Return the last lines of the log of the stage that a lane failed at, where there is one."""
         cause = self.find_cause(lane)
@@ -115,8 +125,8 @@ class RunState:
 
     def find_cause(self, lane: str) -> str | None:
         """Return the key of the first failed run that a lane needs; None where none failed."""
-        needed = self.plan.collect_lane_runs(lane)
-        for key in self.plan.runs:  # plan order: the first cause
-            if key in needed and self.status[key] == "failed":
-                return key
-        return None
+        return self._find_failed(self.plan.collect_required(lane))
+
+    def _find_failed(self, needed: set[str]) -> str | None:
+        # plan order: the first cause
+        return next((k for k in self.plan.runs if k in needed and self.status[k] == "failed"), None)

@@ -10,6 +10,7 @@ from lanekit.plan.graph import BASELINE, LanePlan, Locator, Plan
 from lanekit.plan.state import RunState
 from lanekit.results.identity import describe_stage, identify_record
 from lanekit.results.schema import BenchmarkResult, LaneRecord, SpeedResult
+from lanekit.results.screen import ScreenResult
 from lanekit.spec.lane_engine import read_lane_engine
 from lanekit.store.manifest import Manifest
 
@@ -47,6 +48,7 @@ def collect_record(plan: Plan, state: RunState, store: ResultReader, lane: str) 
     if lane_plan.speed_key:
         record.engine = read_lane_engine(plan.runs[lane_plan.speed_key].params)
     record.identity = identify_record(plan, lane_plan, manifests)
+    _add_screen(record, plan, state, store)
     reason = state.explain_lane(lane)
     if reason:
         record.status, record.reason = "failed", reason
@@ -74,6 +76,23 @@ def collect_record(plan: Plan, state: RunState, store: ResultReader, lane: str) 
     record.evaluation = plan.runs[lane_plan.evaluate_key].path
     record.timing = plan.runs[lane_plan.speed_key].path
     return record
+
+
+def _add_screen(record: LaneRecord, plan: Plan, state: RunState, store: ResultReader) -> None:
+    """Give a record its screen, or the reason why it has none, which does not fail the lane."""
+    key = plan.lanes[record.lane].screen_key
+    if key is None:
+        return
+    record.screen_reason = state.explain_screen(record.lane)
+    if record.screen_reason:
+        return
+    try:
+        content = store.read_file(plan.runs[key], METRICS_NAME)
+        record.screen, record.screening = ScreenResult.model_validate_json(content), plan.runs[key].path
+    except PermanentError as error:
+        record.screen_reason = str(error)
+    except (OSError, ValueError) as error:  # a result of another version of the code
+        record.screen_reason = f"its numbers cannot be read: {error}"
 
 
 def count_contamination(plan: Plan, lane: LanePlan, store: ResultReader) -> dict[str, int] | None:

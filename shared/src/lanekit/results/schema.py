@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from lanekit.host.devices import DeviceKind
+from lanekit.results.screen import ScreenResult
 from lanekit.spec.lane_engine import PLAIN, LaneEngine
 
 LaneStatus = Literal["ok", "failed", "unreadable", "foreign", "refused", "incomplete", "unscored"]
@@ -209,7 +210,8 @@ class LaneStage(_Schema):
 class LaneRecord(_Schema):
     """All that ranking and packaging need to know of one lane.
 
-    `model`, `evaluation`, `judgement` and `timing` are places in the store. `contamination` counts, by
+    `model`, `evaluation`, `judgement`, `timing` and `screening` are places in the store. `screen_reason` says
+    why a screen that was asked for is not there; it keeps no lane from its rank. `contamination` counts, by
     benchmark, the items that stand in the text which this lane was trained or calibrated on: {} where there
     are none, None where it is not known, as for a model that was made elsewhere. `recipe` tells what the
     `stages`, places in the store, are, one for one; records of earlier versions have none. `engine` holds the
@@ -228,6 +230,9 @@ class LaneRecord(_Schema):
     evaluation: str = ""
     judgement: str = ""
     timing: str = ""
+    screen: ScreenResult | None = None
+    screening: str = ""
+    screen_reason: str = ""
     identity: RecordIdentity | None = None
     contamination: dict[str, int] | None = None
     stages: list[str] = []

@@ -24,6 +24,7 @@ from lanekit.spec.params import (
     SftParams,
     TrainingParams,
 )
+from lanekit.spec.screen import CompareLogitsParams
 from lanekit.spec.stages import StageType
 
 # An artifact's size as a share of the base model's: the tied embedding (0.21 B of 1.28 B parameters) keeps
@@ -44,6 +45,7 @@ LAYER_BYTES_PER_TOKEN_WIDTH = 20  # activations of the one layer that is being c
 # calibration token.
 LIBRARIES_BYTES, CUDA_LIBRARIES_BYTES = 1_500_000_000, 400_000_000
 QUANTIZE_COPIES, QUANTIZE_COPIES_ON_GPU, COPIES_OF_STATES = 1.5, 2.2, 2
+SCREEN_LOGITS = 1 << 27  # that a screen's batch may hold of each model
 ADAM_BYTES, ADAFACTOR_BYTES = 8, 0.1  # optimizer state for each trained parameter
 
 
@@ -101,7 +103,7 @@ def read_shape(config: Mapping[str, Any]) -> ModelShape:
 
 
 def estimate_device_bytes(params: Parameters, shape: ModelShape) -> int | None:
-    """Estimate the GPU memory that a training or quantization stage takes; None for other stages."""
+    """Estimate the GPU memory that training, quantization or a screen takes; None for other stages."""
     if isinstance(params, TrainingParams):
         needed = _estimate_training(params, shape)
     elif isinstance(params, QuantizeParams):
@@ -110,6 +112,10 @@ def estimate_device_bytes(params: Parameters, shape: ModelShape) -> int | None:
         states = (shape.layers + 1) * params.max_length * shape.hidden_size * BF16
         logits = params.max_length * shape.vocab_size * BF16
         needed = BF16 * shape.parameters + states + logits
+    elif isinstance(params, CompareLogitsParams):
+        width = FP32 if params.dtype == "float32" else BF16
+        rows = min(params.sequence_tokens, params.max_tokens) * shape.vocab_size
+        needed = 2 * width * (shape.parameters + max(rows, SCREEN_LOGITS))
     else:
         return None
     return int(needed * FRAGMENTATION) + CONTEXT_BYTES

@@ -23,6 +23,7 @@ from lanekit.spec.params import (
     Source,
     SpeedSettings,
 )
+from lanekit.spec.screen import ScreenSettings
 from lanekit.spec.stages import LANE_STAGES, STAGE_TYPES
 
 CORPUS = "manta"
@@ -87,7 +88,7 @@ class PackagingSettings(Parameters):
 
 
 class Experiment(Parameters):
-    """Everything that the lanes share."""
+    """Everything that the lanes share; `screen: null` leaves `compare_logits` out."""
 
     name: str
     seed: Seed = 42
@@ -97,6 +98,7 @@ class Experiment(Parameters):
     stage_defaults: dict[str, dict[str, Any]] = Field(default_factory=dict)
     benchmarks: tuple[Benchmark, ...] = ()
     evaluation: EvaluationSettings
+    screen: ScreenSettings | None = ScreenSettings()
     speed: SpeedSettings
     scoring: ScoringSettings
     ranking: RankingRules = RankingRules()

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from lanekit.spec import params as p
 from lanekit.spec.judge import JudgeParams
+from lanekit.spec.screen import CompareLogitsParams
 
 Service = Literal["trainer", "quantizer", "evaluator", "ranker"]
 ModelForm = Literal["dense", "packed"]
@@ -109,6 +110,8 @@ _TYPES = [
               needs_corpus=lambda q: q.scheme == "FP8", corpus_part="calibration", needs_device=True),
     StageType("evaluate", 3, "evaluator", "evaluator.stages.evaluate:run", p.EvaluateParams,
               "results", _named("evaluate"), needs_device=True, timeout_s=12 * HOUR_S),
+    StageType("compare_logits", 1, "evaluator", "evaluator.stages.compare_logits:run",
+              CompareLogitsParams, "results", _named("screen"), needs_device=True, timeout_s=2 * HOUR_S),
     StageType("judge", 2, "evaluator", "evaluator.stages.judge:run", JudgeParams, "results",
               _named("judge"), waits=True, timeout_s=6 * HOUR_S),
     StageType("measure_speed", 5, "evaluator", "evaluator.stages.measure_speed:run",

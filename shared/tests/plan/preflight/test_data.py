@@ -103,11 +103,20 @@ def test_fewer_conversations_than_asked_are_told_of_every_form(
 
 def test_a_corpus_that_no_stage_reads_is_counted_alone(bench: Bench) -> None:
     bench.write_lane("lane01_x", "fp8: {scheme: FP8_DYNAMIC}")
+    bench.change(lambda settings: settings.update(screen=None))
     write_rows(bench.folder / "manta.jsonl", [{}] * N_CORPUS_ROWS)
     assert bench.collect() == []
     (bench.folder / "manta.parquet").write_bytes(b"PAR1")
     set_source(bench, "manta", bench.folder / "manta.parquet")
     assert bench.collect() == []
+
+
+def test_a_corpus_that_the_screen_alone_reads_is_checked(bench: Bench) -> None:
+    bench.write_lane("lane01_x", "fp8: {scheme: FP8_DYNAMIC}")
+    assert bench.collect() == []
+    write_rows(bench.folder / "manta.jsonl", [{}] * N_CORPUS_ROWS)
+    (finding,) = bench.collect()
+    assert "manta" in finding.message and finding.remedy
 
 
 def test_bad_rows_of_all_sets_are_told_at_once_with_file_and_row(bench: Bench) -> None:

@@ -51,6 +51,7 @@ from ranker.report.tables_margin import tabulate_margins, tabulate_perf_margins
 from ranker.report.tables_quality import tabulate_benchmark, tabulate_details
 from ranker.report.tables_ranking import list_badges, tabulate_ranking
 from ranker.report.tables_replicates import tabulate_replicates
+from ranker.report.tables_screen import tabulate_screens
 from ranker.report.tables_speed import tabulate_costs, tabulate_forms
 
 RECOVERY = (
@@ -73,6 +74,7 @@ def render_html(
         PLACE,
         _draw_failures(ranking),
         draw_table(tabulate_perf_margins(ranking)),
+        draw_table(tabulate_screens(ranking)),
         _draw_quality(ranking, benchmarks),
         draw_table(tabulate_forms(ranking)),
         draw_places(ranking),

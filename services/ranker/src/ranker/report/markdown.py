@@ -23,6 +23,7 @@ from ranker.report.tables_margin import tabulate_margins, tabulate_perf_margins
 from ranker.report.tables_quality import tabulate_benchmark, tabulate_details
 from ranker.report.tables_ranking import tabulate_ranking
 from ranker.report.tables_replicates import tabulate_replicates
+from ranker.report.tables_screen import tabulate_screens
 from ranker.report.tables_speed import tabulate_costs, tabulate_forms, tabulate_times
 
 LOG_LINES = 5
@@ -45,6 +46,7 @@ def render_markdown(
     formula, terms = explain_formula(ranking, quality_weight)
     lines += ["## How the score is made", "", f"`{formula}`. {terms}", ""]
     lines += draw_table(tabulate_perf_margins(ranking))
+    lines += draw_table(tabulate_screens(ranking))
     lines += ["## Quality by benchmark", ""]
     statistics = explain_statistics(ranking, confidence)
     if statistics:

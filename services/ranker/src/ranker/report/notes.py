@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lanekit.results.schema import LaneRecord, Ranking, SpeedResult
 from ranker.report.formats import NO_REASON, SMALL_P, count_items, list_unranked, show_shares
+from ranker.report.tables_screen import list_missing
 from ranker.scoring.bounds import note_unknown_devices
 from ranker.scoring.published import list_agreements
 
@@ -56,7 +57,7 @@ def collect_remarks(ranking: Ranking) -> list[str]:
         notes.append(f"Prompts cut to the token budget: {cut}.")
     if lost:
         notes.append(f"Prompts that lost the gold answer by the cut, at least: {lost}.")
-    notes += list_agreements(ranking) + note_unknown_devices(records)
+    notes += list_agreements(ranking) + note_unknown_devices(records) + list_missing(ranking)
     return notes + describe_sittings([r.speed for r in records if r.speed])
 
 

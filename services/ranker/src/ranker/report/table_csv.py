@@ -25,6 +25,10 @@ LEADING_COLUMNS = (
 TRAILING_COLUMNS = (
     "s_per_token_base", "speed_spread", "n_unparsed", "n_cut", "seconds", "device", "engine", "title",
 )  # fmt: skip
+SCREEN_COLUMNS = (
+    "kl_mean", "kl_error", "kl_median", "kl_p99", "same_top", "same_top_error", "ppl", "ppl_ratio",
+    "ppl_ratio_error", "n_tokens", "n_sequences",
+)  # fmt: skip
 
 
 def render_csv(ranking: Ranking, benchmarks: Sequence[str], others: Sequence[str] = ()) -> str:
@@ -33,12 +37,15 @@ def render_csv(ranking: Ranking, benchmarks: Sequence[str], others: Sequence[str
     Columns are only ever added at the end: a benchmark's statistics as `<benchmark>_low` and so on, a form's
     times as `s_per_token_<form>`, the verdicts against the margin in fractions of 1, what bounds its speed
     and its engine arguments, then all of the benchmarks `others`, which the experiment gives no weight, and
-    where a lane has replicates theirs: values in their order, "-" for one without a score.
+    where a lane has replicates theirs (values in their order, "-" for one without a score), and where one has
+    a screen its numbers.
     """
     forms = list_forms(ranking)
     rows = [_collect_cells(lane, benchmarks, forms, others) for lane in ranking.lanes]
     if any(lane.replicates for lane in ranking.lanes):
         rows = [row | _collect_draws(lane) for lane, row in zip(ranking.lanes, rows, strict=True)]
+    if any(lane.record.screen for lane in ranking.lanes):
+        rows = [row | _collect_screen(lane.record) for lane, row in zip(ranking.lanes, rows, strict=True)]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(rows[0])
@@ -133,6 +140,12 @@ def _collect_draws(lane: RankedLane) -> dict[str, object]:
         "score_draws": _join_values(found.scores),
         "score_deviation": found.score.deviation if found.score else None,
     }
+
+
+def _collect_screen(record: LaneRecord) -> dict[str, object]:
+    screen = record.screen
+    cells: dict[str, object] = {name: getattr(screen, name) if screen else None for name in SCREEN_COLUMNS}
+    return cells | {"screen_reason": join_lines(record.screen_reason)}
 
 
 def _join_values(values: Sequence[float | None]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lanekit.results.schema import RankedLane, Ranking
+from lanekit.results.screen import ScreenResult
 from ranker.report.formats import (
     EMPTY,
     KOREAN_METRICS,
@@ -16,6 +17,7 @@ from ranker.report.formats import (
     show_interval,
     show_lane,
     show_mb,
+    show_percent,
     show_rank,
     show_time,
 )
@@ -23,6 +25,7 @@ from ranker.report.plots import choose_colours
 from ranker.report.table import LANE, Badge, Cell, Head, Row, Table
 from ranker.report.tables_margin import make_verdict_badge
 from ranker.report.tables_replicates import list_replicate_badges
+from ranker.report.tables_screen import show_kl
 
 NEEDS_DETAIL = "evaluated and timed with engine arguments that no package carries"
 
@@ -30,6 +33,7 @@ NEEDS_DETAIL = "evaluated and timed with engine arguments that no package carrie
 def tabulate_ranking(ranking: Ranking, benchmarks: Sequence[str]) -> Table:
     """Build the main table: every lane, with the benchmarks' values as details."""
     metrics = {n: r.metric for lane in ranking.lanes for n, r in lane.record.benchmarks.items()}
+    has_screen = any(lane.record.screen for lane in ranking.lanes)
     heads = (
         Head("rank", "순위", "text"),
         LANE,
@@ -40,6 +44,7 @@ def tabulate_ranking(ranking: Ranking, benchmarks: Sequence[str]) -> Table:
         Head("ms/token", "토큰당 시간"),
         Head("speed gain", "속도 향상"),
         Head("MB", "크기"),
+        *([Head("KL", "기준과의 KL")] if has_screen else []),
         *(Head(n, KOREAN_METRICS.get(metrics.get(n, ""), ""), is_detail=True) for n in benchmarks),
         Head("status", "상태", "text"),
     )
@@ -51,15 +56,28 @@ def tabulate_ranking(ranking: Ranking, benchmarks: Sequence[str]) -> Table:
             Cell(show_rank(lane)),
             Cell(show_lane(record), record.title, lane=record.lane),
             Cell(record.group, hue=colours[record.group]),
-            *_list_numbers(lane, benchmarks),
+            *_list_numbers(lane),
+            *([_show_screen(record.screen)] if has_screen else []),
+            *_list_values(lane, benchmarks),
             Cell("", badges=(judge_status(lane), *list_badges(lane, ranks))),
         )
         rows.append(Row(cells, lane is ranking.lanes[0]))
     return Table("Ranking", "순위표", heads=heads, rows=tuple(rows))
 
 
-def _list_numbers(lane: RankedLane, benchmarks: Sequence[str]) -> list[Cell]:
-    record, speed, results = lane.record, lane.record.speed, lane.record.benchmarks
+def _list_values(lane: RankedLane, benchmarks: Sequence[str]) -> list[Cell]:
+    results = lane.record.benchmarks
+    return [Cell(round_number(results[n].value if n in results else None)) for n in benchmarks]
+
+
+def _show_screen(screen: ScreenResult | None) -> Cell:
+    if screen is None:
+        return Cell(EMPTY)
+    return Cell(show_kl(screen.kl_mean), f"top-1 {show_percent(screen.same_top)}")
+
+
+def _list_numbers(lane: RankedLane) -> list[Cell]:
+    record, speed = lane.record, lane.record.speed
     time = Cell(EMPTY)
     if speed:
         milliseconds = show_time(speed.s_per_token, speed.s_per_token_all, 2)
@@ -72,7 +90,6 @@ def _list_numbers(lane: RankedLane, benchmarks: Sequence[str]) -> list[Cell]:
         time,
         Cell(show_gain(lane)),
         Cell(show_mb(record.size_bytes)),
-        *(Cell(round_number(results[n].value if n in results else None)) for n in benchmarks),
     ]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lanekit.results.schema import BenchmarkResult, LaneRecord, ModelCost, SpeedResult
+from lanekit.results.screen import ScreenResult
 
 NOT_A_NUMBER = "its value is not a finite number"
 
@@ -21,8 +22,15 @@ def drop_non_finite(record: LaneRecord) -> LaneRecord:
     for result in record.benchmarks.values():
         _clean_benchmark(result)
     record.speed = _clean_speed(record.speed) if record.speed else None
+    if record.screen and not _is_finite(record.screen):
+        record.screen, record.screen_reason = None, "its numbers are not finite"
     record.stage_seconds = {n: s for n, s in record.stage_seconds.items() if math.isfinite(s)}
     return record
+
+
+def _is_finite(screen: ScreenResult) -> bool:
+    values = [value for value in screen.model_dump().values() if isinstance(value, float)]
+    return all(map(math.isfinite, [*values, *screen.sequence_kl]))
 
 
 def _clean_benchmark(result: BenchmarkResult) -> None:

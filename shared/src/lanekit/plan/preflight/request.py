@@ -105,4 +105,6 @@ class Request:
     @property
     def needs_corpus(self) -> bool:
         """Whether the corpus will be prepared."""
-        return self.reads_corpus or any(s.type.needs_corpus(s.params) for s in self.list_stages())
+        if self.reads_corpus or any(s.type.needs_corpus(s.params) for s in self.list_stages()):
+            return True
+        return bool(self.lanes) and self.engine is not None and self.experiment.screen is not None

@@ -1,0 +1,1 @@
+"""The screen: next-token distributions of two models on the same held-out text."""
