@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from twelve import load_twelve
 
 from lanekit.host.checkout import find_project_root
 from lanekit.spec import estimates
@@ -55,7 +56,7 @@ def test_estimates_are_within_a_fifth_of_what_was_measured(
 
 
 def test_the_disk_estimate_is_within_a_quarter_of_what_was_measured() -> None:
-    lanes = load_experiment_lanes(find_project_root() / "lanes" / "experiment.yaml")[1]
+    lanes = load_twelve(find_project_root() / "lanes" / "experiment.yaml")[1]
     packaged = [lane for lane in lanes if lane.name.startswith(PACKAGED)]
     estimated = estimates.estimate_disk_bytes(int(MODEL_GB * GB), lanes, 3, False, packaged)
     assert estimated == pytest.approx(MEASURED_DISK_GB * GB, rel=0.25)
