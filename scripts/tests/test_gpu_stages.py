@@ -23,6 +23,7 @@ from lanekit.files.hashing import hash_file
 from lanekit.files.safetensors_header import read_header
 from lanekit.results.schema import SpeedResult
 from lanekit.spec.params import (
+    AwqParams,
     DistillParams,
     EngineParams,
     Fp8Params,
@@ -33,6 +34,7 @@ from lanekit.spec.params import (
     Parameters,
     PostSftParams,
     PruneParams,
+    QuantizeParams,
     SftParams,
 )
 from tiny.datasets import load_rows
@@ -40,8 +42,13 @@ from tiny.prompts import fill_choice_prompt, fill_rag_prompt
 
 pytestmark = GPU_TESTS
 
-SCHEMES = (*get_args(GptqScheme), *get_args(Fp8Scheme))
 CALIBRATION: dict[str, Any] = {"calibration_rows": 16, "max_length": 256}
+# Other ways to the same schemes, by a name of their own.
+OTHER_STAGES: dict[str, tuple[str, QuantizeParams]] = {
+    "awq W4A16": ("awq", AwqParams(scheme="W4A16", **CALIBRATION)),
+    "awq W4A16_ASYM": ("awq", AwqParams(scheme="W4A16_ASYM", **CALIBRATION)),
+}
+SCHEMES = (*get_args(GptqScheme), *get_args(Fp8Scheme), *OTHER_STAGES)
 TRAINING: dict[str, Any] = {"steps": 4, "learning_rate": 1e-4, "batch_size": 8, "max_length": 256}
 ENGINE = EngineParams(
     engine="vllm", max_model_len=1024, batch_size=64, enforce_eager=True, gpu_memory_utilization=0.1
@@ -60,6 +67,7 @@ HOPPER_KERNELS = {
     "W8A8": "CutlassScaledMMLinearKernel",
     "FP8": "Fp8LinearOp:cutlass",
     "FP8_DYNAMIC": "Fp8LinearOp:cutlass",
+    **dict.fromkeys(OTHER_STAGES, "MacheteLinearKernel"),
 }
 
 
@@ -98,10 +106,13 @@ def quantize(
 
     def get(scheme: str) -> Path:
         if scheme not in made:
-            out = tmp_path_factory.mktemp("models") / scheme
+            out = tmp_path_factory.mktemp("models") / scheme.replace(" ", "_")
             kind = GptqParams if scheme in get_args(GptqScheme) else Fp8Params
             stage = "gptq" if kind is GptqParams else "fp8"
-            spec = kind.model_validate({"scheme": scheme, **CALIBRATION})
+            if scheme in OTHER_STAGES:
+                stage, spec = OTHER_STAGES[scheme]
+            else:
+                spec = kind.model_validate({"scheme": scheme, **CALIBRATION})
             run_stage(start("quantizer"), stage, spec, {"model": FIXTURE, "corpus": corpus}, out)
             made[scheme] = out
         return made[scheme]

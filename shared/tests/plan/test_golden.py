@@ -262,5 +262,7 @@ def test_engine_is_chosen_by_cuda_unless_asked_for(
 def test_artifact_names_are_readable(plan: Plan) -> None:
     labels = {run.name.rpartition("-")[0] for run in plan.runs.values()}
     assert {"sft", "prune28", "prune26", "gptq_w4a16", "gptq_w8a16", "fp8", "fp8_dynamic"} <= labels
+    params = STAGE_TYPES["awq"].params.model_validate({"scheme": "W4A16"})
+    assert STAGE_TYPES["awq"].label(params) == "awq_w4a16"
     buckets = {run.type.name: run.path.split("/")[0] for run in plan.runs.values()}
     assert buckets == {name: STAGE_TYPES[name].bucket for name in buckets}

@@ -105,11 +105,21 @@ def test_adam_keeps_more_than_adafactor() -> None:
     assert adam - adafactor == pytest.approx(1.1 * 7.9 * EXAONE_SHAPE.parameters, rel=0.01)
 
 
+def test_awq_keeps_what_goes_in_and_comes_out_of_a_layer_on_the_device() -> None:
+    few, many = (
+        estimate_device_bytes(make_params("awq", {"scheme": "W4A16", "calibration_rows": n}), EXAONE_SHAPE)
+        or 0
+        for n in (100, 356)
+    )
+    assert many - few == pytest.approx(1.1 * 3 * 256 * 2048 * 2048 * 2, rel=0.001)
+
+
 @pytest.mark.parametrize(
     ("stage", "changes", "on_host", "knobs"),
     [
         ("gptq", {"scheme": "W4A16"}, True, "calibration_rows or max_length"),
         ("fp8", {"scheme": "FP8_DYNAMIC"}, True, ""),
+        ("awq", {"scheme": "W4A16"}, False, "calibration_rows or max_length"),
         ("sft", {}, False, "batch_size or max_length (and set optimizer: adafactor)"),
         ("distill", {}, False, "batch_size or max_length"),
         ("sft", {}, True, ""),

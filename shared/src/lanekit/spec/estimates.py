@@ -14,6 +14,7 @@ from typing import Any
 
 from lanekit.spec.lane_file import Lane
 from lanekit.spec.params import (
+    AwqParams,
     DistillParams,
     Fp8Params,
     GptqParams,
@@ -146,6 +147,8 @@ def _estimate_quantization(params: QuantizeParams, shape: ModelShape) -> float:
     )
     if isinstance(params, GptqParams):
         needed += FP32 * (5 * shape.hidden_size**2 + shape.attention_width**2 + shape.intermediate_size**2)
+    if isinstance(params, AwqParams):  # of every token: a layer's input, its output, and that of a trial
+        needed += 3 * params.calibration_rows * params.max_length * shape.hidden_size * BF16
     return needed
 
 
