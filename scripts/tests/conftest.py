@@ -100,7 +100,7 @@ def experiment(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     settings["corpus"] = {"train_rows": 200, "validation_rows": 16, "calibration_rows": 32}
     for stage in ("sft", "distill", "post_sft"):
         settings["stage_defaults"][stage]["steps"] = 4
-    for stage in ("gptq", "fp8", "awq", "prune"):
+    for stage in ("gptq", "fp8", "awq", "autoround", "prune"):
         settings["stage_defaults"][stage]["calibration_rows"] = 8
     settings["limit_calibration_rows"] = 8
     settings["evaluation"]["limit_items"] = 12

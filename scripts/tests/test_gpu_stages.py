@@ -23,6 +23,7 @@ from lanekit.files.hashing import hash_file
 from lanekit.files.safetensors_header import read_header
 from lanekit.results.schema import SpeedResult
 from lanekit.spec.params import (
+    AutoRoundParams,
     AwqParams,
     DistillParams,
     EngineParams,
@@ -46,6 +47,10 @@ CALIBRATION: dict[str, Any] = {"calibration_rows": 16, "max_length": 256}
 # Other ways to the same schemes, by a name of their own.
 OTHER_STAGES: dict[str, tuple[str, QuantizeParams]] = {
     "awq W4A16": ("awq", AwqParams(scheme="W4A16", **CALIBRATION)),
+    "autoround W4A16": (
+        "autoround",
+        AutoRoundParams(scheme="W4A16", iterations=8, calibration_rows=32, max_length=128),
+    ),
     "awq W4A16_ASYM": ("awq", AwqParams(scheme="W4A16_ASYM", **CALIBRATION)),
 }
 SCHEMES = (*get_args(GptqScheme), *get_args(Fp8Scheme), *OTHER_STAGES)

@@ -30,7 +30,8 @@ def quantize(tiny_model: Path, corpus: Path, out: Path, **changes: Any) -> dict[
     spec = AwqParams.model_validate({"scheme": "W4A16", **CALIBRATION, **changes})
     steps: list[tuple[int, int]] = []
     awq.run(spec, {"model": tiny_model, "corpus": corpus}, out, lambda step, n, _="": steps.append((step, n)))
-    assert (LAYERS, LAYERS) in steps
+    n_layers = read_config(tiny_model)["num_hidden_layers"]
+    assert (n_layers, n_layers) in steps
     report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
     return report
 
@@ -67,14 +68,17 @@ def test_what_is_scaled_is_up_to_down_alone_where_v_is_narrower_than_o(packed: P
 
 @pytest.mark.slow
 def test_awq_repeats_bit_for_bit_and_takes_its_parameters(
-    packed: Path, tiny_model: Path, corpus: Path, tmp_path: Path
+    short_model: Path, corpus: Path, tmp_path: Path
 ) -> None:
-    quantize(tiny_model, corpus, tmp_path / "again")
-    assert hash_file(tmp_path / "again" / "model.safetensors") == hash_file(packed / "model.safetensors")
-    report = quantize(tiny_model, corpus, tmp_path / "asym", scheme="W4A16_ASYM", grid_points=1)
-    assert report["grid_points"] == 1
-    names = load_file(tmp_path / "asym" / "model.safetensors")
-    assert sum(name.endswith("weight_zero_point") for name in names) == 7 * LAYERS
+    once = quantize(short_model, corpus, tmp_path / "a")
+    quantize(short_model, corpus, tmp_path / "b")
+    assert len({hash_file(tmp_path / name / "model.safetensors") for name in "ab"}) == 1
+    asym = quantize(short_model, corpus, tmp_path / "c", scheme="W4A16_ASYM")
+    names = load_file(tmp_path / "c" / "model.safetensors")
+    assert sum(name.endswith("weight_zero_point") for name in names) == 7 * 2
+    finer = quantize(short_model, corpus, tmp_path / "d", grid_points=16)
+    assert finer["pair_errors"] != once["pair_errors"] != asym["pair_errors"]
+    assert all(finer["pair_errors"][name] <= error for name, error in once["pair_errors"].items())
 
 
 def test_the_mean_weighs_every_token_alike() -> None:

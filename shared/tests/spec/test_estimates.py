@@ -114,6 +114,16 @@ def test_awq_keeps_what_goes_in_and_comes_out_of_a_layer_on_the_device() -> None
     assert many - few == pytest.approx(1.1 * 3 * 256 * 2048 * 2048 * 2, rel=0.001)
 
 
+def test_autoround_needs_more_than_awq_by_a_batch_and_what_it_learns() -> None:
+    def estimate(stage: str, **more: int) -> int:
+        params = make_params(stage, {"scheme": "W4A16", "calibration_rows": 64, **more})
+        return estimate_device_bytes(params, EXAONE_SHAPE) or 0
+
+    small, large = (estimate("autoround", batch_size=size) for size in (2, 8))
+    assert large - small == pytest.approx(1.1 * 6 * 2048 * (2048 + 4096) * 20, rel=0.001)
+    assert small - estimate("awq") > 1.1 * 12 * EXAONE_SHAPE.layer_parameters
+
+
 @pytest.mark.parametrize(
     ("stage", "changes", "on_host", "knobs"),
     [

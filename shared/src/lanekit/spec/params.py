@@ -171,6 +171,17 @@ class AwqParams(QuantizeParams):
     grid_points: PositiveInt = 20
 
 
+class AutoRoundParams(QuantizeParams):
+    """AutoRound (Cheng et al. 2023): `iterations` steps a decoder layer, each on `batch_size` blocks.
+
+    A block has `max_length` tokens.
+    """
+
+    scheme: Literal["W4A16"]
+    iterations: PositiveInt = 200
+    batch_size: int = Field(default=8, ge=2)
+
+
 class EngineParams(Parameters):
     """How a model is run for evaluation and timing. Lengths are tokens."""
 

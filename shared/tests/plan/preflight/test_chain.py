@@ -104,9 +104,11 @@ def test_widths_that_no_group_divides(bench: Bench) -> None:
     )
 
 
-@pytest.mark.parametrize("scheme", ["W4A16", "W4A16_ASYM"])
-def test_awq_takes_the_same_widths(bench: Bench, scheme: str) -> None:
-    bench.write_lane("lane20_x", f"awq: {{scheme: {scheme}}}")
+@pytest.mark.parametrize(
+    ("stage", "scheme"), [("awq", "W4A16"), ("awq", "W4A16_ASYM"), ("autoround", "W4A16")]
+)
+def test_other_ways_to_groups_take_the_same_widths(bench: Bench, stage: str, scheme: str) -> None:
+    bench.write_lane("lane20_x", f"{stage}: {{scheme: {scheme}}}")
     assert bench.list_texts() == []
     bench.change_json("config.json", intermediate_size=192)
     (finding,) = bench.collect()

@@ -1,10 +1,10 @@
 """AWQ through llmcompressor: channels that activations make important are scaled up before rounding.
 
 Lin et al. 2023, "AWQ: Activation-aware Weight Quantization for LLM Compression and Acceleration",
-arXiv:2306.00978. For each pair of layers the scales that lose least are searched on a grid; the layer before takes
-them back, so that the model is the same but for the rounding. EXAONE-4 has no norm before its linear layers:
-v_proj with o_proj and up_proj with down_proj are the pairs, and with grouped-query attention, where v_proj is
-narrower than o_proj, the second alone.
+arXiv:2306.00978. For each pair of layers the scales that lose least are searched on a grid; the layer before
+takes them back, so that the model is the same but for the rounding. EXAONE-4 has no norm before its linear
+layers: v_proj with o_proj and up_proj with down_proj are the pairs, and with grouped-query attention, where
+v_proj is narrower than o_proj, the second alone.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ from lanekit.files.small_files import CONFIG
 from lanekit.plan.preflight.finding import Finding
 from lanekit.plan.preflight.request import Request
 from lanekit.spec.lane_file import Lane, LaneStage
-from lanekit.spec.params import AwqParams, DistillParams, GptqParams, PruneParams
+from lanekit.spec.params import AutoRoundParams, AwqParams, DistillParams, GptqParams, PruneParams
 
 GROUP_SIZES = {"W4A16": 128, "W4A16_ASYM": 128}
-GROUPED = (GptqParams, AwqParams)
+GROUPED = (GptqParams, AwqParams, AutoRoundParams)
 
 
 def check_chains(request: Request) -> Iterator[Finding]:
