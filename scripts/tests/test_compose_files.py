@@ -328,7 +328,6 @@ def test_torch_of_the_lock_is_torch_of_the_base() -> None:
 # Imports that no lock covers: the module, and why that is right.
 BESIDE_THE_LOCK = {
     ("evaluator", "vllm"): "the base image brings it",
-    ("quantizer", "auto_round"): "one stage alone wants it, and says so where it is not installed",
     ("controller", "numpy"): "it looks at weights, as stages alone do",
     ("controller", "pyarrow"): "it reads data sets, as stages and the preflight of the commands do",
     **{(service, "mlflow"): "it tells a tracker, as commands do that have the extra" for service in SERVICES},
