@@ -1,9 +1,9 @@
 """Run lanes on the Docker Compose stack: plan them here, hand the run to the controller.
 
-Say which lanes: by name or number, all of them, or the first N. What the run needs that stands on this
-host alone (a local model, data files) is uploaded. The engine and the hardware are those of the stack's
-evaluators. The same request is the same run: enqueued again, a run that failed or was cancelled goes on
-from what is committed, and one that is complete stays as it is.
+Say which lanes: by name or number, those that the experiment runs (--all), every lane file (--all-lanes), or
+the first N. What the run needs that stands on this host alone (a local model, data files) is uploaded. The
+engine and the hardware are those of the stack's evaluators. The same request is the same run: enqueued again,
+a run that failed or was cancelled goes on from what is committed, and one that is complete stays as it is.
 
   python scripts/enqueue_lane.py --all --watch
   python scripts/enqueue_lane.py lane01 lane04_fp8_dynamic
@@ -54,7 +54,11 @@ def parse_arguments() -> argparse.Namespace:
     """Return the command line's options."""
     parser = make_stack_parser(__doc__)
     parser.add_argument("lanes", nargs="*", metavar="LANE", help="lanes, by name or number")
-    parser.add_argument("--all", action="store_true", help="every lane of the experiment")
+    parser.add_argument("--all", action="store_true", help="every lane that the experiment runs")
+    parser.add_argument(
+        "--all-lanes", action="store_true",
+        help="every lane file, also those that `lanes` of the experiment leaves out",
+    )  # fmt: skip
     parser.add_argument("--only", metavar="A,B", help="lanes, with commas between")
     parser.add_argument("--max-lanes", type=int, metavar="N", help="the first N lanes")
     add_replicates_option(parser)
@@ -74,19 +78,19 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def choose_lanes(args: argparse.Namespace, inputs: Inputs) -> list[Lane]:
-    """Return the lanes that were asked for, in one of the four ways.
+    """Return the lanes that were asked for, in one of the five ways.
 
     Raises:
         InputError: none, or more than one way was used, or a lane is unknown.
     """
-    ways = [bool(args.lanes), args.all, args.only is not None, args.max_lanes is not None]
+    ways = [bool(args.lanes), args.all, args.all_lanes, args.only is not None, args.max_lanes is not None]
     known = "lanes: " + ", ".join(lane.name for lane in inputs.lanes)
     if sum(ways) != 1:
-        ask = "say which lanes: LANE…, --all, --only A,B or --max-lanes N"
+        ask = "say which lanes: LANE…, --all, --all-lanes, --only A,B or --max-lanes N"
         raise InputError(ask if not any(ways) else f"{ask}; one of them, not {sum(ways)}", remedy=known)
     names = args.lanes or parse_names(args.only)
     return choose_replicates(
-        inputs.choose_lanes(names, args.max_lanes),
+        inputs.choose_lanes(names, args.max_lanes, every=args.all_lanes),
         args.replicates, is_named=bool(names), how="LANE…, or --only A,B",
     )  # fmt: skip
 

@@ -37,7 +37,7 @@ def main() -> int:
     """Rebuild and compare; see the docstring for the exit codes."""
     args = parse_arguments()
     bundle = read_bundle(args.bundle)
-    inputs = read_inputs(args.bundle / LANES / bundle.experiment_file)
+    inputs = read_inputs(args.bundle / LANES / bundle.experiment_file, has_all_lanes=False)
     (lane,) = inputs.choose_lanes([bundle.lane])
     experiment, notes = place_sources(bundle, inputs.experiment, args.base_model, args.data)
     settings = argparse.Namespace(store=args.work / STORE, engine=None, slots=1)

@@ -7,6 +7,7 @@ from the base's (KL; settings under `screen:` of the experiment file, `screen: n
 whose screen fails is ranked all the same.
 
   python scripts/run_all.py --experiment lanes/experiment.demo.yaml
+  python scripts/run_all.py --experiment lanes/experiment.demo.yaml --all-lanes   # also those it leaves out
   python scripts/run_all.py --only lane01,lane04_fp8_dynamic
   python scripts/run_all.py --max-lanes 3 --plan
   python scripts/run_all.py --only lane01,lane12 --replicates 3   # finalists, over 3 draws each
@@ -37,6 +38,10 @@ def parse_arguments() -> argparse.Namespace:
     """Return the command line's options."""
     parser = cli.make_parser(__doc__)
     parser.add_argument("--only", help="lanes to run, by name or number, with commas between")
+    parser.add_argument(
+        "--all-lanes", action="store_true",
+        help="every lane file, also those that `lanes` of the experiment leaves out",
+    )  # fmt: skip
     parser.add_argument("--max-lanes", type=int, metavar="N", help="run the first N lanes alone")
     add_replicates_option(parser)
     parser.add_argument("--plan", action="store_true", help="print the plan and stop")
@@ -53,7 +58,7 @@ def main() -> int:
     only = parse_names(args.only)
     inputs = read_inputs(args.experiment)
     lanes = choose_replicates(
-        inputs.choose_lanes(only, args.max_lanes),
+        inputs.choose_lanes(only, args.max_lanes, every=args.all_lanes),
         args.replicates, is_named=bool(only), how="--only lane01,lane04",
     )  # fmt: skip
     experiment = cli.prepare_inputs(args, inputs, Asked(lanes, cli.choose_engine(args, inputs.experiment)))

@@ -86,7 +86,7 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def experiment(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo experiment with few items and few steps; its folder holds the real lane files."""
+    """The demo experiment with few items and few steps, over the demo's lanes; its folder holds them all."""
     folder = tmp_path_factory.mktemp("lanes")
     for path in (ROOT / "lanes").glob("lane*.yaml"):
         (folder / path.name).write_bytes(path.read_bytes())
@@ -100,8 +100,9 @@ def experiment(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     settings["corpus"] = {"train_rows": 200, "validation_rows": 16, "calibration_rows": 32}
     for stage in ("sft", "distill", "post_sft"):
         settings["stage_defaults"][stage]["steps"] = 4
-    for stage in ("gptq", "fp8", "prune"):
+    for stage in ("gptq", "fp8", "awq", "autoround", "prune"):
         settings["stage_defaults"][stage]["calibration_rows"] = 8
+    settings["limit_calibration_rows"] = 8
     settings["evaluation"]["limit_items"] = 12
     settings["speed"] = {
         "batch_sizes": [1], "prompt_tokens": 16, "decode_tokens": 4, "prefill_tokens": 0, "free_items": 0,

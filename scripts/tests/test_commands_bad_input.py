@@ -185,14 +185,14 @@ def test_a_lane_file_that_is_passed_over_is_told_and_the_plan_goes_on(
 ) -> None:
     options = copy_lanes(experiment, tmp_path)
     lanes = tmp_path / "lanes"
-    shutil.copy(lanes / "lane01_gptq_w4a16.yaml", lanes / "lane13_mine.yml")
+    shutil.copy(lanes / "lane01_gptq_w4a16.yaml", lanes / "lane90_mine.yml")
     done = run_script("run_all.py", "--plan", *options, cwd=tmp_path)
     check_error(
-        done.stderr, "lane13_mine.yml: this lane file is not read", "rename it, e.g. to lane13_mine.yaml"
+        done.stderr, "lane90_mine.yml: this lane file is not read", "rename it, e.g. to lane90_mine.yaml"
     )
     assert "13 lanes ask for" in done.stdout
-    done = run_script("run_all.py", "--plan", "--only", "lane13", *options, cwd=tmp_path, expect=BAD_INPUT)
-    check_error(done.stderr, "unknown lane 'lane13'", "lane13_mine.yml: this lane file is not read")
+    done = run_script("run_all.py", "--plan", "--only", "lane90", *options, cwd=tmp_path, expect=BAD_INPUT)
+    check_error(done.stderr, "unknown lane 'lane90'", "lane90_mine.yml: this lane file is not read")
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ def test_pruning_hurts_distillation_heals_and_w8a16_is_near_lossless(
     shutil.copytree(experiment.parent / "benchmarks", lanes / "benchmarks")
     settings = yaml.safe_load(experiment.read_text(encoding="utf-8"))
     demo = yaml.safe_load((ROOT / "lanes" / "experiment.demo.yaml").read_text(encoding="utf-8"))
+    del settings["lanes"], settings["limit_calibration_rows"]
     for part in ("corpus", "stage_defaults", "evaluation"):  # all items, and the demo's own numbers
         settings[part] = demo[part]
     del settings["evaluation"]["limit_items"]

@@ -29,6 +29,8 @@ from lanekit.results.schema import SpeedResult
 from lanekit.results.screen import ScreenResult
 from lanekit.spec.experiment_file import load_benchmark
 from lanekit.spec.params import (
+    AutoRoundParams,
+    AwqParams,
     DistillParams,
     EngineParams,
     EvaluateParams,
@@ -40,6 +42,7 @@ from lanekit.spec.params import (
     Parameters,
     PostSftParams,
     PruneParams,
+    QuantizeParams,
     SftParams,
     VerifyPackageParams,
 )
@@ -49,8 +52,17 @@ from tiny.prompts import fill_choice_prompt, fill_rag_prompt
 
 pytestmark = GPU_TESTS
 
-SCHEMES = (*get_args(GptqScheme), *get_args(Fp8Scheme))
 CALIBRATION: dict[str, Any] = {"calibration_rows": 16, "max_length": 256}
+# Other ways to the same schemes, by a name of their own.
+OTHER_STAGES: dict[str, tuple[str, QuantizeParams]] = {
+    "awq W4A16": ("awq", AwqParams(scheme="W4A16", **CALIBRATION)),
+    "autoround W4A16": (
+        "autoround",
+        AutoRoundParams(scheme="W4A16", iterations=8, calibration_rows=32, max_length=128),
+    ),
+    "awq W4A16_ASYM": ("awq", AwqParams(scheme="W4A16_ASYM", **CALIBRATION)),
+}
+SCHEMES = (*get_args(GptqScheme), *get_args(Fp8Scheme), *OTHER_STAGES)
 TRAINING: dict[str, Any] = {"steps": 4, "learning_rate": 1e-4, "batch_size": 8, "max_length": 256}
 ENGINE = EngineParams(
     engine="vllm", max_model_len=1024, batch_size=64, enforce_eager=True, gpu_memory_utilization=0.1
@@ -69,6 +81,7 @@ HOPPER_KERNELS = {
     "W8A8": "CutlassScaledMMLinearKernel",
     "FP8": "Fp8LinearOp:cutlass",
     "FP8_DYNAMIC": "Fp8LinearOp:cutlass",
+    **dict.fromkeys(OTHER_STAGES, "MacheteLinearKernel"),
 }
 
 
@@ -115,10 +128,13 @@ def quantize(
 
     def get(scheme: str) -> Path:
         if scheme not in made:
-            out = tmp_path_factory.mktemp("models") / scheme
+            out = tmp_path_factory.mktemp("models") / scheme.replace(" ", "_")
             kind = GptqParams if scheme in get_args(GptqScheme) else Fp8Params
             stage = "gptq" if kind is GptqParams else "fp8"
-            spec = kind.model_validate({"scheme": scheme, **CALIBRATION})
+            if scheme in OTHER_STAGES:
+                stage, spec = OTHER_STAGES[scheme]
+            else:
+                spec = kind.model_validate({"scheme": scheme, **CALIBRATION})
             run_stage(start("quantizer"), stage, spec, {"model": FIXTURE, "corpus": corpus}, out)
             made[scheme] = out
         return made[scheme]

@@ -20,6 +20,8 @@ import yaml
 from commands import ROOT, EmbeddedRun, Runner, make_environment, read_table
 from composed import N_LANES
 
+from lanekit.spec.experiment_file import load_experiment_lanes
+
 pytestmark = pytest.mark.slow
 
 FEW_LANES = "lane03,lane05"
@@ -44,7 +46,8 @@ def test_the_table_holds_every_lane_and_the_baseline(finished: Path) -> None:
         "rank,lane,group,status,perf,perf_norm,s_per_token,speed_norm,score,size_bytes,reason"
     )
     table = read_table(finished)
-    assert set(table) == {"baseline", *(path.stem for path in (ROOT / "lanes").glob("lane*.yaml"))}
+    demo = load_experiment_lanes(ROOT / "lanes" / "experiment.demo.yaml")[1]
+    assert set(table) == {"baseline", *(lane.name for lane in demo)}
     assert all(row["status"] == "ok" for row in table.values())
     ranks = sorted(int(row["rank"]) for lane, row in table.items() if lane != "baseline")
     assert ranks == list(range(1, N_LANES + 1))
@@ -173,21 +176,21 @@ def test_a_failed_lane_stands_in_the_table_and_stops_no_other(
 ) -> None:
     lanes = tmp_path / "lanes"
     shutil.copytree(experiment.parent, lanes)
-    (lanes / "lane13_diverges.yaml").write_text(
+    (lanes / "lane90_diverges.yaml").write_text(
         yaml.safe_dump(
             {"title": "Diverges", "group": "SFT", "stages": [{"sft": {"learning_rate": 1e30, "steps": 20}}]}
         ),
         encoding="utf-8",
     )
-    options = ("--experiment", str(lanes / "experiment.yaml"), "--only", "lane03,lane13")
+    options = ("--experiment", str(lanes / "experiment.yaml"), "--only", "lane03,lane90")
     shutil.copytree(finished / ".lanekit", tmp_path / ".lanekit")
     run_script("run_all.py", *options, cwd=tmp_path, expect=1)
     table = read_table(tmp_path)
     assert table["lane03_gptq_w8a16"]["rank"] == "1"
-    assert table["lane13_diverges"]["status"] == "failed"
-    assert table["lane13_diverges"]["rank"] == ""
-    assert "stage sft: the loss is" in table["lane13_diverges"]["reason"]
-    assert list(table)[-1] == "lane13_diverges"
+    assert table["lane90_diverges"]["status"] == "failed"
+    assert table["lane90_diverges"]["rank"] == ""
+    assert "stage sft: the loss is" in table["lane90_diverges"]["reason"]
+    assert list(table)[-1] == "lane90_diverges"
     assert (tmp_path / "submissions" / "submit_top1.zip").is_file()
     assert not (tmp_path / "submissions" / "submit_top2.zip").exists()
 

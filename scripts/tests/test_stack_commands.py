@@ -73,9 +73,10 @@ def test_help_teaches(script: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "say which lanes: LANE…, --all, --only A,B or --max-lanes N"),
+        ((), "say which lanes: LANE…, --all, --all-lanes, --only A,B or --max-lanes N"),
         (("--all", "--only", "lane01"), "one of them, not 2"),
         (("lane01", "--max-lanes", "2"), "one of them, not 2"),
+        (("--all", "--all-lanes"), "one of them, not 2"),
         (("--only", ","), "--only ',' names no lane"),
         (("--only", ""), "--only '' names no lane"),
         (("lane01_gptq_w4a61",), "unknown lane 'lane01_gptq_w4a61' (did you mean 'lane01_gptq_w4a16'?)"),

@@ -52,7 +52,7 @@ def long_experiment(experiment: Path, tmp_path: Path) -> Path:
     settings["stage_defaults"]["sft"]["steps"] = 30
     settings["stage_defaults"]["distill"]["steps"] = 20
     settings["stage_defaults"]["post_sft"]["steps"] = 20
-    settings["stage_defaults"]["gptq"]["calibration_rows"] = 48
+    settings["stage_defaults"]["gptq"]["calibration_rows"] = settings["limit_calibration_rows"] = 48
     settings["evaluation"]["limit_items"] = 24
     folder = tmp_path / "lanes"
     folder.mkdir()

@@ -128,7 +128,8 @@ def shrink(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     }  # fmt: skip
     for stage in ("sft", "distill", "post_sft"):
         settings["stage_defaults"][stage] |= {"steps": STEPS, "log_every_steps": 1}
-    for stage, rows in (("gptq", 32), ("fp8", 32), ("prune", 8)):
+    settings["limit_calibration_rows"] = 32
+    for stage, rows in (("gptq", 32), ("fp8", 32), ("awq", 32), ("autoround", 32), ("prune", 8)):
         settings["stage_defaults"][stage]["calibration_rows"] = rows
     settings["evaluation"] |= {"limit_items": 16, "batch_size": 64}
     settings["speed"] |= {

@@ -13,6 +13,7 @@ import pytest
 import redis
 import structlog
 from real_services import RedisServer, minio_server, redis_server  # noqa: F401  fixtures
+from twelve import load_twelve
 
 from controller.loop import Controller
 from controller.reconcile import Policy
@@ -33,7 +34,7 @@ from lanekit.results.outcome import RunOutcome, parse_outcome
 from lanekit.results.schema import BenchmarkResult, SpeedResult
 from lanekit.results.screen import ScreenResult
 from lanekit.sources.locks import SERVICES
-from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
+from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.params import EngineParams, RankParams
 from lanekit.store.base import ArtifactStore
 from lanekit.store.documents import JSON, RunDocuments
@@ -229,7 +230,7 @@ class Stack:
 
     def enqueue(self, *lanes: str, name: str = "test") -> RunSpec:
         """Hand over a run of these lanes, by number."""
-        experiment, known = load_experiment_lanes(find_project_root() / "lanes" / "experiment.yaml")
+        experiment, known = load_twelve(find_project_root() / "lanes" / "experiment.yaml")
         experiment = give_digests(experiment.model_copy(update={"name": name}))
         chosen = [lane for lane in known if not lanes or lane.name.split("_")[0] in lanes]
         engine = EngineParams(engine="transformers")

@@ -48,3 +48,18 @@ def odd_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         if path.name.startswith(("tokenizer", "special", "chat")):
             shutil.copy(path, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def short_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first two layers of the tiny model: enough to see that a method repeats itself."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = tmp_path_factory.mktemp("short")
+    shutil.copytree(tiny_model, folder, dirs_exist_ok=True)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16)
+    model.model.layers = model.model.layers[:2]
+    model.config.num_hidden_layers, model.config.layer_types = 2, model.config.layer_types[:2]
+    model.save_pretrained(folder)
+    return folder

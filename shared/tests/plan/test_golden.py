@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from twelve import DEMO, load_twelve
 
 from lanekit.plan.evaluation import plan_engine
 from lanekit.plan.graph import BASELINE, Plan, make_stage_run
 from lanekit.plan.planner import plan_lanes
 from lanekit.sources.resolve import resolve_source
-from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
+from lanekit.spec.experiment_file import Experiment, load_experiment_lanes, read_experiment_lanes
 from lanekit.spec.judge import JudgeSettings
 from lanekit.spec.lane_file import Lane
 from lanekit.spec.params import EngineParams, FetchModelParams, Parameters, Source
 from lanekit.spec.stages import STAGE_TYPES
 
-EXPERIMENTS = ("experiment.yaml", "experiment.demo.yaml")
+EXPERIMENTS = ("experiment.yaml", DEMO)
 N_LANES = 12
 # By hand: each lane's fetch, suite, corpus, evaluation, screen and speed (6), and its stages.
 ASKED_RUNS = {
@@ -65,7 +66,7 @@ def with_judge(experiment: Experiment, **settings: Any) -> Experiment:
 
 
 def load(folder: Path, name: str) -> tuple[Experiment, list[Lane]]:
-    experiment, lanes = load_experiment_lanes(folder / name)
+    experiment, lanes = load_twelve(folder / name)
     return with_digests(experiment), lanes
 
 
@@ -78,11 +79,18 @@ def find_lane(plan: Plan, number: str) -> Any:
     return next(lane for name, lane in plan.lanes.items() if name.split("_")[0] == number)
 
 
-def test_every_lane_file_loads(lanes_folder: Path) -> None:
-    assert len(list(lanes_folder.glob("lane*.yaml"))) == N_LANES
-    for name in EXPERIMENTS:
-        lanes = load(lanes_folder, name)[1]
-        assert [lane.name for lane in lanes] == sorted(p.stem for p in lanes_folder.glob("lane*.yaml"))
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_lane_file_loads(lanes_folder: Path, name: str) -> None:
+    _, lanes, problems = read_experiment_lanes(lanes_folder / name)
+    assert problems == []
+    assert [lane.name for lane in lanes] == sorted(p.stem for p in lanes_folder.glob("lane*.yaml"))
+
+
+def test_the_experiment_runs_every_lane_and_the_demo_the_twelve(lanes_folder: Path) -> None:
+    names = [lane.name for lane in load_experiment_lanes(lanes_folder / "experiment.yaml")[1]]
+    assert names == sorted(path.stem for path in lanes_folder.glob("lane*.yaml"))
+    demo = [lane.name.split("_")[0] for lane in load_experiment_lanes(lanes_folder / DEMO)[1]]
+    assert demo == list(MISSION) and len(names) > len(demo) == N_LANES
 
 
 def test_lanes_are_those_of_the_mission(lanes_folder: Path) -> None:
@@ -271,5 +279,7 @@ def test_engine_is_chosen_by_cuda_unless_asked_for(
 def test_artifact_names_are_readable(plan: Plan) -> None:
     labels = {run.name.rpartition("-")[0] for run in plan.runs.values()}
     assert {"sft", "prune28", "prune26", "gptq_w4a16", "gptq_w8a16", "fp8", "fp8_dynamic"} <= labels
+    params = STAGE_TYPES["awq"].params.model_validate({"scheme": "W4A16"})
+    assert STAGE_TYPES["awq"].label(params) == "awq_w4a16"
     buckets = {run.type.name: run.path.split("/")[0] for run in plan.runs.values()}
     assert buckets == {name: STAGE_TYPES[name].bucket for name in buckets}

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from twelve import load_twelve
 
 from lanekit.plan.graph import LanePlan, Plan, StageRun
 from lanekit.plan.planner import plan_lanes
 from lanekit.plan.run_document import describe_run, parse_run
-from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
+from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.lane_file import Lane, match_names, replicate_lanes
 from lanekit.spec.params import EngineParams, PrepareCorpusParams, TrainingParams
 
@@ -20,7 +21,7 @@ ENGINE = EngineParams(engine="transformers")
 
 @pytest.fixture
 def loaded(lanes_folder: Path) -> tuple[Experiment, list[Lane]]:
-    experiment, lanes = load_experiment_lanes(lanes_folder / "experiment.yaml")
+    experiment, lanes = load_twelve(lanes_folder / "experiment.yaml")
     data = {n: s.model_copy(update={"digest": f"digest of {n}"}) for n, s in experiment.data.items()}
     base = experiment.base_model.model_copy(update={"digest": "digest of the base"})
     return experiment.model_copy(update={"data": data, "base_model": base}), lanes

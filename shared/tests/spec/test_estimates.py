@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from twelve import load_twelve
 
 from lanekit.host.checkout import find_project_root
 from lanekit.spec import estimates
@@ -55,7 +56,7 @@ def test_estimates_are_within_a_fifth_of_what_was_measured(
 
 
 def test_the_disk_estimate_is_within_a_quarter_of_what_was_measured() -> None:
-    lanes = load_experiment_lanes(find_project_root() / "lanes" / "experiment.yaml")[1]
+    lanes = load_twelve(find_project_root() / "lanes" / "experiment.yaml")[1]
     packaged = [lane for lane in lanes if lane.name.startswith(PACKAGED)]
     estimated = estimates.estimate_disk_bytes(int(MODEL_GB * GB), lanes, 3, False, packaged)
     assert estimated == pytest.approx(MEASURED_DISK_GB * GB, rel=0.25)
@@ -104,11 +105,31 @@ def test_adam_keeps_more_than_adafactor() -> None:
     assert adam - adafactor == pytest.approx(1.1 * 7.9 * EXAONE_SHAPE.parameters, rel=0.01)
 
 
+def test_awq_keeps_what_goes_in_and_comes_out_of_a_layer_on_the_device() -> None:
+    few, many = (
+        estimate_device_bytes(make_params("awq", {"scheme": "W4A16", "calibration_rows": n}), EXAONE_SHAPE)
+        or 0
+        for n in (100, 356)
+    )
+    assert many - few == pytest.approx(1.1 * 3 * 256 * 2048 * 2048 * 2, rel=0.001)
+
+
+def test_autoround_needs_more_than_awq_by_a_batch_and_what_it_learns() -> None:
+    def estimate(stage: str, **more: int) -> int:
+        params = make_params(stage, {"scheme": "W4A16", "calibration_rows": 64, **more})
+        return estimate_device_bytes(params, EXAONE_SHAPE) or 0
+
+    small, large = (estimate("autoround", batch_size=size) for size in (2, 8))
+    assert large - small == pytest.approx(1.1 * 6 * 2048 * (2048 + 4096) * 20, rel=0.001)
+    assert small - estimate("awq") > 1.1 * 12 * EXAONE_SHAPE.layer_parameters
+
+
 @pytest.mark.parametrize(
     ("stage", "changes", "on_host", "knobs"),
     [
         ("gptq", {"scheme": "W4A16"}, True, "calibration_rows or max_length"),
         ("fp8", {"scheme": "FP8_DYNAMIC"}, True, ""),
+        ("awq", {"scheme": "W4A16"}, False, "calibration_rows or max_length"),
         ("sft", {}, False, "batch_size or max_length (and set optimizer: adafactor)"),
         ("distill", {}, False, "batch_size or max_length"),
         ("sft", {}, True, ""),

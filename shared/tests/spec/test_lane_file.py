@@ -12,10 +12,10 @@ from lanekit.files.strict_yaml import InputProblems
 from lanekit.spec.experiment_file import load_experiment, load_experiment_lanes
 from lanekit.spec.lane_file import Lane, LaneStage, load_lane, read_lanes, select_lanes
 from lanekit.spec.params import GptqParams, PruneParams
-from lanekit.spec.stages import STAGE_TYPES
+from lanekit.spec.stages import LANE_STAGES, STAGE_TYPES
 
 GPTQ_NAMES = ", ".join(GptqParams.model_fields)
-STAGES = "sft, prune, distill, post_sft, gptq, fp8"
+STAGES = ", ".join(LANE_STAGES)
 
 
 def load(lanes_folder: Path, folder: Path, **files: str) -> list[Lane]:

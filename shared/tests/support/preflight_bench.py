@@ -59,6 +59,7 @@ class Bench:
         self.experiment = self.lanes / "experiment.yaml"
         demo = (root / "lanes" / "experiment.demo.yaml").read_text(encoding="utf-8")
         settings = yaml.load(demo, yaml.CSafeLoader)
+        del settings["lanes"], settings["limit_calibration_rows"]  # the lanes here are others
         settings["base_model"]["source"] = "../model"
         settings["corpus"] = {"train_rows": 200, "validation_rows": 8, "calibration_rows": 32}
         for name, source in settings["data"].items():
@@ -98,7 +99,7 @@ class Bench:
         inputs = read_inputs(self.experiment)
         chosen = plan_engine(inputs.experiment, lambda: host.has_cuda, engine)
         option = f"--engine {engine}" if engine else ""
-        return collect_findings(inputs, Asked(inputs.lanes, chosen, option, host))
+        return collect_findings(inputs, Asked(inputs.choose_lanes([]), chosen, option, host))
 
     def list_texts(self, host: Host = CPU_HOST, engine: str | None = None) -> list[str]:
         """Return the findings as text, this folder's name left out."""

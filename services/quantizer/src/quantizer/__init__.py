@@ -1,1 +1,1 @@
-"""The quantizer: GPTQ and FP8 through llmcompressor."""
+"""The quantizer: GPTQ, AWQ, AutoRound and FP8 through llmcompressor."""

@@ -38,6 +38,7 @@ from lanekit.sources.revisions import COMMIT, REVISIONS_NAME, Revisions, load_re
 from lanekit.spec.experiment_file import CORPUS, Experiment, is_local, read_experiment_lanes
 from lanekit.spec.lane_file import Lane, find_passed_over, select_lanes
 from lanekit.spec.params import EngineParams, Source
+from lanekit.spec.selection import keep_selected
 
 AUTO_FILES = "transformers/models/auto/{}_auto.py"
 
@@ -47,7 +48,7 @@ class Inputs:
     """What a command read.
 
     Attributes:
-        lanes: the lanes that can be read.
+        lanes: the lanes that can be read, also those that the experiment does not run.
         document: the experiment file, for the places of its values.
         revisions: the pins beside it.
         problems: what is wrong with the lane files that cannot be read.
@@ -61,18 +62,29 @@ class Inputs:
     problems: list[FileProblem] = field(default_factory=list)
     passed_over: list[Finding] = field(default_factory=list)
 
-    def choose_lanes(self, names: list[str], max_lanes: int | None = None) -> list[Lane]:
+    def choose_lanes(
+        self, names: list[str], max_lanes: int | None = None, *, every: bool = False
+    ) -> list[Lane]:
         """Return the lanes that are wanted; all that can be read where a file is at fault.
 
         The one that is wanted may be among those at fault, and all of them are told at once.
 
+        Args:
+            names: any of the lanes; where there is none, those that the experiment runs.
+            every: where there is none, every lane.
+
         Raises:
-            InputError: an unknown name; tells of the files that are passed over, too.
+            InputError: names beside `every`, or an unknown one; tells of the files that are passed over, too.
         """
+        if names and every:
+            raise InputError(
+                "--all-lanes runs every lane, and lanes are named as well", remedy="leave one of them out"
+            )
         if self.problems:
             return self.lanes
         try:
-            return select_lanes(self.lanes, names, max_lanes)
+            known = self.lanes if names or every else keep_selected(self.lanes, self.experiment.lanes)
+            return select_lanes(known, names, max_lanes)
         except InputError as error:
             notes = "".join(f"\n{finding.where}: {finding.message}" for finding in self.passed_over)
             remedy = "; ".join([error.remedy, *(finding.remedy for finding in self.passed_over)])
@@ -83,15 +95,20 @@ def read_inputs(
     path: Path,
     override: Callable[[Experiment], Experiment] | None = None,
     revisions: Revisions | None = None,
+    *,
+    has_all_lanes: bool = True,
 ) -> Inputs:
     """Read an experiment, its lanes and its pins.
+
+    Args:
+        has_all_lanes: whether the lanes that the experiment names must be there; a bundle carries one.
 
     Raises:
         PreflightError: the experiment file is at fault; every problem of it and of the lane files.
         InputError: there are no lane files, or an option is at fault.
     """
     try:
-        experiment, lanes, problems = read_experiment_lanes(path)
+        experiment, lanes, problems = read_experiment_lanes(path, has_all_lanes=has_all_lanes)
     except InputProblems as error:
         raise PreflightError(make_findings(error.problems)) from error
     if override:

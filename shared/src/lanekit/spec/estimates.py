@@ -14,6 +14,8 @@ from typing import Any
 
 from lanekit.spec.lane_file import Lane
 from lanekit.spec.params import (
+    AutoRoundParams,
+    AwqParams,
     DistillParams,
     Fp8Params,
     GptqParams,
@@ -152,6 +154,12 @@ def _estimate_quantization(params: QuantizeParams, shape: ModelShape) -> float:
     )
     if isinstance(params, GptqParams):
         needed += FP32 * (5 * shape.hidden_size**2 + shape.attention_width**2 + shape.intermediate_size**2)
+    if isinstance(params, AwqParams | AutoRoundParams):  # of every token: in a layer, out of it, of a trial
+        needed += 3 * params.calibration_rows * params.max_length * shape.hidden_size * BF16
+    if isinstance(params, AutoRoundParams):  # a batch through the layer, with gradients
+        width = shape.hidden_size + shape.intermediate_size
+        needed += params.batch_size * params.max_length * width * LAYER_BYTES_PER_TOKEN_WIDTH
+        needed += FP32 * 3 * shape.layer_parameters  # the weights, what rounds them, and its gradient
     return needed
 
 

@@ -12,7 +12,7 @@ from lanekit.files.strict_yaml import FileProblem, InputProblems, KeyPath, YamlD
 from lanekit.files.validation import validate
 from lanekit.spec.benchmark import REQUIRED_COLUMNS, Benchmark
 from lanekit.spec.judge import JudgeSettings
-from lanekit.spec.lane_file import Lane, read_lanes
+from lanekit.spec.lane_file import Lane, find_lane_files, read_lanes
 from lanekit.spec.numbers import Seed
 from lanekit.spec.params import (
     CorpusSettings,
@@ -24,6 +24,7 @@ from lanekit.spec.params import (
     SpeedSettings,
 )
 from lanekit.spec.screen import ScreenSettings
+from lanekit.spec.selection import keep_selected, limit_calibration, resolve_selection
 from lanekit.spec.stages import LANE_STAGES, STAGE_TYPES
 
 CORPUS = "manta"
@@ -88,10 +89,17 @@ class PackagingSettings(Parameters):
 
 
 class Experiment(Parameters):
-    """Everything that the lanes share; `screen: null` leaves `compare_logits` out."""
+    """Everything that the lanes share.
+
+    `lanes` are those that run where a command names none, every lane file where it is left out.
+    `limit_calibration_rows`: no stage gets more, whatever its lane asks for. `screen: null` leaves
+    `compare_logits` out.
+    """
 
     name: str
     seed: Seed = 42
+    lanes: tuple[str, ...] | None = None
+    limit_calibration_rows: PositiveInt | None = None
     base_model: BaseModelSource
     data: dict[str, Source]
     corpus: CorpusSettings
@@ -209,7 +217,7 @@ def load_benchmark(path: Path) -> Benchmark:
 
 
 def load_experiment_lanes(path: Path, lanes_folder: Path | None = None) -> tuple[Experiment, list[Lane]]:
-    """Load an experiment and its lanes (by default those beside the experiment file).
+    """Load an experiment and the lanes that it runs (by default of those beside the experiment file).
 
     Raises:
         InputProblems: every problem of the experiment file and of the lane files together.
@@ -217,13 +225,18 @@ def load_experiment_lanes(path: Path, lanes_folder: Path | None = None) -> tuple
     experiment, lanes, problems = read_experiment_lanes(path, lanes_folder)
     if problems:
         raise InputProblems(problems)
-    return experiment, lanes
+    return experiment, keep_selected(lanes, experiment.lanes)
 
 
 def read_experiment_lanes(
-    path: Path, lanes_folder: Path | None = None
+    path: Path, lanes_folder: Path | None = None, *, has_all_lanes: bool = True
 ) -> tuple[Experiment, list[Lane], list[FileProblem]]:
     """Return an experiment, those of its lanes that can be read, and the problems of the others.
+
+    The lanes are all that there are; `lanes` of the experiment are those that it runs, by their full names.
+
+    Args:
+        has_all_lanes: whether the folder must hold every lane that the experiment names; a bundle's has one.
 
     Raises:
         InputProblems: the experiment file is at fault; the lane files' problems are told with its own.
@@ -233,7 +246,12 @@ def read_experiment_lanes(
         experiment = load_experiment(path)
     except InputProblems as error:
         raise InputProblems([*error.problems, *_find_lane_problems(path, folder)]) from error
-    return experiment, *read_lanes(folder, _make_defaults(experiment.seed, experiment.stage_defaults))
+    lanes, problems = read_lanes(folder, _make_defaults(experiment.seed, experiment.stage_defaults))
+    known = [lane_path.stem for lane_path in find_lane_files(folder)] if has_all_lanes else []
+    named = experiment.lanes if has_all_lanes else None
+    selected, found = resolve_selection(named, known, read_yaml(path))
+    experiment = experiment.model_copy(update={"lanes": selected})
+    return experiment, limit_calibration(lanes, experiment.limit_calibration_rows), [*problems, *found]
 
 
 def _make_defaults(seed: Any, stage_defaults: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

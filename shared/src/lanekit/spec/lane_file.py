@@ -79,6 +79,11 @@ class _LaneHeader(PlainNumbers):
     replicates: int = Field(default=FIRST, ge=FIRST, le=MOST_REPLICATES)
 
 
+def find_lane_files(folder: Path) -> list[Path]:
+    """Return every `lane*.yaml` of a folder, in the order of their names."""
+    return sorted(folder.glob("lane*.yaml"))
+
+
 def read_lanes(folder: Path, defaults: dict[str, dict[str, Any]]) -> tuple[list[Lane], list[FileProblem]]:
     """Read every `lane*.yaml` of a folder, in the order of their names; what cannot be read is a problem.
 
@@ -88,7 +93,7 @@ def read_lanes(folder: Path, defaults: dict[str, dict[str, Any]]) -> tuple[list[
     Raises:
         InputError: the folder has no lane file.
     """
-    paths = sorted(folder.glob("lane*.yaml"))
+    paths = find_lane_files(folder)
     if not paths:
         raise InputError(f"{folder}: no lane*.yaml files", remedy="pass the folder of lane files")
     lanes: list[Lane] = []

@@ -15,6 +15,7 @@ from lanekit.spec.numbers import PlainNumbers, Seed
 
 GptqScheme = Literal["W4A16", "W4A16_ASYM", "W8A16", "W8A8"]
 Fp8Scheme = Literal["FP8", "FP8_DYNAMIC"]
+AwqScheme = Literal["W4A16", "W4A16_ASYM"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 KvCacheDtype = Literal["auto", "fp8"]
@@ -178,6 +179,24 @@ class Fp8Params(QuantizeParams):
     """FP8 weights and activations; FP8_DYNAMIC needs no calibration, FP8 (static) does."""
 
     scheme: Fp8Scheme
+
+
+class AwqParams(QuantizeParams):
+    """AWQ (Lin et al. 2023); `grid_points` are the exponents that are tried for each pair of layers."""
+
+    scheme: AwqScheme
+    grid_points: PositiveInt = 20
+
+
+class AutoRoundParams(QuantizeParams):
+    """AutoRound (Cheng et al. 2023): `iterations` steps a decoder layer, each on `batch_size` blocks.
+
+    A block has `max_length` tokens.
+    """
+
+    scheme: Literal["W4A16"]
+    iterations: PositiveInt = 200
+    batch_size: int = Field(default=8, ge=2)
 
 
 class EngineParams(Parameters):

@@ -104,6 +104,18 @@ def test_widths_that_no_group_divides(bench: Bench) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("stage", "scheme"), [("awq", "W4A16"), ("awq", "W4A16_ASYM"), ("autoround", "W4A16")]
+)
+def test_other_ways_to_groups_take_the_same_widths(bench: Bench, stage: str, scheme: str) -> None:
+    bench.write_lane("lane20_x", f"{stage}: {{scheme: {scheme}}}")
+    assert bench.list_texts() == []
+    bench.change_json("config.json", intermediate_size=192)
+    (finding,) = bench.collect()
+    assert finding.message.startswith(f"{scheme} needs widths that divide by its group size 128")
+    assert finding.remedy == "use gptq: {scheme: W8A16}, which is per channel"
+
+
 def test_lanes_that_do_the_same_are_told(bench: Bench) -> None:
     bench.write_lane("lane20_x", "gptq: {scheme: W8A16}")
     (finding,) = bench.collect()

@@ -35,7 +35,7 @@ def check_needs(
     except LanekitError as error:
         yield Finding("fault", "experiment", error.message, error.remedy or "correct the file")
         return
-    experiment, lanes = inputs.experiment, inputs.lanes
+    experiment, lanes = inputs.experiment, inputs.choose_lanes([])
     yield from check_preflight(inputs, environment)
     sources = {"base_model": experiment.base_model, **experiment.data}
     local = {name: Path(s.source) for name, s in sources.items() if is_local(s.source)}
@@ -65,7 +65,8 @@ def check_preflight(inputs: Inputs, environment: Mapping[str, str]) -> Iterator[
     sets = inputs.experiment.data.items()
     there = (name for name, s in sets if not is_local(s.source) or Path(s.source).expanduser().exists())
     parts = (*(("base_model",) if is_there else ()), *there)
-    found = collect_findings(inputs, Asked(inputs.lanes, engine, host=look_at_host(), parts=parts))
+    lanes = inputs.choose_lanes([])
+    found = collect_findings(inputs, Asked(lanes, engine, host=look_at_host(), parts=parts))
     for finding in found:
         if finding.where != ENVIRONMENT:  # the libraries have lines of their own
             said = f"{finding.where}: {finding.message}"
@@ -74,7 +75,7 @@ def check_preflight(inputs: Inputs, environment: Mapping[str, str]) -> Iterator[
             else:
                 yield Finding(finding.level, "plan", said, finding.remedy)
     if not found:
-        yield Finding("ok", "plan", f"{len(inputs.lanes)} lanes fit the base model, the data and each other")
+        yield Finding("ok", "plan", f"{len(lanes)} lanes fit the base model, the data and each other")
 
 
 def _try_hub(environment: Mapping[str, str]) -> str:

@@ -9,9 +9,10 @@ from lanekit.files.small_files import CONFIG
 from lanekit.plan.preflight.finding import Finding
 from lanekit.plan.preflight.request import Request
 from lanekit.spec.lane_file import Lane, LaneStage
-from lanekit.spec.params import DistillParams, GptqParams, PruneParams
+from lanekit.spec.params import AutoRoundParams, AwqParams, DistillParams, GptqParams, PruneParams
 
 GROUP_SIZES = {"W4A16": 128, "W4A16_ASYM": 128}
+GROUPED = (GptqParams, AwqParams, AutoRoundParams)
 
 
 def check_chains(request: Request) -> Iterator[Finding]:
@@ -82,7 +83,7 @@ def _check_packed_start(lane: Lane) -> Iterator[Finding]:
 def _check_groups(stage: LaneStage, config: dict[str, Any]) -> Iterator[Finding]:
     """Refuse a group size that does not divide the widths of the model's linear layers."""
     params = stage.params
-    if not isinstance(params, GptqParams) or params.scheme not in GROUP_SIZES:
+    if not isinstance(params, GROUPED) or params.scheme not in GROUP_SIZES:
         return
     group_size = GROUP_SIZES[params.scheme]
     bad = {name: width for name, width in list_input_widths(config).items() if width % group_size}
@@ -92,7 +93,7 @@ def _check_groups(stage: LaneStage, config: dict[str, Any]) -> Iterator[Finding]
             stage.locate("scheme"),
             f"{params.scheme} needs widths that divide by its group size {group_size}; "
             f"the model has {widths}",
-            "use W8A16, which is per channel",
+            "use gptq: {scheme: W8A16}, which is per channel",
         )
 
 
