@@ -44,6 +44,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "prune": {"keep_layers": 28},
     "distill": TRAINING,
     "post_sft": TRAINING,
+    "smooth": {"strength": 0.5},
     "gptq": {"scheme": "W4A16", "dampening": 0.05},
     "fp8": {"scheme": "FP8_DYNAMIC"},
     "evaluate": {"engine": ENGINE, "benchmarks": [BENCHMARK]},
@@ -56,7 +57,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     },
     "verify_package": {"engine": ENGINE},
 }  # fmt: skip
-MODELS = {"fetch_model", "sft", "prune", "distill", "post_sft", "gptq", "fp8"}
+MODELS = {"fetch_model", "sft", "prune", "distill", "post_sft", "smooth", "gptq", "fp8"}
 FILES = {"model.safetensors": 2_558_000_000, "config.json": 1234, "LICENSE": 99, "manifest.json": 7}
 INPUTS = {"model": "models/tiny-model-0123456789ab", "corpus": "data/corpus-ba9876543210"}
 GOLDEN_GPTQ_HEAD = """\

@@ -139,6 +139,22 @@ class PruneParams(Parameters):
     seed: Seed = 42
 
 
+class SmoothParams(Parameters):
+    """Move outliers from activations into weights, without changing what the model computes.
+
+    For EXAONE-4, which has no norm before attention and MLP: one scale a channel for the whole residual
+    stream, one for the outputs of v and of up, by SmoothQuant's formula (Xiao et al. 2023), whose alpha is
+    `strength`. With `power_of_two` no weight loses a bit.
+    """
+
+    strength: float = Field(default=0.5, ge=0, le=1)
+    power_of_two: bool = True
+    calibration_rows: PositiveInt = 128
+    max_length: PositiveInt = 512
+    device: DeviceChoice = "auto"
+    seed: Seed = 42
+
+
 class QuantizeParams(Parameters):
     """What both quantization stages share."""
 

@@ -104,6 +104,24 @@ def test_widths_that_no_group_divides(bench: Bench) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3_text"])
+def test_a_model_with_norms_before_its_linears_is_not_smoothed(bench: Bench, kind: str) -> None:
+    bench.write_lane("lane20_x", "smooth: {calibration_rows: 8}", "gptq: {scheme: W8A8, calibration_rows: 8}")
+    assert bench.collect() == []
+    bench.change_json("config.json", model_type=kind)
+    (finding,) = [f for f in bench.collect() if "smooth" in f.message]
+    assert finding.level == "fault"
+    assert finding.where.endswith("lane20_x.yaml:4:5")
+    assert f'model_type "{kind}" has norms there' in finding.message
+    assert finding.remedy
+
+
+def test_smoothing_comes_before_the_quantization(bench: Bench) -> None:
+    bench.write_lane("lane20_x", "gptq: {scheme: W8A8, calibration_rows: 8}", "smooth")
+    (text,) = bench.list_texts()
+    assert "'smooth' needs an unquantized model, but an earlier stage quantizes it" in text
+
+
 def test_lanes_that_do_the_same_are_told(bench: Bench) -> None:
     bench.write_lane("lane20_x", "gptq: {scheme: W8A16}")
     (finding,) = bench.collect()
