@@ -177,7 +177,8 @@ class LaneRecord(_Schema):
     `model`, `evaluation`, `judgement` and `timing` are places in the store. `contamination` counts, by
     benchmark, the items that stand in the text which this lane was trained or calibrated on: {} where there
     are none, None where it is not known, as for a model that was made elsewhere. `recipe` tells what the
-    `stages`, places in the store, are, one for one; records of earlier versions have none.
+    `stages`, places in the store, are, one for one; records of earlier versions have none. `notes` are those
+    of its own stages: what was not done as asked.
     """
 
     lane: str
@@ -197,6 +198,7 @@ class LaneRecord(_Schema):
     stages: list[str] = []
     recipe: list[LaneStage] = []
     stage_seconds: dict[str, float] = {}
+    notes: list[str] = []
     log_tail: list[str] = []
 
     @property

@@ -114,7 +114,11 @@ class SftParams(TrainingParams):
 
 
 class PostSftParams(TrainingParams):
-    """Train the norm weights alone; every other tensor stays as it is, bit for bit."""
+    """Train the norm weights alone; every other tensor stays as it is, bit for bit.
+
+    A step of bfloat16 is 1/128 to 1/256 of a weight, and Adam moves one by at most the sum of the rates: half
+    of `steps` x `learning_rate`. Where that is below half a step, most updates cannot survive by themselves.
+    """
 
 
 class DistillParams(TrainingParams):

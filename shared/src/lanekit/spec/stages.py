@@ -98,7 +98,7 @@ _TYPES = [
     StageType("distill", 1, "trainer", "trainer.stages.distill:run", p.DistillParams,
               "checkpoints", _named("distill"), takes=("dense",), gives="dense",
               needs_corpus=_always, needs_teacher=True, needs_device=True, timeout_s=48 * HOUR_S),
-    StageType("post_sft", 1, "trainer", "trainer.stages.post_sft:run", p.PostSftParams, "models",
+    StageType("post_sft", 2, "trainer", "trainer.stages.post_sft:run", p.PostSftParams, "models",
               _named("post_sft"), takes=("dense", "packed"), needs_corpus=_always, needs_device=True,
               timeout_s=24 * HOUR_S),
     StageType("smooth", 1, "trainer", "trainer.stages.smooth:run", p.SmoothParams, "checkpoints",
