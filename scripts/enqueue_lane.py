@@ -116,7 +116,7 @@ def main() -> int:
     hardware = choose_hardware(workers, args.hardware)
     engine = plan_engine(inputs.experiment, lambda: is_cuda(workers, hardware), args.engine)
     check_host(inputs, Asked(lanes, engine, host=Host(has_cuda=is_cuda(workers, hardware))))
-    experiment = resolve_sources(inputs.experiment, revisions=inputs.revisions)
+    experiment = resolve_sources(inputs.experiment, revisions=inputs.revisions, lanes=lanes)
     plan = plan_lanes(experiment, lanes, engine, lock_digests, hardware)
     spec = describe_run(experiment, plan, engine, lock_digests, hardware)
 

@@ -39,6 +39,7 @@ RECORDS = [{"lane": "baseline", "speed": {"device": "host-17"}}, {"lane": "lane0
 PARAMS: dict[str, dict[str, Any]] = {
     "fetch_model": {"name": "Tiny-Model", "model": HUB},
     "prepare_corpus": {"corpus": SOURCE, "train_rows": 1, "validation_rows": 1, "calibration_rows": 1},
+    "mix_calibration": {"rows": {"manta": 2, "general": 1}},
     "prepare_benchmarks": {"sets": {"kmmlu_pro": SOURCE, "ko_longrag": {**HUB, "source": "org/rag"}}},
     "sft": TRAINING,
     "prune": {"keep_layers": 28},

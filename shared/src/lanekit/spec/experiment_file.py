@@ -11,6 +11,8 @@ from lanekit.errors import InputError, did_you_mean
 from lanekit.files.strict_yaml import FileProblem, InputProblems, KeyPath, YamlDocument, read_yaml
 from lanekit.files.validation import validate
 from lanekit.spec.benchmark import REQUIRED_COLUMNS, Benchmark
+from lanekit.spec.calibration import CORPORA
+from lanekit.spec.calibration import CORPUS as CORPUS
 from lanekit.spec.judge import JudgeSettings
 from lanekit.spec.lane_file import Lane, read_lanes
 from lanekit.spec.numbers import Seed
@@ -23,8 +25,6 @@ from lanekit.spec.params import (
     SpeedSettings,
 )
 from lanekit.spec.stages import LANE_STAGES, STAGE_TYPES
-
-CORPUS = "manta"
 
 
 class BaseModelSource(Source):
@@ -142,7 +142,7 @@ def _find_name_faults(data: dict[str, Any]) -> list[tuple[KeyPath, str]]:
     published = base.get("published_percent") if isinstance(base, dict) else None
     weights = scoring.get("benchmark_weights") if isinstance(scoring, dict) else None
     defaults = data.get("stage_defaults")
-    benchmarks = tuple(name for name in REQUIRED_COLUMNS if name != CORPUS)
+    benchmarks = tuple(name for name in REQUIRED_COLUMNS if name not in CORPORA)
     faults: list[tuple[KeyPath, str]] = []
     for place, names, known in (
         (("data",), sources, tuple(REQUIRED_COLUMNS)),

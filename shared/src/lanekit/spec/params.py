@@ -4,13 +4,21 @@ libraries or methods; what a user tunes stands in lanes/experiment.yaml and in t
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt  # isort: skip
 
 from lanekit.spec.benchmark import Benchmark
+from lanekit.spec.calibration import CORPUS, CalibrationChoice, count_mixed
 from lanekit.spec.numbers import PlainNumbers, Seed
 
 GptqScheme = Literal["W4A16", "W4A16_ASYM", "W8A16", "W8A8"]
@@ -21,10 +29,24 @@ OnContamination = Literal["refuse", "drop", "label"]
 
 
 class Parameters(PlainNumbers):
-    """Base of all parameter models; what `not_in_key` names says how a stage runs, not what it computes."""
+    """Base of all parameter models; what `not_in_key` names says how a stage runs, not what it computes.
+
+    What `unwritten_at_default` names came later than results that have their key without it: at its default
+    it is in no key, manifest or document, so that those results stay what they are.
+    """
 
     not_in_key: ClassVar[frozenset[str]] = frozenset()
+    unwritten_at_default: ClassVar[frozenset[str]] = frozenset()
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+    @model_serializer(mode="wrap")
+    def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        # pydantic hands over whatever stands in a field, also what `model_copy` put there unchecked
+        for name in getattr(self, "unwritten_at_default", ()):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                written.pop(name, None)
+        return written
 
 
 class Source(Parameters):
@@ -73,10 +95,35 @@ class CorpusSettings(Parameters):
 
 
 class PrepareCorpusParams(CorpusSettings):
-    """Split the instruction corpus, draw the calibration set from the training part, guard both."""
+    """Split the instruction corpus, draw the calibration set from the training part, guard both.
 
+    `name` is the data set that it is in the experiment.
+    """
+
+    unwritten_at_default: ClassVar[frozenset[str]] = frozenset({"name"})
+    name: str = CORPUS
     corpus: Source
     seed: Seed = 42
+
+
+class MixCalibrationParams(Parameters):
+    """Put the first rows of several sources' calibration sets together, each prefix in their proportion."""
+
+    rows: dict[str, PositiveInt]
+
+
+class CalibratedParams(Parameters):
+    """What stages share that may look at calibration rows; a mix has as many rows as its shares together."""
+
+    unwritten_at_default: ClassVar[frozenset[str]] = frozenset({"calibration"})
+    calibration: CalibrationChoice | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def count_rows(cls, values: Any) -> Any:
+        """Take the number of rows from the mix, where there is one."""
+        n_mixed = count_mixed(values)
+        return values if n_mixed is None else {**values, "calibration_rows": n_mixed}
 
 
 class PrepareBenchmarksParams(Parameters):
@@ -128,7 +175,7 @@ class DistillParams(TrainingParams):
     cross_entropy_weight: float = Field(default=0.0, ge=0, le=1)
 
 
-class PruneParams(Parameters):
+class PruneParams(CalibratedParams):
     """Drop whole decoder layers until `keep_layers` are left.
 
     `block_influence` drops those that change their input least (ShortGPT, Men et al. 2024);
@@ -143,7 +190,7 @@ class PruneParams(Parameters):
     seed: Seed = 42
 
 
-class SmoothParams(Parameters):
+class SmoothParams(CalibratedParams):
     """Move outliers from activations into weights, without changing what the model computes.
 
     For EXAONE-4, which has no norm before attention and MLP: one scale a channel for the whole residual
@@ -159,7 +206,7 @@ class SmoothParams(Parameters):
     seed: Seed = 42
 
 
-class QuantizeParams(Parameters):
+class QuantizeParams(CalibratedParams):
     """What both quantization stages share."""
 
     ignore: tuple[str, ...] = ("lm_head",)

@@ -86,6 +86,8 @@ _TYPES = [
               "models", lambda q: q.name.lower(), gives="dense"),
     StageType("prepare_corpus", 3, "trainer", "trainer.stages.prepare_corpus:run",
               p.PrepareCorpusParams, "data", _named("corpus")),
+    StageType("mix_calibration", 1, "trainer", "trainer.stages.mix_calibration:run",
+              p.MixCalibrationParams, "data", _named("calibration_mix")),
     StageType("prepare_benchmarks", 3, "trainer", "trainer.stages.prepare_benchmarks:run",
               p.PrepareBenchmarksParams, "data", _named("benchmarks")),
     StageType("sft", 1, "trainer", "trainer.stages.sft:run", p.SftParams, "checkpoints",

@@ -10,6 +10,7 @@ from lanekit.plan.preflight.chain import check_chains
 from lanekit.plan.preflight.environment import check_environment
 from lanekit.plan.preflight.finding import Finding
 from lanekit.plan.preflight.lengths import check_lengths
+from lanekit.plan.preflight.mixes import check_mixes
 from lanekit.plan.preflight.modules import check_modules
 from lanekit.plan.preflight.replicates import check_replicates
 from lanekit.plan.preflight.request import Request
@@ -25,6 +26,7 @@ CHECKS = (
     check_chains,
     check_smoothing,
     check_modules,
+    check_mixes,
     check_amounts,
     check_lengths,
     check_replicates,
