@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from lanekit.errors import InputError
 from lanekit.plan.graph import Plan, StageRun
 from lanekit.plan.planner import plan_lanes
 from lanekit.sources.resolve import resolve_sources
+from lanekit.spec.calibration import interleave
 from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
 from lanekit.spec.lane_file import load_lane, replicate_lanes
 from lanekit.spec.params import EngineParams, Fp8Params, GptqParams, PrepareCorpusParams, SmoothParams, Source
@@ -71,6 +73,25 @@ def test_a_draw_is_that_of_the_replicate_of_its_number(
     assert second.inputs["corpus"] == replicates[1].inputs["corpus"]
     assert third.inputs["corpus"] == replicates[2].inputs["corpus"]
     assert read_corpus(plan, second.inputs["corpus"]).seed == 43
+
+
+def test_every_prefix_of_a_mix_is_in_proportion() -> None:
+    order = [name for name, _ in interleave({"a": 30, "b": 10})]
+    for length in range(1, 41):
+        assert abs(Counter(order[:length])["a"] - 0.75 * length) <= 1
+    assert [place for name, place in interleave({"a": 3, "b": 2}) if name == "a"] == [0, 1, 2]
+
+
+def test_fewer_rows_than_the_mix_has_are_its_first(
+    experiment: Experiment, lock_digests: Mapping[str, str], tmp_path: Path
+) -> None:
+    stage = f"fp8: {{scheme: FP8, calibration_rows: 8, {MIX}}}"
+    plan, (run,) = plan_stage(experiment, lock_digests, tmp_path, stage)
+    assert plan.runs[run.inputs["corpus"]].params.model_dump() == {"rows": {"manta": 6, "general": 2}}
+    assert Fp8Params.model_validate(run.params.model_dump()) == run.params, "a stored run is read as it was"
+    assert isinstance(run.params, Fp8Params) and run.params.calibration_rows == 8
+    with pytest.raises(InputError, match=r"4:.*calibration_rows is 65, and the mix has 64"):
+        plan_stage(experiment, lock_digests, tmp_path, stage.replace("rows: 8", "rows: 65"))
 
 
 def test_without_a_choice_nothing_is_written_of_one() -> None:

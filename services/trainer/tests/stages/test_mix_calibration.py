@@ -14,7 +14,6 @@ from lanekit.files.conversations import read_conversations
 from lanekit.progress import ignore_progress
 from lanekit.spec.params import MixCalibrationParams, PrepareCorpusParams
 from trainer.stages import mix_calibration, prepare_corpus
-from trainer.stages.mix_calibration import interleave
 
 
 def write_corpus(folder: Path, texts: list[str], contamination: dict[str, int]) -> Path:
@@ -42,13 +41,6 @@ def two(tmp_path: Path) -> dict[str, Path]:
         "manta": write_corpus(tmp_path / "m", [f"가{i}" for i in range(6)], {"kmmlu_pro": 2}),
         "general": write_corpus(tmp_path / "g", ["g0", "가1", "g2", "g3"], {"kmmlu_pro": 1, "ko_longrag": 1}),
     }
-
-
-def test_every_prefix_is_in_proportion() -> None:
-    order = [name for name, _ in interleave({"a": 30, "b": 10})]
-    for length in range(1, 41):
-        assert abs(Counter(order[:length])["a"] - 0.75 * length) <= 1
-    assert [place for name, place in interleave({"a": 3, "b": 2}) if name == "a"] == [0, 1, 2]
 
 
 def test_the_first_rows_of_each_are_taken_and_a_row_of_both_once(

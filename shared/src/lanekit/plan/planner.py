@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 
 from lanekit.plan.evaluation import plan_evaluation, plan_judging, plan_speed, plan_suite
 from lanekit.plan.graph import BASELINE, LanePlan, Plan, make_stage_run
-from lanekit.spec.calibration import CORPUS, CalibrationChoice, count_drawn
+from lanekit.spec.calibration import CORPUS, count_drawn
 from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.lane_file import Lane
 from lanekit.spec.params import (
+    CalibratedParams,
     EngineParams,
     FetchModelParams,
     MixCalibrationParams,
@@ -70,14 +71,15 @@ class Planner:
         )
         return self.add_run("prepare_corpus", params, {"model": self.add_base(), "suite": self.add_suite()})
 
-    def add_calibration(self, choice: CalibrationChoice | None, replicate: int) -> str:
+    def add_calibration(self, params: Parameters, replicate: int) -> str:
         """Add what a stage calibrates on, the corpus or a mix; each replicate has the draw after."""
+        choice = params.calibration if isinstance(params, CalibratedParams) else None
         draw = replicate + (choice.draw - FIRST if choice else 0)
-        if choice is None or not choice.mix:
+        rows = choice.share_rows(getattr(params, "calibration_rows", 0)) if choice else {}
+        if not rows:
             return self.add_corpus(draw)
-        inputs: dict[str, str] = {s.source: self._add_source(s.source, draw) for s in choice.mix}
-        mixed = MixCalibrationParams(rows={share.source: share.rows for share in choice.mix})
-        return self.add_run("mix_calibration", mixed, inputs)
+        inputs = {name: self._add_source(name, draw) for name in rows}
+        return self.add_run("mix_calibration", MixCalibrationParams(rows=rows), inputs)
 
     def _add_source(self, name: str, draw: int) -> str:
         """Add the preparation of a source; of one that calibrates alone only what the set is drawn from."""
@@ -107,8 +109,7 @@ class Planner:
             inputs = {"model": model}
             if stage_type.needs_corpus(params):
                 is_drawn = is_calibrating(stage_type, params)
-                choice = getattr(params, "calibration", None)
-                inputs["corpus"] = self.add_calibration(choice, replicate) if is_drawn else self.add_corpus()
+                inputs["corpus"] = self.add_calibration(params, replicate) if is_drawn else self.add_corpus()
             if stage_type.needs_teacher:
                 inputs["teacher"] = teacher or start
             model = self.add_run(name, params, inputs)

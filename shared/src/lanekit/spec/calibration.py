@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, field_validator
@@ -52,6 +53,19 @@ class CalibrationShare(PlainNumbers):
     rows: PositiveInt
 
 
+def interleave(rows: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return the sources and their rows' places in turn, the one furthest behind its share first.
+
+    Every prefix is so in the proportion of the whole.
+    """
+    order = [
+        ((place + 0.5) / count, number, name, place)
+        for number, (name, count) in enumerate(rows.items())
+        for place in range(count)
+    ]
+    return [(name, place) for _, _, name, place in sorted(order)]
+
+
 class CalibrationChoice(PlainNumbers):
     """A mix of sources (none: the corpus alone), and the number of the draw, from 1.
 
@@ -70,6 +84,11 @@ class CalibrationChoice(PlainNumbers):
         if len({share.source for share in mix}) != len(mix):
             raise ValueError("mix names a source twice")
         return mix
+
+    def share_rows(self, n_rows: int) -> dict[str, int]:
+        """Return how many rows of each source are among the first `n_rows` of the mix."""
+        order = interleave({share.source: share.rows for share in self.mix})
+        return dict(Counter(name for name, _ in order[:n_rows]))
 
 
 def find_spare_sources(parameters: Iterable[Any]) -> frozenset[str]:

@@ -19,7 +19,7 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt  # isort: skip
 
 from lanekit.spec.benchmark import Benchmark
 from lanekit.spec.calibration import CORPUS, CalibrationChoice, count_mixed
-from lanekit.spec.numbers import PlainNumbers, Seed
+from lanekit.spec.numbers import PlacedError, PlainNumbers, Seed
 
 GptqScheme = Literal["W4A16", "W4A16_ASYM", "W8A16", "W8A8"]
 Fp8Scheme = Literal["FP8", "FP8_DYNAMIC"]
@@ -113,7 +113,10 @@ class MixCalibrationParams(Parameters):
 
 
 class CalibratedParams(Parameters):
-    """What stages share that may look at calibration rows; a mix has as many rows as its shares together."""
+    """What stages share that may look at calibration rows.
+
+    Of a mix all rows are taken, unless `calibration_rows` says fewer: the first, in the same proportion.
+    """
 
     unwritten_at_default: ClassVar[frozenset[str]] = frozenset({"calibration"})
     calibration: CalibrationChoice | None = None
@@ -121,9 +124,14 @@ class CalibratedParams(Parameters):
     @model_validator(mode="before")
     @classmethod
     def count_rows(cls, values: Any) -> Any:
-        """Take the number of rows from the mix, where there is one."""
+        """Take the number of rows from the mix, where there is one and no number; refuse more than it has."""
         n_mixed = count_mixed(values)
-        return values if n_mixed is None else {**values, "calibration_rows": n_mixed}
+        if n_mixed is None:
+            return values
+        asked = values.get("calibration_rows", n_mixed)
+        if type(asked) is int and asked > n_mixed:
+            raise PlacedError(f"calibration_rows is {asked}, and the mix has {n_mixed}", "calibration_rows")
+        return {**values, "calibration_rows": asked}
 
 
 class PrepareBenchmarksParams(Parameters):

@@ -11,6 +11,7 @@ from lanekit.errors import InputError
 from lanekit.files.json_lines import read_json_lines
 from lanekit.files.model_folder import REPORT_NAME, write_report
 from lanekit.progress import Progress
+from lanekit.spec.calibration import interleave
 from lanekit.spec.corpus_rows import hash_conversation
 from lanekit.spec.params import MixCalibrationParams
 from trainer.stages.prepare_corpus import write_rows
@@ -39,16 +40,6 @@ def run(spec: MixCalibrationParams, inputs: Mapping[str, Path], out: Path, progr
         contamination={"calibration": counts},
     )
     progress(1, 1, f"{len(mixed)} rows of {', '.join(spec.rows)}")
-
-
-def interleave(rows: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Return the sources and their rows' places in turn, the one furthest behind its share first."""
-    order = [
-        ((place + 0.5) / count, number, name, place)
-        for number, (name, count) in enumerate(rows.items())
-        for place in range(count)
-    ]
-    return [(name, place) for _, _, name, place in sorted(order)]
 
 
 def _take_rows(folder: Path, name: str, count: int, known: set[bytes]) -> list[dict[str, Any]]:
