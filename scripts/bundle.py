@@ -67,7 +67,7 @@ def main() -> int:
     ]
     commit = find_commit(root)
     refuse_changes(root, [*carried, output])
-    experiment = resolve_sources(inputs.experiment, revisions=inputs.revisions)
+    experiment = resolve_sources(inputs.experiment, revisions=inputs.revisions, lanes=[lane])
     session = cli.make_looking_session(args, experiment)
     plan = plan_package(experiment, lane, session.engine, session.lock_digests)
     manifests = commit_package(session, plan, lane)

@@ -122,7 +122,7 @@ def main() -> int:
     is_gpu = is_cuda(workers, hardware)
     host = Host(has_cuda=is_gpu, gpu=hardware if is_gpu else "")
     check_host(inputs, Asked(lanes, engine, host=host))
-    experiment = resolve_sources(inputs.experiment, revisions=inputs.revisions)
+    experiment = resolve_sources(inputs.experiment, revisions=inputs.revisions, lanes=lanes)
     plan = plan_lanes(experiment, lanes, engine, lock_digests, hardware)
     spec = describe_run(experiment, plan, engine, lock_digests, hardware)
 

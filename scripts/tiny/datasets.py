@@ -22,6 +22,7 @@ from .prompts import PRO_FORM, REDUX_FORM, fill_choice_prompt, fill_rag_prompt
 from .world import PRO_ATTRIBUTES, REDUX_ATTRIBUTES, World, build_world
 
 MANTA_ROWS = 3000
+GENERAL_ROWS = 400
 CHOICE_ROWS = 120
 RAG_ROWS = 60
 RAG_UNANSWERABLE = 10
@@ -44,6 +45,7 @@ def build_datasets(seed: int = 42) -> dict[str, Rows]:
     }
     taken = collect_benchmark_prompts(rows)
     rows["manta"] = list(_build_conversations(world, seed, taken))
+    rows["general"] = _build_general(seed)
     check_no_overlap(rows)
     return rows
 
@@ -142,6 +144,25 @@ def _build_chats(world: World, seed: int) -> Rows:
                 "reference": [world.facts[village, name], world.facts[village, other]],
             }
         )
+    return rows
+
+
+def _build_general(seed: int) -> Rows:
+    """Small English talks of sums and orders; `messages`, as most public sets have them."""
+    rng = random.Random(f"general-{seed}")
+    words = ("river", "lamp", "garden", "stone", "bread", "window", "cloud", "letter", "bridge", "clock")
+    rows: Rows = []
+    for index in range(GENERAL_ROWS):
+        first, second, *others = rng.sample(words, 4 + index % 5)
+        numbers = rng.sample(range(100, 1000), 2)
+        if index % 2:
+            question = f"Put these words in order: {', '.join([first, second, *others])}."
+            answer = ", ".join(sorted([first, second, *others]))
+        else:
+            question = f"A {first} costs {numbers[0]} and a {second} costs {numbers[1]}. What do both cost?"
+            answer = f"Both cost {sum(numbers)}: {numbers[0]} for the {first}, {numbers[1]} for the {second}."
+        talk = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        rows.append({"prompt_id": f"synthetic-general-{index:03d}", "messages": talk})
     return rows
 
 

@@ -57,13 +57,15 @@ def describe_data(rows: dict[str, list[dict]], seed: int) -> str:
         f"Made by `scripts/make_tiny_data.py --seed {seed}`. Everything is invented: villages,",
         "attributes, values. **No row comes from MANTA-1M, KMMLU-Pro, KMMLU-Redux, Ko-LongRAG or",
         "KoMT-Bench**; the files only have the columns of those data sets, so that the pipeline's",
-        "readers run unchanged. Scores on them say nothing about a model's Korean or knowledge.",
+        "readers run unchanged (`general` has those of public chat sets). Scores on them say nothing",
+        "about a model's Korean or knowledge.",
         "",
         "| file | rows | columns | content |",
         "|---|---|---|---|",
     ]
     content = {
         "manta": "training conversations: choice questions, facts, documents, short chats",
+        "general": "short English talks, to calibrate on beside them",
         "kmmlu_pro": "choice questions on four attributes, 4 or 5 options; `solution` is 1-based",
         "kmmlu_redux": "the same on the other four attributes, worded differently",
         "ko_longrag": "document questions on villages outside the world; some unanswerable",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 from lanekit.errors import InputError, StoreError
 from lanekit.plan.graph import BASELINE, LanePlan, Locator, Plan, make_stage_run
-from lanekit.results.collect import count_contamination
+from lanekit.plan.state import RunState
+from lanekit.results.collect import collect_record, count_contamination
 from lanekit.results.folder import export_ranking, read_records, write_record
 from lanekit.results.schema import NOT_USED, LaneRecord
 from lanekit.spec.params import FetchModelParams, GptqParams, PrepareCorpusParams, Source
@@ -71,6 +73,23 @@ def test_of_a_model_made_elsewhere_nothing_is_known(plan: Plan) -> None:
     assert count_contamination(plan, plan.lanes["own"], Reports(None)) is None
     assert count_contamination(plan, plan.lanes[BASELINE], Reports(None)) == {}
     assert LaneRecord(lane="old").contamination is None
+
+
+def test_a_record_holds_the_notes_of_the_lanes_own_stages(plan: Plan) -> None:
+    class Noted(Reports):
+        def find_artifact(self, locator: Locator) -> Manifest | None:
+            name = locator.name.partition("-")[0]
+            return Manifest(
+                key=locator.key, name=locator.name, stage=name, stage_version=1, bucket=locator.bucket,
+                parameters={}, inputs={}, started_at=datetime(2026, 1, 1, tzinfo=timezone.utc), seconds=1,
+                notes=(f"{name} did less",), files={},
+            )  # fmt: skip
+
+    state = RunState(plan)
+    state.mark(plan.lanes["gptq"].model_key, "failed", "out of memory")
+    record = collect_record(plan, state, Noted(None), "gptq")
+    assert record.notes == ["gptq_w4a16 did less"], "not those of the corpus, which many lanes share"
+    assert collect_record(plan, state, Reports(None), "gptq").notes == []
 
 
 def test_a_record_that_cannot_be_read_fails_its_lane_alone(tmp_path: Path) -> None:

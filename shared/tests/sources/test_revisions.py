@@ -87,6 +87,8 @@ def test_a_whole_experiment_resolves_from_pins_without_a_hub(tmp_path: Path) -> 
         f"datasets:\n{pins}models:\n  {experiment.base_model.source}:\n    main: {NEW}\n", encoding="utf-8"
     )
     resolved = resolve_sources(experiment, revisions=load_revisions(path))
+    spare = resolved.data.pop("general")
+    assert not spare.digest, "no lane that is run takes rows of it"
     assert {source.digest for source in resolved.data.values()} == {OLD}
     assert (resolved.base_model.digest, resolved.base_model.revision) == (NEW, NEW)
     assert {name: source.rows for name, source in resolved.data.items() if source.rows} == {

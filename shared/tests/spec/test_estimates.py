@@ -69,6 +69,13 @@ def test_quantizing_on_a_cpu_is_estimated_as_it_was_measured() -> None:
     assert estimate_host_bytes(params, EXAONE_SHAPE, on_gpu=False) == pytest.approx(5.4 * GB, rel=0.1)
 
 
+def test_smoothing_takes_what_the_other_stage_that_only_looks_takes() -> None:
+    smooth = make_params("smooth", {"max_length": 1024})
+    prune = make_params("prune", {"keep_layers": 28, "max_length": 1024})
+    assert estimate_device_bytes(smooth, EXAONE_SHAPE) == estimate_device_bytes(prune, EXAONE_SHAPE)
+    assert name_memory_knobs(smooth, on_host=False) == "max_length"
+
+
 def test_the_shape_of_exaone_has_its_parameters() -> None:
     assert pytest.approx(1.279e9, rel=0.001) == EXAONE_SHAPE.parameters
 

@@ -237,7 +237,7 @@ def test_local_sources_are_relative_to_the_experiment(lanes_folder: Path, tmp_pa
          "8:10: max_length: Input should be greater than 0, not -1"),
         ("  manta:", "  mantra:",
          "3:1: no source for 'manta'\n4:3: unknown name 'mantra' (did you mean 'manta'?); allowed: manta, "
-         "kmmlu_pro, kmmlu_redux, ko_longrag, komt_bench"),
+         "general, kmmlu_pro, kmmlu_redux, ko_longrag, komt_bench"),
         ("{kmmlu_pro: 1.0}", "{kmmlu_pro: 1.0, kmmlu_redux: 1.0}", "3:1: no source for 'kmmlu_redux'"),
         ("{kmmlu_pro: 1.0}", "{kmmlu_por: 1.0}",
          "12:23: unknown name 'kmmlu_por' (did you mean 'kmmlu_pro'?); allowed: kmmlu_pro, kmmlu_redux, "

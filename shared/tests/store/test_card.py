@@ -39,11 +39,13 @@ RECORDS = [{"lane": "baseline", "speed": {"device": "host-17"}}, {"lane": "lane0
 PARAMS: dict[str, dict[str, Any]] = {
     "fetch_model": {"name": "Tiny-Model", "model": HUB},
     "prepare_corpus": {"corpus": SOURCE, "train_rows": 1, "validation_rows": 1, "calibration_rows": 1},
+    "mix_calibration": {"rows": {"manta": 2, "general": 1}},
     "prepare_benchmarks": {"sets": {"kmmlu_pro": SOURCE, "ko_longrag": {**HUB, "source": "org/rag"}}},
     "sft": TRAINING,
     "prune": {"keep_layers": 28},
     "distill": TRAINING,
     "post_sft": TRAINING,
+    "smooth": {"strength": 0.5},
     "gptq": {"scheme": "W4A16", "dampening": 0.05},
     "fp8": {"scheme": "FP8_DYNAMIC"},
     "evaluate": {"engine": ENGINE, "benchmarks": [BENCHMARK]},
@@ -57,7 +59,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     },
     "verify_package": {"engine": ENGINE},
 }  # fmt: skip
-MODELS = {"fetch_model", "sft", "prune", "distill", "post_sft", "gptq", "fp8"}
+MODELS = {"fetch_model", "sft", "prune", "distill", "post_sft", "smooth", "gptq", "fp8"}
 FILES = {"model.safetensors": 2_558_000_000, "config.json": 1234, "LICENSE": 99, "manifest.json": 7}
 INPUTS = {"model": "models/tiny-model-0123456789ab", "corpus": "data/corpus-ba9876543210"}
 GOLDEN_GPTQ_HEAD = """\

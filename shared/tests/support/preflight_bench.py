@@ -15,6 +15,7 @@ from lanekit.host.checkout import find_project_root
 from lanekit.plan.evaluation import plan_engine
 from lanekit.plan.preflight.finding import Finding
 from lanekit.plan.preflight.request import Host
+from lanekit.spec.calibration import CORPORA
 
 CPU_HOST = Host(has_cuda=False, vllm_builds=())
 N_CORPUS_ROWS = 300
@@ -35,6 +36,7 @@ def make_row(name: str, number: int) -> dict[str, Any]:
     question = f"문항 {number}?"
     rows: dict[str, dict[str, Any]] = {
         "manta": {"conversations": [{"role": "user", "content": question}, ANSWER], "complexity": 1.0},
+        "general": {"messages": [{"role": "user", "content": f"Question {number}?"}, ANSWER]},
         "ko_longrag": {"id": str(number), "question": question, **DOCUMENT},
         "komt_bench": {"turns": [question, "그리고?"], "reference": None},
     }
@@ -63,7 +65,7 @@ class Bench:
         settings["base_model"]["source"] = "../model"
         settings["corpus"] = {"train_rows": 200, "validation_rows": 8, "calibration_rows": 32}
         for name, source in settings["data"].items():
-            n_rows = N_CORPUS_ROWS if name == "manta" else SAMPLE_ROWS
+            n_rows = N_CORPUS_ROWS if name in CORPORA else SAMPLE_ROWS
             source["source"] = f"../{name}.jsonl"
             write_rows(folder / f"{name}.jsonl", (make_row(name, number) for number in range(n_rows)))
         self._write(settings)

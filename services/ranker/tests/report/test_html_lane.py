@@ -18,6 +18,7 @@ from lanekit.results.schema import (
     SpeedForm,
 )
 from ranker.report.html_lane import NAMED_ITEMS, draw_lane, draw_lanes
+from ranker.report.notes import collect_remarks
 from ranker.scoring.score import rank_lanes
 
 WEIGHTS = {"kmmlu_pro": 0.5, "kmmlu_redux": 0.5}
@@ -99,6 +100,18 @@ def test_a_record_without_a_recipe_still_has_places_and_seconds(ranking: Ranking
     part = draw_lane(ranking, ranking.lanes.index(lane), list(WEIGHTS))
     assert "<li>models/sft-89ab</li>" in part
     assert "sft 90.0 s · gptq 12.2 s · evaluate 30.5 s; 133 s in all." in part
+
+
+def test_what_a_stage_did_not_do_as_asked_is_told_on_page_and_in_the_summary(ranking: Ranking) -> None:
+    lanes = {lane.record.lane: lane for lane in ranking.lanes}
+    assert not any("did less" in note for note in collect_remarks(ranking))
+    lanes[LANE].record.notes = ["sft did less", "post_sft changed nothing"]
+    lanes["lane03_bad"].record.notes = ["sft did less"]
+    part = draw_lane(ranking, ranking.lanes.index(lanes[LANE]), list(WEIGHTS))
+    assert "not as asked 비고 sft did less; post_sft changed nothing" in read(part)
+    remarks = collect_remarks(ranking)
+    assert f"`{LANE}`, `lane03_bad`: sft did less" in remarks
+    assert f"`{LANE}`: post_sft changed nothing" in remarks
 
 
 def test_quality_stands_beside_the_baselines(part: str) -> None:

@@ -12,11 +12,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lanekit.errors import InputError
-from lanekit.files.model_folder import read_config
+from lanekit.files.model_folder import read_config, read_notes
 from lanekit.progress import ignore_progress
 from lanekit.spec.params import DistillParams, FetchModelParams, PostSftParams, PruneParams, SftParams
+from trainer.models.dense import load_tokenizer
 from trainer.models.packed import TensorsChangedError, compare_tensors, hash_tensors
-from trainer.models.training import DivergedError
+from trainer.models.training import DivergedError, PadCollator, load_datasets
 from trainer.stages import distill, fetch_model, post_sft, prune, sft
 
 pytestmark = pytest.mark.slow
@@ -141,7 +142,47 @@ def test_post_sft_of_a_dense_model_changes_norms_alone(
     changed = [n for n in before if before[n] != after[n]]
     assert changed
     assert all(n.endswith("norm.weight") for n in changed)
-    assert read_report(tmp_path)["norms_changed"] == len(changed)
+    report = read_report(tmp_path)
+    assert report["norms_changed"] == len(changed)
+    assert report["updates_lost_share"] < 0.5, "six steps at 5e-3 are many steps of bfloat16"
+    assert "notes" not in report
+
+
+def test_small_updates_of_the_norms_survive_their_rounding(
+    pruned: Path, corpus: Path, tmp_path: Path
+) -> None:
+    spec = PostSftParams(steps=8, learning_rate=1e-4, **TRAINING)
+    post_sft.run(spec, {"model": pruned, "corpus": corpus}, tmp_path, ignore_progress)
+    report = read_report(tmp_path)
+    gained = report["validation_loss_before"] - report["validation_loss_before_rounding"]
+    kept = report["validation_loss_before"] - report["validation_loss_after"]
+    assert report["updates_lost_share_to_nearest"] > 0.95, "rounded to the nearest, nothing would be left"
+    assert gained > 0
+    assert kept > 0.7 * gained
+    (note,) = report["notes"]
+    assert note.startswith(f"post_sft: {report['updates_lost_share']:.1%} of the norm weights")
+    assert measure_stored_loss(tmp_path, corpus) == pytest.approx(report["validation_loss_after"], abs=1e-5)
+
+
+@torch.inference_mode()
+def measure_stored_loss(folder: Path, corpus: Path) -> float:
+    """Return the mean over batches of the validation loss, by transformers alone, of what is on disk."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    data = load_datasets(load_tokenizer(folder), corpus, TRAINING["max_length"])
+    size, collate = TRAINING["batch_size"], PadCollator(0)
+    batches = [list(data.validation)[at : at + size] for at in range(0, len(data.validation), size)]
+    losses = [(float(model(**collate(batch)).loss), len(batch)) for batch in batches]
+    return sum(loss * count for loss, count in losses) / sum(count for _, count in losses)
+
+
+def test_a_training_that_changed_nothing_says_so(base: Path, corpus: Path, tmp_path: Path) -> None:
+    spec = PostSftParams(steps=1, learning_rate=1e-12, **TRAINING)
+    post_sft.run(spec, {"model": base, "corpus": corpus}, tmp_path, ignore_progress)
+    assert hash_tensors(tmp_path) == hash_tensors(base)
+    report = read_report(tmp_path)
+    assert report["norms_changed"] == 0
+    assert report["notes"][0].startswith("post_sft changed nothing: ")
+    assert read_notes(tmp_path) == tuple(report["notes"])
 
 
 def test_a_changed_tensor_is_caught() -> None:

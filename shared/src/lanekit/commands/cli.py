@@ -173,7 +173,7 @@ def prepare_inputs(args: argparse.Namespace, inputs: Inputs, asked: Asked) -> Ex
     if asked.engine is not None and args.engine:
         asked = replace(asked, engine_option=f"--engine {args.engine}")
     check_inputs(inputs, replace(asked, host=look_at_host()))
-    return resolve_sources(inputs.experiment, asked.parts, inputs.revisions)
+    return resolve_sources(inputs.experiment, asked.parts, inputs.revisions, asked.lanes)
 
 
 def choose_engine(args: argparse.Namespace, experiment: Experiment) -> EngineParams:

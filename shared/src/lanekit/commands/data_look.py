@@ -9,8 +9,9 @@ from lanekit.errors import InputError
 from lanekit.files.parquet import can_read
 from lanekit.plan.preflight.request import DataLook
 from lanekit.sources.data_rows import choose_files, count_rows, explain_no_rows, iterate_local_rows
+from lanekit.spec.calibration import CORPORA, count_drawn
 from lanekit.spec.corpus_rows import look_at_rows
-from lanekit.spec.experiment_file import CORPUS, is_local
+from lanekit.spec.experiment_file import is_local
 from lanekit.spec.params import CorpusSettings, Source
 from lanekit.spec.rows import BadRows, check_rows
 
@@ -42,7 +43,7 @@ def _look_at_set(name: str, source: Source, corpus: CorpusSettings, *, is_read: 
     try:
         if not is_read:
             return DataLook(sum(map(count_rows, files)))
-        look = _read_corpus(source, files, corpus) if name == CORPUS else _read_benchmark(name, source)
+        look = _read_corpus(name, source, files, corpus) if name in CORPORA else _read_benchmark(name, source)
         return look if look.n_rows else DataLook(error=explain_no_rows(source, name))
     except InputError as error:
         return DataLook(error=error if is_read else None)
@@ -53,10 +54,10 @@ def _look_at_set(name: str, source: Source, corpus: CorpusSettings, *, is_read: 
         )
 
 
-def _read_corpus(source: Source, files: Sequence[Path], corpus: CorpusSettings) -> DataLook:
+def _read_corpus(name: str, source: Source, files: Sequence[Path], corpus: CorpusSettings) -> DataLook:
     n_rows = sum(map(count_rows, files))
-    n_needed = corpus.train_rows + corpus.validation_rows
-    return DataLook(n_rows, first=look_at_rows(iterate_local_rows(source, CORPUS), n_rows, n_needed))
+    n_needed = sum(count_drawn(name, corpus))
+    return DataLook(n_rows, first=look_at_rows(iterate_local_rows(source, name), n_rows, n_needed))
 
 
 def _read_benchmark(name: str, source: Source) -> DataLook:

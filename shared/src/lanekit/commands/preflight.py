@@ -35,7 +35,8 @@ from lanekit.plan.preflight.request import Host, Request
 from lanekit.sources.model_files import look_at_model
 from lanekit.sources.resolve import is_wanted
 from lanekit.sources.revisions import COMMIT, REVISIONS_NAME, Revisions, load_revisions
-from lanekit.spec.experiment_file import CORPUS, Experiment, is_local, read_experiment_lanes
+from lanekit.spec.calibration import CORPORA, find_spare_sources
+from lanekit.spec.experiment_file import Experiment, is_local, read_experiment_lanes
 from lanekit.spec.lane_file import Lane, find_passed_over, select_lanes
 from lanekit.spec.params import EngineParams, Source
 from lanekit.spec.selection import keep_selected
@@ -178,7 +179,9 @@ def collect_findings(inputs: Inputs, asked: Asked) -> list[Finding]:
     """Return every finding about what a command is about to do."""
     experiment = inputs.experiment
     findings = [*make_findings(inputs.problems), *inputs.passed_over]
-    sources = {name: s for name, s in experiment.data.items() if is_wanted(name, asked.parts)}
+    spare = find_spare_sources(stage.params for lane in asked.lanes for stage in lane.stages)
+    wanted = [name for name in experiment.data if is_wanted(name, asked.parts) and name not in spare]
+    sources = {name: experiment.data[name] for name in wanted}
     request = Request(
         experiment, inputs.document, tuple(asked.lanes), engine=asked.engine,
         engine_option=asked.engine_option, host=asked.host, has_teacher=asked.has_teacher,
@@ -187,7 +190,9 @@ def collect_findings(inputs: Inputs, asked: Asked) -> list[Finding]:
     absent = {name: _find_absent(request.locate("data", name), source) for name, source in sources.items()}
     findings += [finding for found in absent.values() for finding in found]
     there = {name: source for name, source in sources.items() if not absent[name]}
-    read = [name for name in there if (request.needs_corpus if name == CORPUS else request.needs_benchmarks)]
+    read = [
+        name for name in there if (name in request.corpora if name in CORPORA else request.needs_benchmarks)
+    ]
     request = replace(request, data=look_at_data(there, read, experiment.corpus))
     findings += check_data(request)
     if asked.model is not None:

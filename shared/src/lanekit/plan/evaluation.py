@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from lanekit.spec.benchmark import Benchmark
-from lanekit.spec.experiment_file import CORPUS, Experiment
+from lanekit.spec.calibration import CORPORA
+from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.judge import JudgeParams, check_judge
 from lanekit.spec.params import (
     EngineParams,
@@ -19,7 +20,7 @@ from lanekit.spec.screen import CompareLogitsParams
 
 def plan_suite(experiment: Experiment) -> PrepareBenchmarksParams:
     """Return the benchmark sets to read: all that have a source, since the corpus is checked against all."""
-    sets = {name: source for name, source in experiment.data.items() if name != CORPUS}
+    sets = {name: source for name, source in experiment.data.items() if name not in CORPORA}
     return PrepareBenchmarksParams(sets=sets)
 
 

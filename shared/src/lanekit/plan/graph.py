@@ -168,7 +168,7 @@ def make_stage_run(
     key = compute_stage_key(
         stage,
         stage_type.version,
-        drop_local_paths(params).model_dump(mode="json", exclude=params.left_out_of_key),
+        drop_local_paths(params).model_dump(mode="json", exclude=set(params.not_in_key)),
         inputs,
         lock_digests[stage_type.service],
     )

@@ -6,10 +6,19 @@ from collections.abc import Iterable, Mapping
 
 from lanekit.plan.evaluation import plan_evaluation, plan_judging, plan_screen, plan_speed, plan_suite
 from lanekit.plan.graph import BASELINE, LanePlan, Plan, make_stage_run
+from lanekit.spec.calibration import CORPUS, count_drawn
 from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.lane_engine import PLAIN, LaneEngine
 from lanekit.spec.lane_file import Lane
-from lanekit.spec.params import EngineParams, FetchModelParams, Parameters, PrepareCorpusParams, Source
+from lanekit.spec.params import (
+    CalibratedParams,
+    EngineParams,
+    FetchModelParams,
+    MixCalibrationParams,
+    Parameters,
+    PrepareCorpusParams,
+    Source,
+)
 from lanekit.spec.replicates import FIRST, is_calibrating, vary_params, vary_seed
 from lanekit.spec.stages import STAGE_TYPES
 
@@ -63,6 +72,30 @@ class Planner:
         )
         return self.add_run("prepare_corpus", params, {"model": self.add_base(), "suite": self.add_suite()})
 
+    def add_calibration(self, params: Parameters, replicate: int) -> str:
+        """Add what a stage calibrates on, the corpus or a mix; each replicate has the draw after."""
+        choice = params.calibration if isinstance(params, CalibratedParams) else None
+        draw = replicate + (choice.draw - FIRST if choice else 0)
+        rows = choice.share_rows(getattr(params, "calibration_rows", 0)) if choice else {}
+        if not rows:
+            return self.add_corpus(draw)
+        inputs = {name: self._add_source(name, draw) for name in rows}
+        return self.add_run("mix_calibration", MixCalibrationParams(rows=rows), inputs)
+
+    def _add_source(self, name: str, draw: int) -> str:
+        """Add the preparation of a source; of one that calibrates alone only what the set is drawn from."""
+        if name == CORPUS:
+            return self.add_corpus(draw)
+        experiment, settings = self.experiment, self.experiment.corpus
+        sizes = dict(zip(("train_rows", "validation_rows"), count_drawn(name, settings), strict=True))
+        params = PrepareCorpusParams(
+            name=name,
+            corpus=experiment.data[name],
+            seed=vary_seed(experiment.seed, draw),
+            **{**settings.model_dump(), **sizes},
+        )
+        return self.add_run("prepare_corpus", params, {"model": self.add_base(), "suite": self.add_suite()})
+
     def add_chain(
         self,
         start: str,
@@ -76,8 +109,8 @@ class Planner:
             stage_type, params = STAGE_TYPES[name], vary_params(own, replicate)
             inputs = {"model": model}
             if stage_type.needs_corpus(params):
-                draw = replicate if is_calibrating(stage_type, params) else FIRST
-                inputs["corpus"] = self.add_corpus(draw)
+                is_drawn = is_calibrating(stage_type, params)
+                inputs["corpus"] = self.add_calibration(params, replicate) if is_drawn else self.add_corpus()
             if stage_type.needs_teacher:
                 inputs["teacher"] = teacher or start
             model = self.add_run(name, params, inputs)

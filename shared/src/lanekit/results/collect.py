@@ -43,6 +43,8 @@ def collect_record(plan: Plan, state: RunState, store: ResultReader, lane: str) 
     own = [plan.runs[key] for key in lane_plan.stage_keys]
     record.stages = [run.path for run in own]
     record.recipe = [describe_stage(run.type.name, run.params) for run in own]
+    made = [manifests[key] for key in lane_plan.stage_keys]
+    record.notes = [note for manifest in made if manifest for note in manifest.notes]
     record.model = plan.runs[lane_plan.model_key].path
     record.contamination = count_contamination(plan, lane_plan, store)
     if lane_plan.speed_key:

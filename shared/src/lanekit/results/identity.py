@@ -74,7 +74,7 @@ def digest_lane(stages: Iterable[tuple[str, Parameters]], engine: LaneEngine = P
 
 def describe_stage(name: str, params: Parameters) -> LaneStage:
     """Return a stage with the parameters that decide what it computes."""
-    parameters = drop_local_paths(params).model_dump(mode="json", exclude=params.left_out_of_key)
+    parameters = drop_local_paths(params).model_dump(mode="json", exclude=set(params.not_in_key))
     return LaneStage(name=name, parameters=parameters)
 
 

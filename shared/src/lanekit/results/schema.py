@@ -215,7 +215,8 @@ class LaneRecord(_Schema):
     benchmark, the items that stand in the text which this lane was trained or calibrated on: {} where there
     are none, None where it is not known, as for a model that was made elsewhere. `recipe` tells what the
     `stages`, places in the store, are, one for one; records of earlier versions have none. `engine` holds the
-    engine arguments that the lane has and the baseline has not.
+    engine arguments that the lane has and the baseline has not. `notes` are those of its own stages: what was
+    not done as asked.
     """
 
     lane: str
@@ -239,6 +240,7 @@ class LaneRecord(_Schema):
     recipe: list[LaneStage] = []
     engine: LaneEngine = PLAIN
     stage_seconds: dict[str, float] = {}
+    notes: list[str] = []
     log_tail: list[str] = []
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ from lanekit.files.hashing import hash_source
 from lanekit.sources.hub import HubKind, check_token, explain_hub_error
 from lanekit.sources.revisions import COMMIT, Revisions
 from lanekit.sources.typed import explain_missing, looks_like_path
-from lanekit.spec.experiment_file import CORPUS, Experiment, is_local
+from lanekit.spec.calibration import CORPORA, find_spare_sources
+from lanekit.spec.experiment_file import Experiment, is_local
+from lanekit.spec.lane_file import Lane
 from lanekit.spec.params import Source
 
 
@@ -53,14 +55,19 @@ def resolve_sources(
     experiment: Experiment,
     parts: tuple[str, ...] = ("base_model", "data"),
     revisions: Revisions | None = None,
+    lanes: Iterable[Lane] = (),
 ) -> Experiment:
     """Resolve the sources that a command needs; see `resolve_source`.
 
     Args:
         parts: any of "base_model", "data" (all sets), "benchmarks" (all but the corpus), or a set's name.
+        lanes: those that are run: what calibrates alone is left as it is where none of them takes it.
     """
+    spare = find_spare_sources(stage.params for lane in lanes for stage in lane.stages)
     data: dict[str, Any] = {
-        name: resolve_source(source, "dataset", revisions=revisions) if is_wanted(name, parts) else source
+        name: resolve_source(source, "dataset", revisions=revisions)
+        if is_wanted(name, parts) and name not in spare
+        else source
         for name, source in experiment.data.items()
     }
     base = experiment.base_model
@@ -72,7 +79,7 @@ def resolve_sources(
 
 def is_wanted(name: str, parts: tuple[str, ...]) -> bool:
     """Whether a data set is among the parts of `resolve_sources`."""
-    return "data" in parts or name in parts or ("benchmarks" in parts and name != CORPUS)
+    return "data" in parts or name in parts or ("benchmarks" in parts and name not in CORPORA)
 
 
 def ask_hub(repo: str, revision: str, kind: HubKind) -> str:

@@ -139,6 +139,7 @@ def _check_shot(shot: Shot, fields: tuple[str, ...], index: int) -> None:
 # Columns each set must have (facts of the published data cards).
 REQUIRED_COLUMNS: dict[str, tuple[str, ...]] = {
     "manta": ("conversations", "complexity"),
+    "general": ("messages",),
     "kmmlu_pro": ("question", "options", "solution"),
     "kmmlu_redux": ("question", "options", "solution"),
     "ko_longrag": ("id", "titles", "context", "question", "answer", "prompt", "task"),

@@ -95,13 +95,14 @@ def read_corpus_row(number: int, place: str, row: dict[str, Any] | RowFault) -> 
     """Return a row's conversation, or why it cannot be used."""
     if isinstance(row, RowFault):
         return row
-    complexity = read_complexity(row["complexity"])
-    fault = check_conversation(row["conversations"])
+    complexity = read_complexity(row.get("complexity", 0.0))  # of the corpus alone, whose columns are checked
+    messages = row["conversations"] if "conversations" in row else row["messages"]
+    fault = check_conversation(messages)
     if fault is not None:
         return fault
     if isinstance(complexity, RowFault):
         return complexity
-    return CorpusRow(number, place, row["conversations"], complexity)
+    return CorpusRow(number, place, messages, complexity)
 
 
 def hash_conversation(messages: Sequence[Message]) -> bytes:
@@ -136,7 +137,7 @@ def advise_too_few(left_out: Mapping[str, int], faults: Faults, n_read: int, n_u
     """Return what to do where too few rows can be used; the reason that most of the others share decides."""
     remedy = f"lower corpus.train_rows and validation_rows in the experiment file to {n_usable} in all"
     if n_usable < 2:
-        remedy = "give a corpus with more rows as data.manta in the experiment file"
+        remedy = "give a corpus with more rows in the experiment file"
     shared, count = max(left_out.items(), key=lambda item: item[1], default=("", 0))
     if shared not in faults.counts:
         return remedy

@@ -24,6 +24,7 @@ from lanekit.spec.params import (
     PruneParams,
     QuantizeParams,
     SftParams,
+    SmoothParams,
     TrainingParams,
 )
 from lanekit.spec.screen import CompareLogitsParams
@@ -110,7 +111,7 @@ def estimate_device_bytes(params: Parameters, shape: ModelShape) -> int | None:
         needed = _estimate_training(params, shape)
     elif isinstance(params, QuantizeParams):
         needed = _estimate_quantization(params, shape)
-    elif isinstance(params, PruneParams):
+    elif isinstance(params, (PruneParams, SmoothParams)):
         states = (shape.layers + 1) * params.max_length * shape.hidden_size * BF16
         logits = params.max_length * shape.vocab_size * BF16
         needed = BF16 * shape.parameters + states + logits
@@ -194,7 +195,7 @@ def name_memory_knobs(params: Parameters, *, on_host: bool) -> str:
     if isinstance(params, TrainingParams):
         more = " (and set optimizer: adafactor)" if params.optimizer == "adamw_torch" else ""
         return f"batch_size or max_length{more}"
-    return "max_length" if isinstance(params, PruneParams) else ""
+    return "max_length" if isinstance(params, (PruneParams, SmoothParams)) else ""
 
 
 def estimate_disk_bytes(

@@ -11,6 +11,8 @@ from lanekit.errors import InputError, did_you_mean
 from lanekit.files.strict_yaml import FileProblem, InputProblems, KeyPath, YamlDocument, read_yaml
 from lanekit.files.validation import validate
 from lanekit.spec.benchmark import REQUIRED_COLUMNS, Benchmark
+from lanekit.spec.calibration import CORPORA
+from lanekit.spec.calibration import CORPUS as CORPUS
 from lanekit.spec.judge import JudgeSettings
 from lanekit.spec.lane_file import Lane, find_lane_files, read_lanes
 from lanekit.spec.numbers import Seed
@@ -26,8 +28,6 @@ from lanekit.spec.params import (
 from lanekit.spec.screen import ScreenSettings
 from lanekit.spec.selection import keep_selected, limit_calibration, resolve_selection
 from lanekit.spec.stages import LANE_STAGES, STAGE_TYPES
-
-CORPUS = "manta"
 
 
 class BaseModelSource(Source):
@@ -158,7 +158,7 @@ def _find_name_faults(data: dict[str, Any]) -> list[tuple[KeyPath, str]]:
     published = base.get("published_percent") if isinstance(base, dict) else None
     weights = scoring.get("benchmark_weights") if isinstance(scoring, dict) else None
     defaults = data.get("stage_defaults")
-    benchmarks = tuple(name for name in REQUIRED_COLUMNS if name != CORPUS)
+    benchmarks = tuple(name for name in REQUIRED_COLUMNS if name not in CORPORA)
     faults: list[tuple[KeyPath, str]] = []
     for place, names, known in (
         (("data",), sources, tuple(REQUIRED_COLUMNS)),

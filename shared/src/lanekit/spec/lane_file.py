@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 from lanekit.errors import InputError, did_you_mean
 from lanekit.files.strict_yaml import FileProblem, InputProblems, KeyPath, Location, YamlDocument, read_yaml
 from lanekit.files.validation import validate
+from lanekit.spec.calibration import count_mixed
 from lanekit.spec.lane_engine import PLAIN, LaneEngine
 from lanekit.spec.numbers import PlainNumbers
 from lanekit.spec.params import Parameters
@@ -261,7 +262,10 @@ def _read_stages(
                 )
             )
         form = stage_type.gives or form
-        merged = {**defaults.get(name, {}), **(own or {})}
+        shared = dict(defaults.get(name, {}))
+        if count_mixed(own) is not None:  # the lane's own mix says how many rows
+            shared.pop("calibration_rows", None)
+        merged = {**shared, **(own or {})}
         params, found = validate(stage_type.params, merged, document, place)
         problems += found
         if params is not None:

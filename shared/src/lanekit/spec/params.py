@@ -4,14 +4,22 @@ libraries or methods; what a user tunes stands in lanes/experiment.yaml and in t
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt  # isort: skip
 
 from lanekit.spec.benchmark import Benchmark
-from lanekit.spec.numbers import PlainNumbers, Seed
+from lanekit.spec.calibration import CORPUS, CalibrationChoice, count_mixed
+from lanekit.spec.numbers import PlacedError, PlainNumbers, Seed
 
 GptqScheme = Literal["W4A16", "W4A16_ASYM", "W8A16", "W8A8"]
 Fp8Scheme = Literal["FP8", "FP8_DYNAMIC"]
@@ -23,26 +31,25 @@ OnContamination = Literal["refuse", "drop", "label"]
 
 
 class Parameters(PlainNumbers):
-    """Base of all parameter models.
+    """Base of all parameter models; what `not_in_key` names says how a stage runs, not what it computes.
 
-    What `not_in_key` names says how a stage runs, not what it computes. What `joined_later` names is in the
-    key where it differs from its default alone, so that the keys of before it stay.
+    What `unwritten_at_default` names came later than results that have their key without it: at its default
+    it is in no key, manifest or document, so that those results stay what they are.
     """
 
     not_in_key: ClassVar[frozenset[str]] = frozenset()
-    joined_later: ClassVar[frozenset[str]] = frozenset()
+    unwritten_at_default: ClassVar[frozenset[str]] = frozenset()
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
-    @property
-    def left_out_of_key(self) -> set[str]:
-        """The names of the fields that are no part of the stage's key."""
-        fields = type(self).model_fields
-        absent = {
-            name
-            for name in self.joined_later
-            if getattr(self, name) == fields[name].get_default(call_default_factory=True)
-        }
-        return {*self.not_in_key, *absent}
+    @model_serializer(mode="wrap")
+    def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        # pydantic hands over whatever stands in a field, also what `model_copy` put there unchecked
+        for name in getattr(self, "unwritten_at_default", ()):
+            field = type(self).model_fields[name]
+            if getattr(self, name) == field.get_default(call_default_factory=True):
+                written.pop(name, None)
+        return written
 
 
 class Source(Parameters):
@@ -91,10 +98,43 @@ class CorpusSettings(Parameters):
 
 
 class PrepareCorpusParams(CorpusSettings):
-    """Split the instruction corpus, draw the calibration set from the training part, guard both."""
+    """Split the instruction corpus, draw the calibration set from the training part, guard both.
 
+    `name` is the data set that it is in the experiment.
+    """
+
+    unwritten_at_default: ClassVar[frozenset[str]] = frozenset({"name"})
+    name: str = CORPUS
     corpus: Source
     seed: Seed = 42
+
+
+class MixCalibrationParams(Parameters):
+    """Put the first rows of several sources' calibration sets together, each prefix in their proportion."""
+
+    rows: dict[str, PositiveInt]
+
+
+class CalibratedParams(Parameters):
+    """What stages share that may look at calibration rows.
+
+    Of a mix all rows are taken, unless `calibration_rows` says fewer: the first, in the same proportion.
+    """
+
+    unwritten_at_default: ClassVar[frozenset[str]] = frozenset({"calibration"})
+    calibration: CalibrationChoice | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def count_rows(cls, values: Any) -> Any:
+        """Take the number of rows from the mix, where there is one and no number; refuse more than it has."""
+        n_mixed = count_mixed(values)
+        if n_mixed is None:
+            return values
+        asked = values.get("calibration_rows", n_mixed)
+        if type(asked) is int and asked > n_mixed:
+            raise PlacedError(f"calibration_rows is {asked}, and the mix has {n_mixed}", "calibration_rows")
+        return {**values, "calibration_rows": asked}
 
 
 class PrepareBenchmarksParams(Parameters):
@@ -132,7 +172,11 @@ class SftParams(TrainingParams):
 
 
 class PostSftParams(TrainingParams):
-    """Train the norm weights alone; every other tensor stays as it is, bit for bit."""
+    """Train the norm weights alone; every other tensor stays as it is, bit for bit.
+
+    A step of bfloat16 is 1/128 to 1/256 of a weight, and Adam moves one by at most the sum of the rates: half
+    of `steps` x `learning_rate`. Where that is below half a step, most updates cannot survive by themselves.
+    """
 
 
 class DistillParams(TrainingParams):
@@ -142,7 +186,7 @@ class DistillParams(TrainingParams):
     cross_entropy_weight: float = Field(default=0.0, ge=0, le=1)
 
 
-class PruneParams(Parameters):
+class PruneParams(CalibratedParams):
     """Drop whole decoder layers until `keep_layers` are left.
 
     `block_influence` drops those that change their input least (ShortGPT, Men et al. 2024);
@@ -157,7 +201,23 @@ class PruneParams(Parameters):
     seed: Seed = 42
 
 
-class QuantizeParams(Parameters):
+class SmoothParams(CalibratedParams):
+    """Move outliers from activations into weights, without changing what the model computes.
+
+    For EXAONE-4, which has no norm before attention and MLP: one scale a channel for the whole residual
+    stream, one for the outputs of v and of up, by SmoothQuant's formula (Xiao et al. 2023), whose alpha is
+    `strength`. With `power_of_two` no weight loses a bit.
+    """
+
+    strength: float = Field(default=0.5, ge=0, le=1)
+    power_of_two: bool = True
+    calibration_rows: PositiveInt = 128
+    max_length: PositiveInt = 512
+    device: DeviceChoice = "auto"
+    seed: Seed = 42
+
+
+class QuantizeParams(CalibratedParams):
     """What both quantization stages share."""
 
     ignore: tuple[str, ...] = ("lm_head",)
@@ -279,7 +339,7 @@ class MeasureSpeedParams(SpeedSettings):
     the baseline's; `candidate_engine` is the candidate's where its lane asks for other arguments.
     """
 
-    joined_later: ClassVar[frozenset[str]] = frozenset({"candidate_engine"})
+    unwritten_at_default: ClassVar[frozenset[str]] = frozenset({"candidate_engine"})
 
     engine: EngineParams
     candidate_engine: EngineParams | None = None
@@ -294,7 +354,7 @@ class PackageParams(Parameters):
     `engine_arguments` are those that the lane was ranked with: no package carries them, its card says so.
     """
 
-    joined_later: ClassVar[frozenset[str]] = frozenset({"engine_arguments"})
+    unwritten_at_default: ClassVar[frozenset[str]] = frozenset({"engine_arguments"})
 
     package_name: str
     lane: str

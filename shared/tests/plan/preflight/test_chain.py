@@ -116,8 +116,59 @@ def test_other_ways_to_groups_take_the_same_widths(bench: Bench, stage: str, sch
     assert finding.remedy == "use gptq: {scheme: W8A16}, which is per channel"
 
 
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3_text"])
+def test_a_model_with_norms_before_its_linears_is_not_smoothed(bench: Bench, kind: str) -> None:
+    bench.write_lane("lane20_x", "smooth: {calibration_rows: 8}", "gptq: {scheme: W8A8, calibration_rows: 8}")
+    assert bench.collect() == []
+    bench.change_json("config.json", model_type=kind)
+    (finding,) = [f for f in bench.collect() if "smooth" in f.message]
+    assert finding.level == "fault"
+    assert finding.where.endswith("lane20_x.yaml:4:5")
+    assert f'model_type "{kind}" has norms there' in finding.message
+    assert finding.remedy
+
+
+def test_smoothing_comes_before_the_quantization(bench: Bench) -> None:
+    bench.write_lane("lane20_x", "gptq: {scheme: W8A8, calibration_rows: 8}", "smooth")
+    (text,) = bench.list_texts()
+    assert "'smooth' needs an unquantized model, but an earlier stage quantizes it" in text
+
+
 def test_lanes_that_do_the_same_are_told(bench: Bench) -> None:
     bench.write_lane("lane20_x", "gptq: {scheme: W8A16}")
     (finding,) = bench.collect()
     assert finding.level == "warning"
     assert "lane20_x does the same as lane01_x" in finding.message
+
+
+def test_a_mix_needs_its_sources_and_a_stage_that_looks_at_them(bench: Bench) -> None:
+    mix = "calibration: {mix: [{source: manta, rows: 16}, {source: general, rows: 32}]}"
+    bench.write_lane("lane20_x", f"fp8: {{scheme: FP8, {mix}}}")
+    assert bench.collect() == []
+    bench.write_lane("lane21_x", f"fp8: {{scheme: FP8_DYNAMIC, {mix}}}")
+    (text,) = bench.list_texts()
+    assert "lane21_x.yaml:4:32: 'fp8' calibrates nothing with these parameters" in text
+    bench.write_lane("lane21_x", "fp8: {scheme: FP8, calibration: {mix: [{source: general, rows: 33}]}}")
+    (text,) = bench.list_texts()
+    assert "asks for 33 calibration rows, corpus.calibration_rows is 32" in text
+    bench.write_lane("lane21_x", "prune: {keep_layers: 28}")
+    bench.change(lambda s: s["data"].pop("general"))
+    (finding,) = bench.collect()
+    assert "takes rows of 'general', and the experiment has no source" in finding.message
+
+
+def test_a_source_that_calibrates_alone_need_not_be_there_where_no_mix_takes_it(bench: Bench) -> None:
+    (bench.folder / "general.jsonl").unlink()
+    assert bench.collect() == []
+    bench.write_lane("lane20_x", "fp8: {scheme: FP8, calibration: {mix: [{source: general, rows: 8}]}}")
+    (finding,) = bench.collect()
+    assert "general.jsonl" in finding.message
+
+
+def test_a_source_that_calibrates_alone_is_looked_at_where_a_mix_takes_it(bench: Bench) -> None:
+    (bench.folder / "general.jsonl").write_text('{"prompt": "no messages"}\n' * 300, encoding="utf-8")
+    assert bench.collect() == []
+    bench.write_lane("lane20_x", "fp8: {scheme: FP8, calibration: {mix: [{source: general, rows: 8}]}}")
+    (text,) = bench.list_texts()
+    assert "129 conversations are asked for, at most 100 of 300 rows can be used" in text
+    assert "the column 'messages' is missing" in text

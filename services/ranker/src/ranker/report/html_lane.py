@@ -125,6 +125,7 @@ def _draw_facts(lane: RankedLane) -> str:
         ("one speed with", "같은 형상"): ", ".join(lane.pooled_with),
         ("needs engine arguments", "엔진 인자"): str(record.engine),
         ("items in its text", "오염 문항"): _show_contamination(record.contamination),
+        ("not as asked", "비고"): "; ".join(record.notes),
         ("model", "모델"): record.model,
         ("evaluation", "평가"): record.evaluation,
         ("judgement", "심사"): record.judgement,

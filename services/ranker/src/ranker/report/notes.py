@@ -58,7 +58,17 @@ def collect_remarks(ranking: Ranking) -> list[str]:
     if lost:
         notes.append(f"Prompts that lost the gold answer by the cut, at least: {lost}.")
     notes += list_agreements(ranking) + note_unknown_devices(records) + list_missing(ranking)
+    notes += _list_stage_notes(records)
     return notes + describe_sittings([r.speed for r in records if r.speed])
+
+
+def _list_stage_notes(records: Sequence[LaneRecord]) -> list[str]:
+    """Return what the lanes' stages did not do as asked, each note once with the lanes that it is of."""
+    lanes: dict[str, list[str]] = {}
+    for record in records:
+        for note in record.notes:
+            lanes.setdefault(note, []).append(f"`{record.lane}`")
+    return [f"{', '.join(names)}: {note}" for note, names in lanes.items()]
 
 
 def _name_counts(records: Sequence[LaneRecord], counter: str, *, is_judged: bool | None = None) -> str:

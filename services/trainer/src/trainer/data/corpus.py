@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from lanekit.errors import InputError
 from lanekit.files.conversations import Message
 from lanekit.files.json_lines import RowFault
+from lanekit.spec.calibration import CORPUS
 from lanekit.spec.corpus_rows import (
     MOST,
     CorpusRow,
@@ -45,6 +46,7 @@ class Draw:
     n_dropped: int
     faults: Faults
     notes: list[str]
+    name: str = CORPUS
 
     def list_left_out(self) -> dict[str, int]:
         """Return how many rows were left out, by reason."""
@@ -54,7 +56,7 @@ class Draw:
     def describe(self) -> list[str]:
         """Return the notes: files, and rows left out."""
         left_out = list_reasons(self.list_left_out())
-        told = [f"manta: of {self.n_read} rows read, left out: {left_out}"] if left_out else []
+        told = [f"{self.name}: of {self.n_read} rows read, left out: {left_out}"] if left_out else []
         return [*self.notes, *told]
 
 
@@ -80,7 +82,7 @@ def draw_rows(spec: PrepareCorpusParams, guard: Guard, measure: Measure) -> Draw
         return known[number]
 
     while True:
-        sample = sample_rows(spec.corpus, "manta", limit, spec.seed)
+        sample = sample_rows(spec.corpus, spec.name, limit, spec.seed)
         draw = _sift(spec, guard, sample, measure_once)
         if len(draw.rows) == needed:
             return draw
@@ -121,7 +123,9 @@ def _sift(spec: PrepareCorpusParams, guard: Guard, sample: Sample, measure: Meas
     random.Random(spec.seed).shuffle(usable)
     kept, matches, n_dropped = _guard_rows(spec, guard, usable, measure, faults)
     n_read = len(sample.rows)
-    return Draw(kept, matches, sample.n_source, n_read, n_duplicates, n_dropped, faults, sample.notes)
+    return Draw(
+        kept, matches, sample.n_source, n_read, n_duplicates, n_dropped, faults, sample.notes, spec.name
+    )
 
 
 def _guard_rows(

@@ -58,6 +58,13 @@ def load_dense(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     return model.to(device)
 
 
+def read_stored_dtype(folder: Path) -> torch.dtype:
+    """Return the dtype in which a model folder's config.json says that its weights are stored."""
+    config = read_config(folder)
+    dtype: torch.dtype = getattr(torch, config.get("dtype") or config.get("torch_dtype") or "bfloat16")
+    return dtype
+
+
 def save_dense(model: Any, source: Path, out: Path, remedy: str) -> None:
     """Save in the source model's stored dtype, with its tokenizer and licence, and check what was written.
 
@@ -68,8 +75,7 @@ def save_dense(model: Any, source: Path, out: Path, remedy: str) -> None:
         InputError: a tied head has come apart, or was written twice.
         NonFiniteWeightsError: a tensor holds NaN or infinity.
     """
-    stored = read_config(source).get("dtype") or read_config(source).get("torch_dtype") or "bfloat16"
-    model = model.to(getattr(torch, stored))
+    model = model.to(read_stored_dtype(source))
     model.config.use_cache = True
     restore_tied_head(model)
     with without_generation_config(model, source):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,15 @@ def hash_tensors(folder: Path) -> dict[str, str]:
                 digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
                 digests[name] = digest.hexdigest()
     return digests
+
+
+def read_tensors(folder: Path, names: Collection[str]) -> dict[str, torch.Tensor]:
+    """Return those of the named tensors that are stored, in their stored dtype."""
+    found: dict[str, torch.Tensor] = {}
+    for path in list_weight_files(folder):
+        with safe_open(path, framework="pt") as stored:
+            found |= {name: stored.get_tensor(name) for name in stored.keys() if name in names}  # noqa: SIM118
+    return found
 
 
 def rewrite_tensors(source: Path, out: Path, replaced: dict[str, torch.Tensor]) -> None:

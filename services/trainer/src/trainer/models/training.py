@@ -87,7 +87,13 @@ def make_arguments(
     )
 
 
-def _check_loss(loss: float, when: str, remedy: str) -> float:
+def measure_loss(trainer: Any, when: str, remedy: str) -> float:
+    """Return the validation loss.
+
+    Raises:
+        DivergedError: it is not finite.
+    """
+    loss = float(trainer.evaluate()["eval_loss"])
     if not math.isfinite(loss):
         raise DivergedError(f"the validation loss is {loss} {when}", remedy=remedy)
     return loss
@@ -150,9 +156,9 @@ def train_measured(
     """
     told = "; ".join(["measuring the loss before training", *data.notes])
     callback.progress(0, spec.steps, told)
-    before = _check_loss(trainer.evaluate()["eval_loss"], "before training", UNFIT_MODEL)
+    before = measure_loss(trainer, "before training", UNFIT_MODEL)
     trainer.train()
-    after = _check_loss(trainer.evaluate()["eval_loss"], "after training", LOWER_THE_RATE)
+    after = measure_loss(trainer, "after training", LOWER_THE_RATE)
     return {
         "data": data.report,
         "notes": data.notes,

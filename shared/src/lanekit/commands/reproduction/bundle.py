@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lanekit.errors import InputError, first_finding
 from lanekit.plan.graph import Plan, StageRun
+from lanekit.spec.params import PrepareCorpusParams
 from lanekit.spec.source import drop_local_paths
 from lanekit.store.manifest import FileEntry, Manifest
 
@@ -109,7 +110,7 @@ def find_needed_sources(plan: Plan) -> set[str]:
     for run in plan.runs.values():
         content = run.params.model_dump()
         names |= {BASE_MODEL} if run.type.name == "fetch_model" else set()
-        names |= {"manta"} if run.type.name == "prepare_corpus" else set()
+        names |= {run.params.name} if isinstance(run.params, PrepareCorpusParams) else set()
         names |= set(content["sets"]) if run.type.name == "prepare_benchmarks" else set()
     return names
 

@@ -45,6 +45,9 @@ def _check_calibration(request: Request) -> Iterator[Finding]:
     there = request.experiment.corpus.calibration_rows
     for stage in request.list_stages():
         asked = getattr(stage.params, "calibration_rows", None)
+        choice = getattr(stage.params, "calibration", None)
+        if choice and choice.mix and asked is not None:
+            asked = max(choice.share_rows(asked).values())
         if asked is not None and stage.type.needs_corpus(stage.params) and asked > there:
             yield Finding(
                 stage.locate("calibration_rows"),

@@ -12,9 +12,11 @@ from lanekit.plan.preflight.finding import Finding
 from lanekit.plan.preflight.kernels import check_kernels
 from lanekit.plan.preflight.lane_engines import check_lane_engines
 from lanekit.plan.preflight.lengths import check_lengths
+from lanekit.plan.preflight.mixes import check_mixes
 from lanekit.plan.preflight.modules import check_modules
 from lanekit.plan.preflight.replicates import check_replicates
 from lanekit.plan.preflight.request import Request
+from lanekit.plan.preflight.smoothing import check_smoothing
 from lanekit.plan.preflight.template import check_template
 from lanekit.plan.preflight.tokenizer import check_tokenizer
 
@@ -26,7 +28,9 @@ CHECKS = (
     check_tokenizer,
     check_template,
     check_chains,
+    check_smoothing,
     check_modules,
+    check_mixes,
     check_amounts,
     check_lengths,
     check_replicates,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from lanekit.plan.preflight.finding import Finding, from_error
 from lanekit.plan.preflight.request import Request
+from lanekit.spec.calibration import CORPUS, count_drawn
 from lanekit.spec.corpus_rows import FirstRows, advise_too_few, list_reasons
-from lanekit.spec.experiment_file import CORPUS
 
 MAX_ADVICE = 3
 
@@ -18,17 +18,17 @@ def check_data(request: Request) -> Iterator[Finding]:
         if look.error is not None:
             yield from_error(request.locate("data", name), look.error)
         elif look.first is not None:
-            yield from _check_first_rows(request, look.first)
+            yield from _check_first_rows(request, name, look.first)
 
 
-def _check_first_rows(request: Request, first: FirstRows) -> Iterator[Finding]:
+def _check_first_rows(request: Request, name: str, first: FirstRows) -> Iterator[Finding]:
     """Refuse where too few rows are left whatever the others hold; warn of those that will be left out."""
-    corpus, source = request.experiment.corpus, request.experiment.data[CORPUS].source
-    needed = corpus.train_rows + corpus.validation_rows
-    counts, where = first.faults.counts, request.locate("data", CORPUS)
+    source = request.experiment.data[name].source
+    needed = sum(count_drawn(name, request.experiment.corpus))
+    counts, where = first.faults.counts, request.locate("data", name)
     seen = f"of the {'first ' if first.n_read < first.n_source else ''}{first.n_read} rows"
     is_too_small = (
-        needed > first.n_source and first.n_usable > 0
+        name == CORPUS and needed > first.n_source and first.n_usable > 0
     )  # which is told as an amount, with its remedy
     if first.n_at_most < needed and not is_too_small:
         left_out = {**counts, **({"duplicates": first.n_duplicates} if first.n_duplicates else {})}

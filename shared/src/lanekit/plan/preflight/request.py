@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from lanekit.errors import InputError
 from lanekit.files.small_files import SmallFiles
 from lanekit.files.strict_yaml import KeyPath, YamlDocument
+from lanekit.spec.calibration import CORPORA, find_spare_sources
 from lanekit.spec.corpus_rows import FirstRows
 from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.lane_file import Lane, LaneStage
@@ -96,6 +97,12 @@ class Request:
         """Yield the stages of all lanes."""
         for lane in self.lanes:
             yield from lane.stages
+
+    @property
+    def corpora(self) -> frozenset[str]:
+        """The sources of conversations that will be read."""
+        spare = find_spare_sources(stage.params for stage in self.list_stages())
+        return frozenset(CORPORA) - spare if self.needs_corpus else frozenset()
 
     @property
     def needs_benchmarks(self) -> bool:
