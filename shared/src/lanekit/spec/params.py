@@ -4,9 +4,16 @@ libraries or methods; what a user tunes stands in lanes/experiment.yaml and in t
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt  # isort: skip
 
@@ -14,6 +21,7 @@ from lanekit.spec.benchmark import Benchmark
 from lanekit.spec.numbers import PlainNumbers, Seed
 
 GptqScheme = Literal["W4A16", "W4A16_ASYM", "W8A16", "W8A8"]
+RoundScheme = GptqScheme
 Fp8Scheme = Literal["FP8", "FP8_DYNAMIC"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -21,10 +29,24 @@ OnContamination = Literal["refuse", "drop", "label"]
 
 
 class Parameters(PlainNumbers):
-    """Base of all parameter models; what `not_in_key` names says how a stage runs, not what it computes."""
+    """Base of all parameter models; what `not_in_key` names says how a stage runs, not what it computes.
+
+    What `unwritten_at_default` names came later than results that have their key without it: at its default
+    it is in no key, manifest or document, so that those results stay what they are.
+    """
 
     not_in_key: ClassVar[frozenset[str]] = frozenset()
+    unwritten_at_default: ClassVar[frozenset[str]] = frozenset()
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+    @model_serializer(mode="wrap")
+    def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        # pydantic hands over whatever stands in a field, also what `model_copy` put there unchecked
+        for name in getattr(self, "unwritten_at_default", ()):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                written.pop(name, None)
+        return written
 
 
 class Source(Parameters):
@@ -139,10 +161,41 @@ class PruneParams(Parameters):
     seed: Seed = 42
 
 
-class QuantizeParams(Parameters):
-    """What both quantization stages share."""
+class KeptLayers(Parameters):
+    """Decoder layers, by number, that are not quantized: whole ones, because vLLM fuses q, k, v and gate, up."""
 
+    layers: tuple[NonNegativeInt, ...] = Field(min_length=1)
+
+    @field_validator("layers")
+    @classmethod
+    def check_layers(cls, layers: tuple[int, ...]) -> tuple[int, ...]:
+        """Put them in order, so that equal choices have one key; refuse a layer named twice."""
+        if len(set(layers)) != len(layers):
+            raise ValueError("keep.layers names a layer twice")
+        return tuple(sorted(layers))
+
+
+class CompressParams(Parameters):
+    """What every quantization shares: which layers stay as they are."""
+
+    unwritten_at_default: ClassVar[frozenset[str]] = frozenset({"keep"})
     ignore: tuple[str, ...] = ("lm_head",)
+    keep: KeptLayers | None = None
+
+
+class RoundParams(CompressParams):
+    """Rounding to nearest into a compressed-tensors preset scheme; W8A8 rounds activations token by token.
+
+    No data is read. At 8 bits it cannot be told from GPTQ; at 4 bits GPTQ is nearer in the language that it
+    was calibrated in.
+    """
+
+    scheme: RoundScheme
+
+
+class QuantizeParams(CompressParams):
+    """What quantizations that may be calibrated share."""
+
     calibration_rows: PositiveInt = 512
     max_length: PositiveInt = 2048
     seed: Seed = 42
@@ -158,9 +211,27 @@ class GptqParams(QuantizeParams):
 
 
 class Fp8Params(QuantizeParams):
-    """FP8 weights and activations; FP8_DYNAMIC needs no calibration, FP8 (static) does."""
+    """FP8 weights and activations; FP8_DYNAMIC needs no calibration, FP8 (static) does.
 
+    `format: modelopt` writes NVIDIA ModelOpt's format, which vLLM alone reads. Its package can ask for an FP8
+    KV cache by itself (`kv_cache: fp8`, with calibrated scales), as one of compressed-tensors cannot.
+    """
+
+    unwritten_at_default: ClassVar[frozenset[str]] = CompressParams.unwritten_at_default | {
+        "format", "kv_cache",
+    }  # fmt: skip
     scheme: Fp8Scheme
+    format: Literal["compressed-tensors", "modelopt"] = "compressed-tensors"
+    kv_cache: Literal["auto", "fp8"] = "auto"
+
+    @model_validator(mode="after")
+    def check_format(self) -> Fp8Params:
+        """Refuse what a format cannot hold."""
+        if self.format == "modelopt" and self.scheme != "FP8":
+            raise ValueError("format modelopt has static scales alone; take scheme: FP8")
+        if self.kv_cache == "fp8" and self.format != "modelopt":
+            raise ValueError("kv_cache fp8 needs format: modelopt; no other package can ask vLLM for it")
+        return self
 
 
 class EngineParams(Parameters):

@@ -81,6 +81,13 @@ def _scheme(method: str) -> Callable[[Any], str]:
     return lambda params: f"{method}_{params.scheme.lower()}".replace("fp8_fp8", "fp8")
 
 
+def _label_fp8(params: p.Fp8Params) -> str:
+    plain = _scheme("fp8")(params)
+    if params.format != "modelopt":
+        return plain
+    return f"{plain}_modelopt_kv8" if params.kv_cache == "fp8" else f"{plain}_modelopt"
+
+
 _TYPES = [
     StageType("fetch_model", 1, "trainer", "trainer.stages.fetch_model:run", p.FetchModelParams,
               "models", lambda q: q.name.lower(), gives="dense"),
@@ -104,8 +111,10 @@ _TYPES = [
     StageType("gptq", 2, "quantizer", "quantizer.stages.gptq:run", p.GptqParams, "models",
               _scheme("gptq"), takes=("dense",), gives="packed", needs_corpus=_always,
               corpus_part="calibration", needs_device=True),
+    StageType("round", 1, "quantizer", "quantizer.stages.round:run", p.RoundParams, "models",
+              _scheme("round"), takes=("dense",), gives="packed", needs_device=True),
     StageType("fp8", 2, "quantizer", "quantizer.stages.fp8:run", p.Fp8Params, "models",
-              _scheme("fp8"), takes=("dense",), gives="packed",
+              _label_fp8, takes=("dense",), gives="packed",
               needs_corpus=lambda q: q.scheme == "FP8", corpus_part="calibration", needs_device=True),
     StageType("evaluate", 3, "evaluator", "evaluator.stages.evaluate:run", p.EvaluateParams,
               "results", _named("evaluate"), needs_device=True, timeout_s=12 * HOUR_S),
