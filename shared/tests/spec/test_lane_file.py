@@ -15,7 +15,7 @@ from lanekit.spec.params import GptqParams, PruneParams
 from lanekit.spec.stages import STAGE_TYPES
 
 GPTQ_NAMES = ", ".join(GptqParams.model_fields)
-STAGES = "sft, prune, distill, post_sft, gptq, fp8"
+STAGES = "sft, prune, distill, post_sft, gptq, round, fp8"
 
 
 def load(lanes_folder: Path, folder: Path, **files: str) -> list[Lane]:

@@ -45,6 +45,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "distill": TRAINING,
     "post_sft": TRAINING,
     "gptq": {"scheme": "W4A16", "dampening": 0.05},
+    "round": {"scheme": "W8A8"},
     "fp8": {"scheme": "FP8_DYNAMIC"},
     "evaluate": {"engine": ENGINE, "benchmarks": [BENCHMARK]},
     "judge": {"benchmark": JUDGED, "url": "http://judge:8000/v1", "model": "judge"},
@@ -56,7 +57,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     },
     "verify_package": {"engine": ENGINE},
 }  # fmt: skip
-MODELS = {"fetch_model", "sft", "prune", "distill", "post_sft", "gptq", "fp8"}
+MODELS = {"fetch_model", "sft", "prune", "distill", "post_sft", "gptq", "round", "fp8"}
 FILES = {"model.safetensors": 2_558_000_000, "config.json": 1234, "LICENSE": 99, "manifest.json": 7}
 INPUTS = {"model": "models/tiny-model-0123456789ab", "corpus": "data/corpus-ba9876543210"}
 GOLDEN_GPTQ_HEAD = """\
@@ -181,6 +182,8 @@ def test_the_form_of_the_weights_is_told(lock_digests: Mapping[str, str]) -> Non
     assert "not quantized by this stage" in render_card(make("sft", lock_digests), {}, {})
     assert "in the form of the input model" in render_card(make("post_sft", lock_digests), {}, {})
     assert "(FP8_DYNAMIC, compressed-tensors)" in render_card(make("fp8", lock_digests), {}, {})
+    modelopt = make("fp8", lock_digests, scheme="FP8", format="modelopt")
+    assert "ModelOpt's format, which vLLM reads and transformers does not" in render_card(modelopt, {}, {})
 
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs sha256sum")

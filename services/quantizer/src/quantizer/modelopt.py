@@ -22,7 +22,13 @@ from huggingface_hub import save_torch_state_dict
 from safetensors import safe_open
 
 from lanekit.files.finite_weights import check_written_model
-from lanekit.files.model_folder import carry_files, list_weight_files, measure_weights, read_config, write_json
+from lanekit.files.model_folder import (
+    carry_files,
+    list_weight_files,
+    measure_weights,
+    read_config,
+    write_json,
+)
 from lanekit.spec.params import Fp8Params
 from quantizer.saving import BadCheckpointError, save_packed
 

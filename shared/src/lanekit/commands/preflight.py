@@ -24,7 +24,7 @@ from lanekit.files.small_files import SmallFiles
 from lanekit.files.strict_yaml import FileProblem, InputProblems, YamlDocument, read_yaml
 from lanekit.host.checkout import find_project_root
 from lanekit.host.devices import detect_cuda
-from lanekit.host.probe import find_versions, read_library_text
+from lanekit.host.probe import find_versions, query_capability, read_library_text
 from lanekit.plan.preflight.checks import find_faults
 from lanekit.plan.preflight.data import check_data
 from lanekit.plan.preflight.environment import check_environment
@@ -228,8 +228,9 @@ def look_at_host(root: Path | None = None) -> Host:
     found = find_versions([*LIBRARIES, *VLLM_BUILDS])
     locked = read_lock((root or find_project_root()) / LOCKS_FOLDER / choose_lock(found))
     pins = {name: compare_pin(name, found.get(name, ""), locked.get(name), "") for name in LIBRARIES}
+    has_cuda = detect_cuda()
     return Host(
-        has_cuda=detect_cuda(),
+        has_cuda=has_cuda,
         vllm_builds=tuple(name for name in VLLM_BUILDS if name in found),
         missing=tuple(name for name in LIBRARIES if name not in found),
         differing=tuple(
@@ -237,6 +238,7 @@ def look_at_host(root: Path | None = None) -> Host:
         ),
         model_types=read_library_text("transformers", AUTO_FILES.format("configuration")),
         tokenizers=read_library_text("transformers", AUTO_FILES.format("tokenization")),
+        capability=query_capability() if has_cuda else None,
     )
 
 

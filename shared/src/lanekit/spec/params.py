@@ -162,7 +162,7 @@ class PruneParams(Parameters):
 
 
 class KeptLayers(Parameters):
-    """Decoder layers, by number, that are not quantized: whole ones, because vLLM fuses q, k, v and gate, up."""
+    """Decoder layers, by number, that are not quantized; whole ones: vLLM fuses q, k, v and gate, up."""
 
     layers: tuple[NonNegativeInt, ...] = Field(min_length=1)
 

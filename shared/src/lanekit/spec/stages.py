@@ -64,6 +64,11 @@ class StageType:
         return bool(self.takes)
 
     @property
+    def is_seeded(self) -> bool:
+        """Whether it takes the experiment's seed; what draws nothing has none."""
+        return "seed" in self.params.model_fields
+
+    @property
     def worker(self) -> str:
         """The worker that runs it, which is called as its queue and as its Compose service are."""
         return self.name if self.waits else self.service

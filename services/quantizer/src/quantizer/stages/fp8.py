@@ -20,8 +20,8 @@ from quantizer.saving import save_packed
 
 OTHER_ROWS = "use FP8_DYNAMIC, or other calibration rows: activations of these are not finite"
 OTHER_SCHEME = "take another scheme: weights of the model that was quantized leave the range of FP8"
-# One scale a layer for its keys (after their norm and rotation) and one for its values, as they enter the cache:
-# the largest magnitude that calibration saw, where the preset of the linears' inputs takes a moving average.
+# One scale a layer for its keys (after their norm and rotation) and one for its values, as they enter the
+# cache: the largest magnitude that calibration saw, where the preset for inputs takes a moving average.
 KV_CACHE = QuantizationArgs(num_bits=8, type="float", strategy="tensor", observer="static_minmax")
 
 

@@ -13,6 +13,7 @@ from lanekit.plan.preflight.lengths import check_lengths
 from lanekit.plan.preflight.modules import check_modules
 from lanekit.plan.preflight.replicates import check_replicates
 from lanekit.plan.preflight.request import Request
+from lanekit.plan.preflight.schemes import check_schemes
 from lanekit.plan.preflight.template import check_template
 from lanekit.plan.preflight.tokenizer import check_tokenizer
 
@@ -22,6 +23,7 @@ CHECKS = (
     check_tokenizer,
     check_template,
     check_chains,
+    check_schemes,
     check_modules,
     check_amounts,
     check_lengths,
