@@ -59,7 +59,15 @@ def test_kept_layers_are_the_same_in_every_order() -> None:
         (Fp8Params, {"scheme": "FP8_DYNAMIC", "format": "modelopt"}, "static scales alone; take scheme: FP8"),
         (Fp8Params, {"scheme": "FP8", "kv_cache": "fp8"}, "kv_cache fp8 needs format: modelopt"),
         (RoundParams, {"scheme": "W8A8", "keep": {"layers": [1, 1]}}, "names a layer twice"),
-        (RoundParams, {"scheme": "W8A8", "keep": {"layers": []}}, "at least 1 item"),
+        (RoundParams, {"scheme": "W8A8", "keep": {"layers": []}}, "and one of them"),
+        (RoundParams, {"scheme": "W8A8", "keep": {}}, "and one of them"),
+        (
+            RoundParams,
+            {"scheme": "W8A8", "keep": {"layers": [0], "by": "sensitivity", "budget_mb": 1}},
+            "and one of them",
+        ),
+        (RoundParams, {"scheme": "W8A8", "keep": {"by": "sensitivity"}}, "go together"),
+        (RoundParams, {"scheme": "W8A8", "keep": {"layers": [0], "budget_mb": 1}}, "go together"),
         (RoundParams, {"scheme": "W8A8", "keep": {"layers": [-1]}}, "greater than or equal to 0"),
         (RoundParams, {"scheme": "W8A8", "calibration_rows": 8}, "Extra inputs are not permitted"),
         (RoundParams, {"scheme": "FP8"}, "Input should be 'W4A16'"),
@@ -84,5 +92,14 @@ def test_labels(stage: str, params: Parameters, label: str) -> None:
     assert STAGE_TYPES[stage].label(params) == label
 
 
-def test_rounding_reads_no_data() -> None:
-    assert not STAGE_TYPES["round"].needs_corpus(RoundParams(scheme="W8A8"))
+def test_rounding_reads_no_data_unless_layers_are_to_be_chosen() -> None:
+    stage = STAGE_TYPES["round"]
+    assert not stage.needs_corpus(RoundParams(scheme="W8A8"))
+    assert not stage.needs_corpus(RoundParams(scheme="W8A8", keep=KeptLayers(layers=(0,))))
+    assert stage.needs_corpus(RoundParams(scheme="W8A8", keep=KeptLayers(by="sensitivity", budget_mb=1)))
+
+
+def test_kept_layers_are_written_as_they_were_asked_for() -> None:
+    assert KeptLayers(layers=(1, 0)).model_dump(mode="json") == {"layers": [0, 1]}
+    chosen = {"by": "sensitivity", "budget_mb": 5.0, "rows": 4}
+    assert KeptLayers.model_validate(chosen).model_dump(mode="json") == chosen

@@ -47,6 +47,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "gptq": {"scheme": "W4A16", "dampening": 0.05},
     "round": {"scheme": "W8A8"},
     "fp8": {"scheme": "FP8_DYNAMIC"},
+    "sensitivity": {"scheme": "W4A16", "ignore": ["lm_head"], "rows": 8, "max_length": 64},
     "evaluate": {"engine": ENGINE, "benchmarks": [BENCHMARK]},
     "judge": {"benchmark": JUDGED, "url": "http://judge:8000/v1", "model": "judge"},
     "measure_speed": {"engine": ENGINE},

@@ -1,20 +1,89 @@
-"""Which linear layers a quantization leaves as they are."""
+"""Which linear layers a quantization leaves as they are: named, or chosen by what quantizing them costs."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from compressed_tensors.utils import match_named_modules
+from pydantic import BaseModel, ConfigDict
 
 from lanekit.errors import InputError
 from lanekit.spec.params import CompressParams
 
+LAYERS_NAME = "layers.json"
+MB = 1_000_000
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 
 
-def list_ignored(model: Any, spec: CompressParams) -> list[str]:
+class LayerCost(BaseModel):
+    """One decoder layer: how far quantizing it alone moves the logits, and the bytes that keeping it adds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    layer: int
+    kl: float
+    extra_bytes: int
+
+
+class LayerCosts(BaseModel):
+    """What the stage `sensitivity` found, in layers.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scheme: str
+    layers: tuple[LayerCost, ...]
+
+
+def find_layer(name: str) -> int | None:
+    """Return the number of the decoder layer that a module belongs to; None outside of them."""
+    found = _LAYER.search(name)
+    return int(found[1]) if found else None
+
+
+def find_kept(spec: CompressParams, inputs: Mapping[str, Path]) -> tuple[int, ...]:
+    """Return the layers that stay as they are; none where none is to.
+
+    Raises:
+        InputError: the budget is too small for one layer, or large enough for all.
+    """
+    if spec.keep is None or spec.keep.budget_mb is None:
+        return spec.keep.layers if spec.keep else ()
+    text = (inputs["sensitivity"] / LAYERS_NAME).read_text(encoding="utf-8")
+    return choose_kept(LayerCosts.model_validate_json(text), spec.keep.budget_mb)
+
+
+def choose_kept(costs: LayerCosts, budget_mb: float) -> tuple[int, ...]:
+    """Return the layers that move the logits most for their bytes, as many as the budget has room for.
+
+    Raises:
+        InputError: there is room for none, or for all.
+    """
+    left = budget_mb * MB
+    kept = []
+    for cost in sorted(costs.layers, key=lambda c: (-c.kl / max(c.extra_bytes, 1), c.layer)):
+        if cost.extra_bytes <= left:
+            kept.append(cost.layer)
+            left -= cost.extra_bytes
+    if not kept or len(kept) == len(costs.layers):
+        least = min((cost.extra_bytes for cost in costs.layers), default=0) / MB
+        total = sum(cost.extra_bytes for cost in costs.layers) / MB
+        raise InputError(
+            f"keep.budget_mb is {budget_mb:g}: there is room for {'every layer' if kept else 'no layer'}",
+            remedy=f"one layer takes {least:.2f} MB, all take {total:.2f}: give a budget between them",
+        )
+    return tuple(sorted(kept))
+
+
+def report_kept(kept: tuple[int, ...]) -> dict[str, Any]:
+    """Return the report's part on kept layers; nothing where none is kept."""
+    return {"kept_layers": list(kept)} if kept else {}
+
+
+def list_ignored(model: Any, spec: CompressParams, kept: tuple[int, ...]) -> list[str]:
     """Return what llmcompressor is to leave out: `ignore` as it is written, then each linear of a kept layer.
 
     The kept ones are named in full: a pattern may match an attention module too, whose KV scales are wanted.
@@ -22,21 +91,19 @@ def list_ignored(model: Any, spec: CompressParams) -> list[str]:
     Raises:
         InputError: a kept layer is not there.
     """
-    if spec.keep is None:
-        return list(spec.ignore)
     by_layer: dict[int, list[str]] = {}
     for name in _list_linears(model):
-        found = _LAYER.search(name)
-        if found:
-            by_layer.setdefault(int(found[1]), []).append(name)
-    missing = [number for number in spec.keep.layers if number not in by_layer]
+        number = find_layer(name)
+        if number is not None:
+            by_layer.setdefault(number, []).append(name)
+    missing = [number for number in kept if number not in by_layer]
     if missing:
         raise InputError(
             f"keep.layers names {', '.join(map(str, missing))}, and the model's layers are 0 to "
             f"{max(by_layer, default=-1)}",
             remedy="name layers that the model has at this point of the lane",
         )
-    return [*spec.ignore, *(name for number in spec.keep.layers for name in by_layer[number])]
+    return [*spec.ignore, *(name for number in kept for name in by_layer[number])]
 
 
 def list_left_out(model: Any, ignored: list[str]) -> list[str]:

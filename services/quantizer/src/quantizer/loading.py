@@ -16,10 +16,10 @@ from lanekit.errors import InputError
 from lanekit.files.conversations import encode_corpus
 from lanekit.files.model_folder import read_config
 from lanekit.files.safetensors_header import check_model_folder
-from lanekit.spec.params import CompressParams, QuantizeParams
+from lanekit.spec.params import Parameters, QuantizeParams
 
 
-def load_for_quantization(folder: Path, spec: CompressParams) -> tuple[Any, Any]:
+def load_for_quantization(folder: Path, spec: Parameters) -> tuple[Any, Any]:
     """Return a dense model in its stored dtype and its tokenizer.
 
     On a GPU host the model stays on the CPU: llmcompressor moves one layer at a time.

@@ -8,7 +8,17 @@ from lanekit.plan.evaluation import plan_evaluation, plan_judging, plan_speed, p
 from lanekit.plan.graph import BASELINE, LanePlan, Plan, make_stage_run
 from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.lane_file import Lane
-from lanekit.spec.params import EngineParams, FetchModelParams, Parameters, PrepareCorpusParams, Source
+from lanekit.spec.params import (
+    EngineParams,
+    FetchModelParams,
+    Fp8Params,
+    GptqParams,
+    Parameters,
+    PrepareCorpusParams,
+    RoundParams,
+    SensitivityParams,
+    Source,
+)
 from lanekit.spec.replicates import FIRST, is_calibrating, vary_params, vary_seed
 from lanekit.spec.stages import STAGE_TYPES
 
@@ -62,6 +72,18 @@ class Planner:
         )
         return self.add_run("prepare_corpus", params, {"model": self.add_base(), "suite": self.add_suite()})
 
+    def add_sensitivity(self, params: Parameters, model: str, corpus: str) -> str:
+        """Add the measuring of what quantizing each layer costs; it is one for every budget."""
+        if not isinstance(params, (GptqParams, RoundParams, Fp8Params)) or params.keep is None:
+            raise TypeError(f"{type(params).__name__} chooses no layers")
+        asked = SensitivityParams(
+            scheme=params.scheme,
+            ignore=params.ignore,
+            rows=params.keep.rows,
+            max_length=params.keep.max_length,
+        )
+        return self.add_run("sensitivity", asked, {"model": model, "corpus": corpus})
+
     def add_chain(
         self,
         start: str,
@@ -77,6 +99,8 @@ class Planner:
             if stage_type.needs_corpus(params):
                 draw = replicate if is_calibrating(stage_type, params) else FIRST
                 inputs["corpus"] = self.add_corpus(draw)
+            if stage_type.needs_sensitivity(params):
+                inputs["sensitivity"] = self.add_sensitivity(params, model, inputs["corpus"])
             if stage_type.needs_teacher:
                 inputs["teacher"] = teacher or start
             model = self.add_run(name, params, inputs)

@@ -162,9 +162,21 @@ class PruneParams(Parameters):
 
 
 class KeptLayers(Parameters):
-    """Decoder layers, by number, that are not quantized; whole ones: vLLM fuses q, k, v and gate, up."""
+    """Decoder layers that are not quantized; whole ones: vLLM fuses q, k, v and gate, up.
 
-    layers: tuple[NonNegativeInt, ...] = Field(min_length=1)
+    Named by number, or chosen `by: sensitivity`: those whose quantization alone moves the logits most, as
+    long as the package grows by no more than `budget_mb`. `rows` calibration rows are looked at, each to
+    `max_length` tokens.
+    """
+
+    unwritten_at_default: ClassVar[frozenset[str]] = frozenset(
+        {"layers", "by", "budget_mb", "rows", "max_length"}
+    )
+    layers: tuple[NonNegativeInt, ...] = ()
+    by: Literal["sensitivity"] | None = None
+    budget_mb: PositiveFloat | None = None
+    rows: PositiveInt = 16
+    max_length: PositiveInt = 512
 
     @field_validator("layers")
     @classmethod
@@ -174,6 +186,17 @@ class KeptLayers(Parameters):
             raise ValueError("keep.layers names a layer twice")
         return tuple(sorted(layers))
 
+    @model_validator(mode="after")
+    def check_choice(self) -> KeptLayers:
+        """Refuse to name layers and have them chosen, and neither."""
+        if (self.by is None) == (not self.layers):
+            raise ValueError(
+                "keep takes {layers: [0, 1]} or {by: sensitivity, budget_mb: 50}, and one of them"
+            )
+        if (self.by is None) != (self.budget_mb is None):
+            raise ValueError("keep.by: sensitivity and keep.budget_mb go together")
+        return self
+
 
 class CompressParams(Parameters):
     """What every quantization shares: which layers stay as they are."""
@@ -181,6 +204,15 @@ class CompressParams(Parameters):
     unwritten_at_default: ClassVar[frozenset[str]] = frozenset({"keep"})
     ignore: tuple[str, ...] = ("lm_head",)
     keep: KeptLayers | None = None
+
+
+class SensitivityParams(Parameters):
+    """What quantizing each decoder layer alone does to the logits, by rounding, on calibration rows."""
+
+    scheme: GptqScheme | Fp8Scheme
+    ignore: tuple[str, ...]
+    rows: PositiveInt
+    max_length: PositiveInt
 
 
 class RoundParams(CompressParams):

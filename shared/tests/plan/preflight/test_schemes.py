@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from preflight_bench import Bench
 
-from lanekit.plan.preflight.kernels import Linear, can_serve_weights, list_fused_linears
+from lanekit.plan.preflight.kernels import Linear, can_serve_weights, count_layer_weights, list_fused_linears
 from lanekit.plan.preflight.request import Host
 
 MODELOPT = "fp8: {scheme: FP8, format: modelopt, kv_cache: fp8, calibration_rows: 8}"
@@ -27,6 +27,7 @@ def test_linears_are_fused_as_vllm_fuses_them() -> None:
         Linear("gate_up_proj", 2048, 8192), Linear("down_proj", 4096, 2048),
     ]  # fmt: skip
     assert list_fused_linears({"hidden_size": 2048}) == []
+    assert count_layer_weights(EXAONE) == 2 * 2048 * 2048 + 2 * 2048 * 512 + 3 * 2048 * 4096
 
 
 @pytest.mark.parametrize(
@@ -152,6 +153,15 @@ def test_a_part_of_what_is_fused_left_out(
 def test_kept_layers_are_those_that_are_there(bench: Bench, stages: list[str], expected: str | None) -> None:
     bench.write_lane("lane20_x", *stages)
     assert bench.list_texts() == ([f"lanes/lane20_x.yaml:{expected}"] if expected else [])
+
+
+@pytest.mark.parametrize(("budget", "n_found"), [("0.0001", 1), ("50", 0)])
+def test_a_budget_that_no_layer_fits_into(bench: Bench, budget: str, n_found: int) -> None:
+    keep = f"{{by: sensitivity, budget_mb: {budget}}}"
+    bench.write_lane("lane20_x", f"round: {{scheme: W4A16, keep: {keep}}}")
+    found = bench.list_texts()
+    assert len(found) == n_found
+    assert all("keep.budget_mb is 0.0001, and one layer takes at least 0." in text for text in found)
 
 
 def test_all_is_found_at_once(bench: Bench) -> None:

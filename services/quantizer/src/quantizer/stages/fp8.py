@@ -13,7 +13,7 @@ from llmcompressor.modifiers.quantization import QuantizationModifier
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
 from lanekit.spec.params import Fp8Params
-from quantizer.layers import list_ignored, list_left_out
+from quantizer.layers import find_kept, list_ignored, list_left_out, report_kept
 from quantizer.loading import CalibrationSet, load_calibration_set, load_for_quantization
 from quantizer.modelopt import save_modelopt
 from quantizer.saving import save_packed
@@ -29,12 +29,13 @@ def run(spec: Fp8Params, inputs: Mapping[str, Path], out: Path, progress: Progre
     """Quantize every linear layer outside `ignore` and `keep`.
 
     Raises:
-        InputError: the model is quantized already, or a kept layer is not there.
+        InputError: the model is quantized already, a kept layer is not there, or no budget fits.
         BadCheckpointError: the result is not what the scheme promises.
         NonFiniteWeightsError: a scale or weight is not finite.
     """
     model, tokenizer = load_for_quantization(inputs["model"], spec)
-    ignored = list_ignored(model, spec)
+    kept = find_kept(spec, inputs)
+    ignored = list_ignored(model, spec, kept)
     as_modelopt = spec.format == "modelopt"
     modifier = QuantizationModifier(
         targets="Linear",
@@ -45,7 +46,7 @@ def run(spec: Fp8Params, inputs: Mapping[str, Path], out: Path, progress: Progre
     )
     options: dict[str, Any] = {}
     calibration: CalibrationSet | None = None
-    if "corpus" in inputs:
+    if spec.scheme == "FP8":
         calibration = load_calibration_set(tokenizer, inputs["corpus"], spec)
         options = {
             "dataset": calibration.sequences,
@@ -67,4 +68,5 @@ def run(spec: Fp8Params, inputs: Mapping[str, Path], out: Path, progress: Progre
         notes=calibration.notes if calibration else [],
         **(calibration.report if calibration else {"calibration_sequences": 0}),
         **sizes,
+        **report_kept(kept),
     )

@@ -14,7 +14,7 @@ from lanekit.files.finite_weights import NonFiniteWeightsError
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
 from lanekit.spec.params import GptqParams
-from quantizer.layers import list_ignored
+from quantizer.layers import find_kept, list_ignored, report_kept
 from quantizer.loading import (
     check_group_size,
     find_group_size,
@@ -34,12 +34,13 @@ def run(spec: GptqParams, inputs: Mapping[str, Path], out: Path, progress: Progr
 
     Raises:
         InputError: the model is quantized already, a width does not divide by the group size, or a kept
-            layer is not there.
+            layer is not there or no budget fits.
         BadCheckpointError: the result is not what the scheme promises.
         NonFiniteWeightsError: a scale or weight is not finite.
     """
     model, tokenizer = load_for_quantization(inputs["model"], spec)
-    ignored = list_ignored(model, spec)
+    kept = find_kept(spec, inputs)
+    ignored = list_ignored(model, spec, kept)
     group_size = find_group_size(spec.scheme)
     if group_size:
         check_group_size(model, group_size, ignored)
@@ -78,6 +79,7 @@ def run(spec: GptqParams, inputs: Mapping[str, Path], out: Path, progress: Progr
         **calibration.report,
         layer_errors=errors,
         **sizes,
+        **report_kept(kept),
     )
 
 

@@ -11,7 +11,7 @@ from llmcompressor.modifiers.quantization import QuantizationModifier
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
 from lanekit.spec.params import RoundParams
-from quantizer.layers import list_ignored
+from quantizer.layers import find_kept, list_ignored, report_kept
 from quantizer.loading import check_group_size, find_group_size, load_for_quantization
 from quantizer.saving import save_packed
 
@@ -25,12 +25,13 @@ def run(spec: RoundParams, inputs: Mapping[str, Path], out: Path, progress: Prog
 
     Raises:
         InputError: the model is quantized already, a width does not divide by the group size, or a kept
-            layer is not there.
+            layer is not there or no budget fits.
         BadCheckpointError: the result is not what the scheme promises.
         NonFiniteWeightsError: a scale or weight is not finite.
     """
     model, tokenizer = load_for_quantization(inputs["model"], spec)
-    ignored = list_ignored(model, spec)
+    kept = find_kept(spec, inputs)
+    ignored = list_ignored(model, spec, kept)
     group_size = find_group_size(spec.scheme)
     if group_size:
         check_group_size(model, group_size, ignored)
@@ -39,4 +40,4 @@ def run(spec: RoundParams, inputs: Mapping[str, Path], out: Path, progress: Prog
     oneshot(model=model, processor=tokenizer, recipe=modifier)
     progress(1, 2, "saving")
     sizes = save_packed(model, inputs["model"], out, OTHER_SCHEME)
-    write_report(out, scheme=spec.scheme, calibration_sequences=0, **sizes)
+    write_report(out, scheme=spec.scheme, calibration_sequences=0, **sizes, **report_kept(kept))

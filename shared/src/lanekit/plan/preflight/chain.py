@@ -49,7 +49,7 @@ def _check_kept(
     stage: LaneStage, params: CompressParams, n_layers: int | None, *, was_pruned: bool
 ) -> Iterator[Finding]:
     """Refuse to keep a layer that is not there, or every one."""
-    if params.keep is None or n_layers is None:
+    if params.keep is None or params.keep.by is not None or n_layers is None:
         return
     missing = [number for number in params.keep.layers if number >= n_layers]
     at_this_point = " at this point of the lane" if was_pruned else ""

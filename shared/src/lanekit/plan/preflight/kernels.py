@@ -53,6 +53,11 @@ def list_fused_linears(config: Mapping[str, Any]) -> list[Linear]:
     ]
 
 
+def count_layer_weights(config: Mapping[str, Any]) -> int:
+    """Return how many weights the linears of one decoder layer have; 0 where the config does not tell."""
+    return sum(linear.n_in * linear.n_out for linear in list_fused_linears(config))
+
+
 def can_serve_weights(scheme: str, linear: Linear, capability: int | None, *, has_index: bool) -> bool:
     """Whether a kernel multiplies packed integer weights of this shape: Marlin, Machete or AllSpark.
 

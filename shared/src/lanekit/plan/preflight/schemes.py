@@ -14,6 +14,7 @@ from lanekit.plan.preflight.kernels import (
     MODELOPT_SINCE,
     NO_INT8_SINCE,
     can_serve_weights,
+    count_layer_weights,
     list_fused_linears,
     list_input_widths,
     write_capability,
@@ -24,6 +25,7 @@ from lanekit.spec.lane_file import Lane, LaneStage
 from lanekit.spec.params import CompressParams, Fp8Params, GptqParams, PostSftParams
 
 FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+DENSE_BITS = 16
 _CHANNEL = "use W8A16, which is per channel"
 
 
@@ -37,6 +39,7 @@ def check_schemes(request: Request) -> Iterator[Finding]:
             if isinstance(stage.params, CompressParams):
                 yield from _check_widths(request, stage, config)
                 yield from _check_gpu(request, stage, stage.params)
+                yield from _check_budget(stage, stage.params, config)
                 yield from _check_fused(request, stage, stage.params, list_linears(shapes))
 
 
@@ -118,6 +121,22 @@ def _check_gpu(request: Request, stage: LaneStage, params: CompressParams) -> It
     elif getattr(params, "scheme", "") == "W8A8" and capability >= NO_INT8_SINCE:
         message = f"vLLM 0.14.1 has no INT8 kernel from {write_capability(NO_INT8_SINCE)} on; {said}"
         yield Finding(stage.locate("scheme"), message, "use an FP8 scheme")
+
+
+def _check_budget(stage: LaneStage, params: CompressParams, config: Mapping[str, Any]) -> Iterator[Finding]:
+    """Refuse a budget that not even one kept layer fits into."""
+    if params.keep is None or params.keep.budget_mb is None:
+        return
+    bits = 4 if getattr(params, "scheme", "").startswith("W4") else 8
+    # Scales that a kept layer saves are under a tenth of it.
+    least = 0.9 * count_layer_weights(config) * (DENSE_BITS - bits) / 8 / 1e6
+    if params.keep.budget_mb < least:
+        yield Finding(
+            stage.locate("keep"),
+            f"keep.budget_mb is {params.keep.budget_mb:g}, and one layer takes at least {least:.2f} MB more "
+            f"in {DENSE_BITS} bits than in {bits}",
+            "raise budget_mb to what some layers take, or name the layers: keep: {layers: [0, 1]}",
+        )
 
 
 def _check_fused(
