@@ -10,8 +10,8 @@ def count_kernels(model: Any) -> dict[str, int]:
     """Return how many layers each kernel of vLLM serves, as "<layer type>: method/scheme/kernel": count.
 
     The kernel is what compressed-tensors schemes keep in `kernel` (Marlin, Machete, AllSpark …); the FP8 W8A8
-    one, and ModelOpt's method, keep an operator with its backend ("Fp8LinearOp:cutlass"). It depends on the GPU, so
-    speeds of one kernel say nothing of another. Attention is listed by its implementation.
+    one, and ModelOpt's method, keep an operator with its backend ("Fp8LinearOp:cutlass"). It depends on the
+    GPU, so speeds of one kernel say nothing of another. Attention is listed by its implementation.
     Runs inside vLLM's worker process.
     """
     counts: Counter[str] = Counter()
