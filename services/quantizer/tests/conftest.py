@@ -46,6 +46,7 @@ def small_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def build_model(tiny_model: Path, folder: Path, *, hidden_size: int, head_dim: int) -> Path:
     """Write an untrained two-layer model with the tiny model's tokenizer."""
+    import torch
     from transformers import Exaone4Config, Exaone4ForCausalLM
 
     config = Exaone4Config(
@@ -53,6 +54,7 @@ def build_model(tiny_model: Path, folder: Path, *, hidden_size: int, head_dim: i
         num_attention_heads=4, num_key_value_heads=2, head_dim=head_dim, sliding_window=None,
         layer_types=["full_attention"] * 2, tie_word_embeddings=True,
     )  # fmt: skip
+    torch.manual_seed(1)
     Exaone4ForCausalLM(config).save_pretrained(folder)
     for path in tiny_model.iterdir():
         if path.name.startswith(("tokenizer", "special", "chat")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from compressed_tensors.utils import match_named_modules
 from pydantic import BaseModel, ConfigDict
 
 from lanekit.errors import InputError
-from lanekit.spec.params import CompressParams
+from lanekit.spec.params import CompressParams, KeptLayers
 
 LAYERS_NAME = "layers.json"
 MB = 1_000_000
@@ -50,30 +51,31 @@ def find_kept(spec: CompressParams, inputs: Mapping[str, Path]) -> tuple[int, ..
     Raises:
         InputError: the budget is too small for one layer, or large enough for all.
     """
-    if spec.keep is None or spec.keep.budget_mb is None:
+    if spec.keep is None or spec.keep.by is None:
         return spec.keep.layers if spec.keep else ()
     text = (inputs["sensitivity"] / LAYERS_NAME).read_text(encoding="utf-8")
-    return choose_kept(LayerCosts.model_validate_json(text), spec.keep.budget_mb)
+    return choose_kept(LayerCosts.model_validate_json(text), spec.keep)
 
 
-def choose_kept(costs: LayerCosts, budget_mb: float) -> tuple[int, ...]:
-    """Return the layers that move the logits most for their bytes, as many as the budget has room for.
+def choose_kept(costs: LayerCosts, keep: KeptLayers) -> tuple[int, ...]:
+    """Return the layers that move the logits most for their bytes, as many as are asked for or have room.
 
     Raises:
-        InputError: there is room for none, or for all.
+        InputError: that is none, or all.
     """
-    left = budget_mb * MB
-    kept = []
+    left = math.inf if keep.budget_mb is None else keep.budget_mb * MB
+    kept: list[int] = []
     for cost in sorted(costs.layers, key=lambda c: (-c.kl / max(c.extra_bytes, 1), c.layer)):
-        if cost.extra_bytes <= left:
+        if cost.extra_bytes <= left and len(kept) < (keep.count or len(costs.layers)):
             kept.append(cost.layer)
             left -= cost.extra_bytes
     if not kept or len(kept) == len(costs.layers):
         least = min((cost.extra_bytes for cost in costs.layers), default=0) / MB
         total = sum(cost.extra_bytes for cost in costs.layers) / MB
+        limit = f"count is {keep.count}" if keep.count else f"budget_mb is {keep.budget_mb:g}"
         raise InputError(
-            f"keep.budget_mb is {budget_mb:g}: there is room for {'every layer' if kept else 'no layer'}",
-            remedy=f"one layer takes {least:.2f} MB, all take {total:.2f}: give a budget between them",
+            f"keep.{limit}: {'every layer' if kept else 'no layer'} would be kept",
+            remedy=f"one of {len(costs.layers)} layers takes {least:.2f} MB, all take {total:.2f}: keep some",
         )
     return tuple(sorted(kept))
 

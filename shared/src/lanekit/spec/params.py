@@ -164,17 +164,18 @@ class PruneParams(Parameters):
 class KeptLayers(Parameters):
     """Decoder layers that are not quantized; whole ones: vLLM fuses q, k, v and gate, up.
 
-    Named by number, or chosen `by: sensitivity`: those whose quantization alone moves the logits most, as
-    long as the package grows by no more than `budget_mb`. `rows` calibration rows are looked at, each to
-    `max_length` tokens.
+    Named by number, or chosen `by: sensitivity`: those whose quantization alone moves the logits most,
+    `count` of them, or as many as let the package grow by no more than `budget_mb`. `rows` calibration rows
+    are looked at, each to `max_length` tokens.
     """
 
     unwritten_at_default: ClassVar[frozenset[str]] = frozenset(
-        {"layers", "by", "budget_mb", "rows", "max_length"}
+        {"layers", "by", "budget_mb", "count", "rows", "max_length"}
     )
     layers: tuple[NonNegativeInt, ...] = ()
     by: Literal["sensitivity"] | None = None
     budget_mb: PositiveFloat | None = None
+    count: PositiveInt | None = None
     rows: PositiveInt = 16
     max_length: PositiveInt = 512
 
@@ -193,8 +194,9 @@ class KeptLayers(Parameters):
             raise ValueError(
                 "keep takes {layers: [0, 1]} or {by: sensitivity, budget_mb: 50}, and one of them"
             )
-        if (self.by is None) != (self.budget_mb is None):
-            raise ValueError("keep.by: sensitivity and keep.budget_mb go together")
+        n_limits = sum(limit is not None for limit in (self.budget_mb, self.count))
+        if n_limits != (0 if self.by is None else 1):
+            raise ValueError("keep.by: sensitivity goes with one of keep.count and keep.budget_mb")
         return self
 
 

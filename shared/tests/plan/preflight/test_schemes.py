@@ -148,6 +148,10 @@ def test_a_part_of_what_is_fused_left_out(
          "5:24: keep.layers names every layer that there is at this point of the lane: nothing would be "
          "quantized"),
         (["prune: {keep_layers: 26}", "gptq: {scheme: W4A16, keep: {layers: [0, 25]}}"], None),
+        (["prune: {keep_layers: 2}", "gptq: {scheme: W4A16, keep: {by: sensitivity, count: 2}}"],
+         "5:27: keep.count is 2, which is every layer that there is at this point of the lane: nothing would "
+         "be quantized"),
+        (["gptq: {scheme: W4A16, keep: {by: sensitivity, count: 29}}"], None),
     ],
 )  # fmt: skip
 def test_kept_layers_are_those_that_are_there(bench: Bench, stages: list[str], expected: str | None) -> None:

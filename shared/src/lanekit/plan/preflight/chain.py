@@ -49,7 +49,7 @@ def _check_kept(
     stage: LaneStage, params: CompressParams, n_layers: int | None, *, was_pruned: bool
 ) -> Iterator[Finding]:
     """Refuse to keep a layer that is not there, or every one."""
-    if params.keep is None or params.keep.by is not None or n_layers is None:
+    if params.keep is None or n_layers is None:
         return
     missing = [number for number in params.keep.layers if number >= n_layers]
     at_this_point = " at this point of the lane" if was_pruned else ""
@@ -61,11 +61,12 @@ def _check_kept(
             f"name layers from 0 to {n_layers - 1}"
             + (": those that pruning leaves are numbered anew" if was_pruned else ""),
         )
-    elif len(params.keep.layers) == n_layers:
+    elif len(params.keep.layers) == n_layers or (params.keep.count or 0) >= n_layers:
+        what = "layers names" if params.keep.layers else f"count is {params.keep.count}, which is"
         yield Finding(
             stage.locate("keep"),
-            f"keep.layers names every layer that there is{at_this_point}: nothing would be quantized",
-            "name fewer layers, or take the stage out",
+            f"keep.{what} every layer that there is{at_this_point}: nothing would be quantized",
+            "keep fewer layers, or take the stage out",
         )
 
 
