@@ -62,6 +62,17 @@ def test_to_keep_none_or_all_is_refused(limit: dict[str, float], said: str) -> N
     assert caught.value.remedy == "one of 2 layers takes 1.00 MB, all take 2.00: keep some"
 
 
+@pytest.mark.parametrize(
+    ("limit", "lengths"),
+    [(6, [[3, 2], [2, 2, 1]]), (4, [[3], [2, 2], [2, 1]]), (1, [[3], [2], [2], [2], [1]])],
+)
+def test_rows_are_batched_by_length(limit: int, lengths: list[list[int]]) -> None:
+    rows = [[1, 1], [2], [3, 3, 3], [4, 4], [5, 5]]
+    found = sensitivity.batch_rows(rows, limit)
+    assert [[len(row) for row in batch] for batch in found] == lengths
+    assert sorted(row for batch in found for row in map(list, batch)) == sorted(rows)
+
+
 @pytest.fixture(scope="module")
 def uneven_model(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small model with weights in its second layer that no grid of four bits fits."""

@@ -24,6 +24,7 @@ from quantizer.loading import check_group_size, find_group_size, load_for_quanti
 # Static scales of activations need a calibration of their own; those of each token stand for them.
 STAND_INS = {"FP8": "FP8_DYNAMIC"}
 SCALE_BYTES = 2
+BATCH_TOKENS = 2048  # whose logits are there three times at once, in float32: 2.5 GB for 102,400 entries
 
 
 def run(spec: SensitivityParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
@@ -88,14 +89,19 @@ def measure_divergences(
     """
     sums = dict.fromkeys(layers, 0.0)
     model.apply(disable_quantization)
-    for done, row in enumerate(rows):
-        progress(done, len(rows), "measuring what each layer costs")
-        ids = torch.tensor([list(row)], device=model.device)
-        dense = functional.log_softmax(model(ids, use_cache=False).logits.float(), dim=-1)
-        for number, linears in layers.items():
+    batches = batch_rows(rows)
+    for done, batch in enumerate(batches):
+        width = max(map(len, batch))
+        # Filled up behind, where no token of a row looks.
+        ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in batch], device=model.device)
+        is_token = torch.tensor([[i < len(row) for i in range(width)] for row in batch], device=model.device)
+        dense = _read_log_probabilities(model, ids, is_token)
+        for tried, (number, linears) in enumerate(layers.items()):
+            step = done * len(layers) + tried
+            progress(step, len(batches) * len(layers), "measuring what each layer costs")
             for linear in linears:
                 enable_quantization(linear)
-            moved = functional.log_softmax(model(ids, use_cache=False).logits.float(), dim=-1)
+            moved = _read_log_probabilities(model, ids, is_token)
             sums[number] += float(functional.kl_div(moved, dense, reduction="sum", log_target=True))
             for linear in linears:
                 disable_quantization(linear)
@@ -107,6 +113,21 @@ def measure_divergences(
             remedy="check the model that is quantized, or name the layers: keep: {layers: [0, 1]}",
         )
     return {number: value / n_tokens for number, value in sums.items()}
+
+
+def batch_rows(rows: Sequence[Sequence[int]], limit: int = BATCH_TOKENS) -> list[list[Sequence[int]]]:
+    """Return the rows in batches of like length: of one row, or of at most `limit` tokens once filled up."""
+    batches: list[list[Sequence[int]]] = []
+    for row in sorted(rows, key=len, reverse=True):
+        if not batches or (len(batches[-1]) + 1) * len(batches[-1][0]) > limit:
+            batches.append([])
+        batches[-1].append(row)
+    return batches
+
+
+def _read_log_probabilities(model: Any, ids: torch.Tensor, is_token: torch.Tensor) -> torch.Tensor:
+    """Return the next token's log-probabilities behind each token that is a row's own."""
+    return functional.log_softmax(model(ids, use_cache=False).logits[is_token].float(), dim=-1)
 
 
 def _count_extra_bytes(linears: Sequence[Any]) -> int:
