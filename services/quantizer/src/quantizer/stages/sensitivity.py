@@ -44,6 +44,8 @@ def run(spec: SensitivityParams, inputs: Mapping[str, Path], out: Path, progress
         check_group_size(model, group_size, spec.ignore)
     path = inputs["corpus"] / "calibration.jsonl"
     encoded = encode_corpus(tokenizer, path, spec.max_length, spec.rows, last_answers=True)
+    if not torch.cuda.is_available():
+        model.float()  # a processor without instructions for bfloat16 is many times slower with it
     oneshot(
         model=model, recipe=QuantizationModifier(targets="Linear", scheme=scheme, ignore=list(spec.ignore))
     )
