@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,7 @@ def main() -> None:
         )
     result = {
         "made_by": "scripts/benchmarks/run_rebuilds.py",
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": datetime.now(timezone.utc).date().isoformat(),
         "device": name_hardware(list_devices()),
         "gpus": [{"name": gpu.name, "driver": gpu.driver, "cuda": gpu.cuda} for gpu in query_gpus()],
         "versions": find_versions(LIBRARIES),

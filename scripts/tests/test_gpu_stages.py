@@ -43,6 +43,8 @@ from lanekit.spec.params import (
     PostSftParams,
     PruneParams,
     QuantizeParams,
+    RoundParams,
+    RoundScheme,
     SftParams,
     VerifyPackageParams,
 )
@@ -52,6 +54,14 @@ from tiny.prompts import fill_choice_prompt, fill_rag_prompt
 
 pytestmark = GPU_TESTS
 
+ROUNDED = {f"round {scheme}": scheme for scheme in get_args(RoundScheme)}
+KV8, MODELOPT, KEPT = "FP8 ModelOpt KV8", "FP8 ModelOpt", "W4A16 keep"
+FP8_FORMATS: dict[str, dict[str, Any]] = {
+    MODELOPT: {"format": "modelopt"},
+    KV8: {"format": "modelopt", "kv_cache": "fp8"},
+}
+KEPT_LAYERS = (0, 1, 26)
+N_LAYERS = 30
 CALIBRATION: dict[str, Any] = {"calibration_rows": 16, "max_length": 256}
 # Other ways to the same schemes, by a name of their own.
 OTHER_STAGES: dict[str, tuple[str, QuantizeParams]] = {
@@ -62,7 +72,7 @@ OTHER_STAGES: dict[str, tuple[str, QuantizeParams]] = {
     ),
     "awq W4A16_ASYM": ("awq", AwqParams(scheme="W4A16_ASYM", **CALIBRATION)),
 }
-SCHEMES = (*get_args(GptqScheme), *get_args(Fp8Scheme), *OTHER_STAGES)
+SCHEMES = (*get_args(GptqScheme), *get_args(Fp8Scheme), *ROUNDED, *FP8_FORMATS, *OTHER_STAGES, KEPT)
 TRAINING: dict[str, Any] = {"steps": 4, "learning_rate": 1e-4, "batch_size": 8, "max_length": 256}
 ENGINE = EngineParams(
     engine="vllm", max_model_len=1024, batch_size=64, enforce_eager=True, gpu_memory_utilization=0.1
@@ -71,7 +81,9 @@ NEW_TOKENS = 24
 PROMPTS = 48  # of each benchmark
 # The least share of equal tokens. Both engines multiply in bfloat16, in another order and by other kernels;
 # with quantized activations a rounding that turns out otherwise weighs more.
-LEAST_EQUAL = {"FP8": 0.85, "FP8_DYNAMIC": 0.85, "W8A8": 0.85}
+LEAST_EQUAL = {
+    "FP8": 0.85, "FP8_DYNAMIC": 0.85, "W8A8": 0.85, "round W8A8": 0.85, MODELOPT: 0.85, KV8: 0.85,
+}  # fmt: skip
 LEAST_EQUAL_ELSEWHERE = 0.92
 HOPPER_KERNELS = {
     "dense": "UnquantizedLinearMethod",
@@ -82,7 +94,11 @@ HOPPER_KERNELS = {
     "FP8": "Fp8LinearOp:cutlass",
     "FP8_DYNAMIC": "Fp8LinearOp:cutlass",
     **dict.fromkeys(OTHER_STAGES, "MacheteLinearKernel"),
+    MODELOPT: "Fp8LinearOp:cutlass",
+    KV8: "Fp8LinearOp:cutlass",
+    KEPT: "MacheteLinearKernel",
 }
+HOPPER_KERNELS |= {name: HOPPER_KERNELS[scheme] for name, scheme in ROUNDED.items()}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -119,6 +135,20 @@ def corpus(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def choose_stage(scheme: str) -> tuple[str, Parameters]:
+    """Return the stage that makes what one of SCHEMES names, and its parameters."""
+    if scheme in OTHER_STAGES:
+        return OTHER_STAGES[scheme]
+    if scheme in ROUNDED:
+        return "round", RoundParams.model_validate({"scheme": ROUNDED[scheme]})
+    if scheme in FP8_FORMATS:
+        return "fp8", Fp8Params.model_validate({"scheme": "FP8", **FP8_FORMATS[scheme], **CALIBRATION})
+    if scheme in get_args(Fp8Scheme):
+        return "fp8", Fp8Params.model_validate({"scheme": scheme, **CALIBRATION})
+    keep = {"keep": {"layers": KEPT_LAYERS}} if scheme == KEPT else {}
+    return "gptq", GptqParams.model_validate({"scheme": scheme.split()[0], **keep, **CALIBRATION})
+
+
 @pytest.fixture(scope="module")
 def quantize(
     start: Callable[[str], ChildProcess], corpus: Path, tmp_path_factory: pytest.TempPathFactory
@@ -129,12 +159,7 @@ def quantize(
     def get(scheme: str) -> Path:
         if scheme not in made:
             out = tmp_path_factory.mktemp("models") / scheme.replace(" ", "_")
-            kind = GptqParams if scheme in get_args(GptqScheme) else Fp8Params
-            stage = "gptq" if kind is GptqParams else "fp8"
-            if scheme in OTHER_STAGES:
-                stage, spec = OTHER_STAGES[scheme]
-            else:
-                spec = kind.model_validate({"scheme": scheme, **CALIBRATION})
+            stage, spec = choose_stage(scheme)
             run_stage(start("quantizer"), stage, spec, {"model": FIXTURE, "corpus": corpus}, out)
             made[scheme] = out
         return made[scheme]
@@ -349,12 +374,15 @@ def test_vllm_says_what_transformers_says(
     record_property("equal_tokens", round(share, 4))
     print(f"\n{scheme}: {share:.4f} of {sum(len(o.token_ids) for o in ours)} tokens equal; {kernels}")
     assert share >= LEAST_EQUAL.get(scheme, LEAST_EQUAL_ELSEWHERE)
-    assert about["kv_cache_dtype"] == "bfloat16"
+    assert about["kv_cache_dtype"] == ("fp8_e4m3" if scheme == KV8 else "bfloat16")  # nothing asks for it
+    n_kept = len(KEPT_LAYERS) if scheme == KEPT else 0
     for layer in ("qkv_proj", "o_proj", "gate_up_proj", "down_proj"):
         served = [name for name in kernels if name.startswith(f"{layer}: ")]
-        assert len(served) == 1 and kernels[served[0]] == 30
+        kept = [name for name in served if name.endswith("UnquantizedLinearMethod")] if n_kept else []
+        (packed,) = set(served) - set(kept)
+        assert kernels[packed] == N_LAYERS - n_kept and sum(kernels[name] for name in kept) == n_kept
         if torch.cuda.get_device_capability() == (9, 0):
-            assert served[0].endswith(HOPPER_KERNELS[scheme])
+            assert packed.endswith(HOPPER_KERNELS[scheme])
 
 
 @pytest.mark.usefixtures("in_process")
@@ -365,3 +393,40 @@ def test_an_fp8_kv_cache_is_used_and_says_nearly_the_same(prompts: list[list[int
     print(f"\nfp8 KV cache: {share:.4f} of the tokens equal")
     assert about["kv_cache_dtype"].startswith("fp8")
     assert share >= LEAST_EQUAL["FP8"]
+
+
+def read_cache_scales(model: Any) -> dict[str, tuple[float, float]]:
+    """Return the scales of each attention's cache; runs inside vLLM."""
+    return {
+        name: (float(module._k_scale), float(module._v_scale))
+        for name, module in model.named_modules()
+        if hasattr(module, "_k_scale")
+    }
+
+
+@pytest.mark.usefixtures("in_process")
+def test_vllm_takes_the_cache_scales_of_the_package(
+    quantize: Callable[[str], Path], record_property: Callable[[str, object], None]
+) -> None:
+    """vLLM passes over scales under names that it does not know, and takes 1 instead."""
+    import torch
+    from safetensors.torch import load_file
+
+    folder = quantize(KV8)
+    stored = load_file(folder / "model.safetensors")
+    engine: Any = load_engine(folder, ENGINE)
+    try:
+        (found,) = engine.llm.apply_model(read_cache_scales)
+    finally:
+        engine.close()
+        del engine
+        gc.collect()
+        torch.cuda.empty_cache()
+    wanted = {
+        f"model.layers.{layer}.self_attn.attn": tuple(
+            float(stored[f"model.layers.{layer}.self_attn.{kind}_scale"]) for kind in ("k", "v")
+        )
+        for layer in range(N_LAYERS)
+    }
+    record_property("first_layers_scales", wanted["model.layers.0.self_attn.attn"])
+    assert found == {name: pytest.approx(scales) for name, scales in wanted.items()}

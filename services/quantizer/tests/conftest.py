@@ -35,14 +35,26 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def odd_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained two-layer model of hidden width 96."""
+    return build_model(tiny_model, tmp_path_factory.mktemp("odd"), hidden_size=96, head_dim=24)
+
+
+@pytest.fixture(scope="session")
+def small_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained two-layer model whose widths divide by 128."""
+    return build_model(tiny_model, tmp_path_factory.mktemp("small"), hidden_size=128, head_dim=32)
+
+
+def build_model(tiny_model: Path, folder: Path, *, hidden_size: int, head_dim: int) -> Path:
+    """Write an untrained two-layer model with the tiny model's tokenizer."""
+    import torch
     from transformers import Exaone4Config, Exaone4ForCausalLM
 
-    folder = tmp_path_factory.mktemp("odd")
     config = Exaone4Config(
-        vocab_size=2048, hidden_size=96, intermediate_size=192, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=24, sliding_window=None,
+        vocab_size=2048, hidden_size=hidden_size, intermediate_size=2 * hidden_size, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=head_dim, sliding_window=None,
         layer_types=["full_attention"] * 2, tie_word_embeddings=True,
     )  # fmt: skip
+    torch.manual_seed(1)
     Exaone4ForCausalLM(config).save_pretrained(folder)
     for path in tiny_model.iterdir():
         if path.name.startswith(("tokenizer", "special", "chat")):

@@ -10,15 +10,25 @@ from typing import Any, get_args
 import pytest
 import torch
 from compressed_tensors.quantization import is_preset_scheme
-from transformers import AutoModelForCausalLM
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
 from lanekit.errors import InputError
 from lanekit.files.hashing import hash_file
 from lanekit.files.model_folder import measure_weights, read_config
 from lanekit.files.safetensors_header import read_header
 from lanekit.progress import ignore_progress
-from lanekit.spec.params import Fp8Params, Fp8Scheme, GptqParams, GptqScheme
+from lanekit.spec.params import (
+    Fp8Params,
+    Fp8Scheme,
+    GptqParams,
+    GptqScheme,
+    KeptLayers,
+    RoundParams,
+    RoundScheme,
+)
 from quantizer.stages import fp8, gptq
+from quantizer.stages import round as rounding
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +56,7 @@ def generate(folder: Path) -> list[int]:
 
 
 def test_every_scheme_is_a_compressed_tensors_preset() -> None:
-    for scheme in (*get_args(GptqScheme), *get_args(Fp8Scheme)):
+    for scheme in (*get_args(GptqScheme), *get_args(RoundScheme), *get_args(Fp8Scheme)):
         assert is_preset_scheme(scheme), scheme
 
 
@@ -123,6 +133,70 @@ def test_a_width_outside_the_group_size_is_refused_by_name(
 
 def test_a_channel_scheme_takes_any_width(odd_model: Path, corpus: Path, tmp_path: Path) -> None:
     assert quantize(odd_model, corpus, tmp_path / "a", "W8A16")["format"] == "pack-quantized"
+
+
+ROUNDED = [  # scheme, format, bits, group size, largest size by the dense model's
+    ("W8A8", "int-quantized", 8, None, 0.9),
+    ("W8A16", "pack-quantized", 8, None, 0.9),
+    ("W4A16", "pack-quantized", 4, 128, 0.9),
+    ("W4A16_ASYM", "pack-quantized", 4, 128, 0.9),
+]
+
+
+@pytest.mark.parametrize(("scheme", "format_name", "bits", "group_size", "largest_ratio"), ROUNDED)
+def test_rounding_keeps_the_layers_that_it_is_to_keep(
+    small_model: Path, tmp_path: Path, scheme: RoundScheme, format_name: str, bits: int,
+    group_size: int | None, largest_ratio: float,
+) -> None:  # fmt: skip
+    spec = RoundParams(scheme=scheme, keep=KeptLayers(layers=(1,)))
+    rounding.run(spec, {"model": small_model}, tmp_path, ignore_progress)
+    section = read_config(tmp_path)["quantization_config"]
+    group = section["config_groups"]["group_0"]
+    assert (group["weights"]["num_bits"], group["weights"]["group_size"]) == (bits, group_size)
+    assert group["weights"]["symmetric"] != scheme.endswith("ASYM")
+    if scheme == "W8A8":
+        assert (group["input_activations"]["dynamic"], group["input_activations"]["strategy"]) == (
+            True,
+            "token",
+        )
+    else:
+        assert group["input_activations"] is None
+    stored = load_file(tmp_path / "model.safetensors")
+    dense = load_file(small_model / "model.safetensors")
+    kept = [name for name in dense if name.startswith("model.layers.1.") and name.endswith("_proj.weight")]
+    assert len(kept) == LINEARS_PER_LAYER
+    assert sorted(section["ignore"]) == sorted([*(n.removesuffix(".weight") for n in kept), "lm_head"])
+    assert all(torch.equal(stored[name], dense[name]) for name in kept)
+    assert not any(name in stored and stored[name].is_floating_point() for name in dense
+                   if name.startswith("model.layers.0.") and name.endswith("_proj.weight"))  # fmt: skip
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["format"] == format_name and report["calibration_sequences"] == 0
+    unpack = CompressedTensorsConfig(run_compressed=False)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32, quantization_config=unpack)
+    loaded = model.state_dict()
+    for name in (n for n in dense if n.startswith("model.layers.0.") and n.endswith("_proj.weight")):
+        wide = dense[name].float().reshape(-1, group_size or dense[name].shape[1])
+        # half a step of a grid over the largest magnitude (or the span), and the scale's own rounding
+        step = (
+            (wide.amax(1) - wide.amin(1)).clamp(min=0) if scheme.endswith("ASYM") else 2 * wide.abs().amax(1)
+        )
+        error = (loaded[name] - dense[name].float()).abs().reshape(wide.shape).amax(1)
+        assert bool((error <= 0.55 * step / (2**bits - 1) * 1.1 + 1e-6).all()), name
+
+
+def test_gptq_and_fp8_keep_layers_too(small_model: Path, corpus: Path, tmp_path: Path) -> None:
+    dense = load_file(small_model / "model.safetensors")
+    for scheme in ("W4A16", "FP8_DYNAMIC"):
+        quantize(small_model, corpus, tmp_path / scheme, scheme, keep={"layers": [0]}, calibration_rows=4)
+        stored = load_file(tmp_path / scheme / "model.safetensors")
+        for name in (n for n in dense if n.endswith("_proj.weight")):
+            kept = name in stored and torch.equal(stored[name].float(), dense[name].float())
+            assert kept == name.startswith("model.layers.0."), name
+
+
+def test_a_kept_layer_that_is_not_there_is_refused(small_model: Path, corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"keep\.layers names 2, and the model's layers are 0 to 1"):
+        quantize(small_model, corpus, tmp_path / "a", "W4A16", keep={"layers": [0, 2]})
 
 
 def test_a_quantized_model_is_not_quantized_again(tiny_model: Path, corpus: Path, tmp_path: Path) -> None:

@@ -47,7 +47,9 @@ PARAMS: dict[str, dict[str, Any]] = {
     "post_sft": TRAINING,
     "smooth": {"strength": 0.5},
     "gptq": {"scheme": "W4A16", "dampening": 0.05},
+    "round": {"scheme": "W8A8"},
     "fp8": {"scheme": "FP8_DYNAMIC"},
+    "sensitivity": {"scheme": "W4A16", "ignore": ["lm_head"], "rows": 8, "max_length": 64},
     "evaluate": {"engine": ENGINE, "benchmarks": [BENCHMARK]},
     "compare_logits": {"max_tokens": 64},
     "judge": {"benchmark": JUDGED, "url": "http://judge:8000/v1", "model": "judge"},
@@ -59,7 +61,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     },
     "verify_package": {"engine": ENGINE},
 }  # fmt: skip
-MODELS = {"fetch_model", "sft", "prune", "distill", "post_sft", "smooth", "gptq", "fp8"}
+MODELS = {"fetch_model", "sft", "prune", "distill", "post_sft", "smooth", "gptq", "round", "fp8"}
 FILES = {"model.safetensors": 2_558_000_000, "config.json": 1234, "LICENSE": 99, "manifest.json": 7}
 INPUTS = {"model": "models/tiny-model-0123456789ab", "corpus": "data/corpus-ba9876543210"}
 GOLDEN_GPTQ_HEAD = """\
@@ -184,6 +186,8 @@ def test_the_form_of_the_weights_is_told(lock_digests: Mapping[str, str]) -> Non
     assert "not quantized by this stage" in render_card(make("sft", lock_digests), {}, {})
     assert "in the form of the input model" in render_card(make("post_sft", lock_digests), {}, {})
     assert "(FP8_DYNAMIC, compressed-tensors)" in render_card(make("fp8", lock_digests), {}, {})
+    modelopt = make("fp8", lock_digests, scheme="FP8", format="modelopt")
+    assert "ModelOpt's format, which vLLM reads and transformers does not" in render_card(modelopt, {}, {})
 
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs sha256sum")

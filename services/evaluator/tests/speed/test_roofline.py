@@ -186,6 +186,12 @@ def test_the_kernel_of_an_fp8_layer_is_named() -> None:
     name = "q_proj: CompressedTensorsLinearMethod/CompressedTensorsW8A8Fp8/Fp8LinearOp:cutlass"
     assert count_kernels(model) == {name: 1}
 
+    class ModelOptFp8LinearMethod:
+        fp8_linear = Fp8LinearOp()
+
+    model["q_proj"].quant_method, model["q_proj"].scheme = ModelOptFp8LinearMethod(), None
+    assert count_kernels(model) == {"q_proj: ModelOptFp8LinearMethod/Fp8LinearOp:cutlass": 1}
+
 
 def test_names_tell_like_cards_apart() -> None:
     cards = ["NVIDIA A100-SXM4-40GB", "NVIDIA A100-SXM4-80GB", "NVIDIA A100 80GB PCIe", "NVIDIA L40S"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from llmcompressor import oneshot
 
 from lanekit.spec.params import QuantizeParams
@@ -24,12 +23,3 @@ def calibrate(
         max_seq_length=spec.max_length,
         shuffle_calibration_samples=False,
     )
-
-
-def list_linears(model: Any, ignore: tuple[str, ...]) -> list[str]:
-    """Return the names of the linear layers that are quantized."""
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and not any(name.endswith(i) for i in ignore)
-    ]

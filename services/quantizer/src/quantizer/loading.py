@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from compressed_tensors.quantization import preset_name_to_scheme
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -14,10 +16,10 @@ from lanekit.errors import InputError
 from lanekit.files.conversations import encode_corpus
 from lanekit.files.model_folder import read_config
 from lanekit.files.safetensors_header import check_model_folder
-from lanekit.spec.params import QuantizeParams
+from lanekit.spec.params import Parameters, QuantizeParams
 
 
-def load_for_quantization(folder: Path, spec: QuantizeParams) -> tuple[Any, Any]:
+def load_for_quantization(folder: Path, spec: Parameters) -> tuple[Any, Any]:
     """Return a dense model in its stored dtype and its tokenizer.
 
     On a GPU host the model stays on the CPU: llmcompressor moves one layer at a time.
@@ -33,7 +35,8 @@ def load_for_quantization(folder: Path, spec: QuantizeParams) -> tuple[Any, Any]
     check_model_folder(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
-    torch.manual_seed(spec.seed)
+    if isinstance(spec, QuantizeParams):
+        torch.manual_seed(spec.seed)
     return model, tokenizer
 
 
@@ -61,7 +64,14 @@ def load_calibration_set(tokenizer: Any, corpus: Path, spec: QuantizeParams) -> 
     return CalibrationSet(sequences, encoded.report_calibration(asked), encoded.describe_calibration(asked))
 
 
-def check_group_size(model: Any, group_size: int, ignore: tuple[str, ...]) -> None:
+def find_group_size(scheme: str) -> int:
+    """Return the group size of a preset scheme; 0 where it has none."""
+    weights = preset_name_to_scheme(scheme, ["Linear"]).weights
+    size = weights.group_size if weights is not None else None
+    return size if size and size > 0 else 0
+
+
+def check_group_size(model: Any, group_size: int, ignore: Sequence[str]) -> None:
     """Refuse a model whose linear layers cannot be cut into groups.
 
     Raises:

@@ -207,6 +207,21 @@ def test_the_card_tells_name_base_lane_licence_and_how_to_load(package: Package)
         assert expected in body
 
 
+def test_a_package_in_modelopts_format_is_for_vllm_alone(package: Package, model_folder: Path) -> None:
+    config = json.loads((model_folder / "config.json").read_text(encoding="utf-8"))
+    section = {"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}
+    (model_folder / "config.json").write_text(
+        json.dumps({**config, "quantization_config": section}), encoding="utf-8"
+    )
+    (model_folder / "hf_quant_config.json").write_text("{}", encoding="utf-8")
+    folder = package() / "package"
+    assert list_names(folder) == WANTED | {"hf_quant_config.json"}
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "| Weight format | ModelOpt, FP8 per tensor, FP8 KV cache, bfloat16 elsewhere |" in card
+    assert "does not read ModelOpt's format. The package asks vLLM for an FP8 KV cache by itself." in card
+    assert 'LLM("EXAONE-4.0-1.2B-lane01")' in card and "AutoModelForCausalLM" not in card
+
+
 def test_the_card_names_no_local_path_and_no_terms_of_another_licence(
     package: Package, base_folder: Path
 ) -> None:

@@ -35,6 +35,7 @@ from lanekit.sources.locks import load_lock_digests
 from lanekit.sources.resolve import resolve_sources
 from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.params import EngineParams
+from lanekit.spec.stages import STAGE_TYPES
 from lanekit.store.base import is_committed
 from lanekit.store.folder import FolderStore
 
@@ -230,4 +231,5 @@ def describe_plan(plan: Plan, session: Session) -> str:
 def read_stage_defaults(args: argparse.Namespace, stage: str) -> dict[str, Any]:
     """Return the experiment's parameters of a stage, with its seed."""
     data = read_yaml(args.experiment).data
-    return {"seed": data.get("seed", 42), **(data.get("stage_defaults") or {}).get(stage, {})}
+    seed = {"seed": data.get("seed", 42)} if STAGE_TYPES[stage].is_seeded else {}
+    return {**seed, **(data.get("stage_defaults") or {}).get(stage, {})}

@@ -25,13 +25,13 @@ from lanekit.files.strict_yaml import FileProblem, InputProblems, YamlDocument, 
 from lanekit.host.checkout import find_project_root
 from lanekit.host.devices import detect_cuda
 from lanekit.host.gpu_query import run_query
-from lanekit.host.probe import find_versions, read_library_text
+from lanekit.host.probe import find_versions, query_capability, read_library_text
 from lanekit.plan.preflight.checks import find_faults
 from lanekit.plan.preflight.data import check_data
 from lanekit.plan.preflight.environment import check_environment
 from lanekit.plan.preflight.finding import Finding, PreflightError, from_error, make_findings, raise_faults
-from lanekit.plan.preflight.kernels import check_kernels
 from lanekit.plan.preflight.request import Host, Request
+from lanekit.plan.preflight.serving import check_kernels
 from lanekit.sources.model_files import look_at_model
 from lanekit.sources.resolve import is_wanted
 from lanekit.sources.revisions import COMMIT, REVISIONS_NAME, Revisions, load_revisions
@@ -265,6 +265,7 @@ def look_at_host(root: Path | None = None) -> Host:
         ),
         model_types=read_library_text("transformers", AUTO_FILES.format("configuration")),
         tokenizers=read_library_text("transformers", AUTO_FILES.format("tokenization")),
+        capability=query_capability() if has_cuda else None,
     )
 
 

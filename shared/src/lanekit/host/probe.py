@@ -102,6 +102,13 @@ def parse_gpus(listing: str, banner: str) -> list[Gpu]:
     return gpus
 
 
+def query_capability() -> int | None:
+    """Return the lowest compute capability of the host's GPUs, e.g. 89 for 8.9; None where it is not told."""
+    listing = run_command(["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"], GPU_SECONDS)
+    found = re.findall(r"^\s*(\d+)\.(\d)\s*$", listing or "", re.MULTILINE)
+    return min((10 * int(major) + int(minor) for major, minor in found), default=None)
+
+
 def find_versions(names: Iterable[str]) -> dict[str, str]:
     """Return the installed versions of the distributions that are there; nothing is imported."""
     versions: dict[str, str] = {}

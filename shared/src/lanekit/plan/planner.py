@@ -12,11 +12,13 @@ from lanekit.spec.lane_engine import PLAIN, LaneEngine
 from lanekit.spec.lane_file import Lane
 from lanekit.spec.params import (
     CalibratedParams,
+    CompressParams,
     EngineParams,
     FetchModelParams,
     MixCalibrationParams,
     Parameters,
     PrepareCorpusParams,
+    SensitivityParams,
     Source,
 )
 from lanekit.spec.replicates import FIRST, is_calibrating, vary_params, vary_seed
@@ -96,6 +98,18 @@ class Planner:
         )
         return self.add_run("prepare_corpus", params, {"model": self.add_base(), "suite": self.add_suite()})
 
+    def add_sensitivity(self, params: Parameters, model: str, corpus: str) -> str:
+        """Add the measuring of what quantizing each layer costs; it is one for every budget."""
+        if not isinstance(params, CompressParams) or params.keep is None:
+            raise TypeError(f"{type(params).__name__} chooses no layers")
+        asked = SensitivityParams(
+            scheme=params.scheme,  # type: ignore[attr-defined]  # of every quantization that there is
+            ignore=params.ignore,
+            rows=params.keep.rows,
+            max_length=params.keep.max_length,
+        )
+        return self.add_run("sensitivity", asked, {"model": model, "corpus": corpus})
+
     def add_chain(
         self,
         start: str,
@@ -111,6 +125,8 @@ class Planner:
             if stage_type.needs_corpus(params):
                 is_drawn = is_calibrating(stage_type, params)
                 inputs["corpus"] = self.add_calibration(params, replicate) if is_drawn else self.add_corpus()
+            if stage_type.needs_sensitivity(params):
+                inputs["sensitivity"] = self.add_sensitivity(params, model, inputs["corpus"])
             if stage_type.needs_teacher:
                 inputs["teacher"] = teacher or start
             model = self.add_run(name, params, inputs)

@@ -16,6 +16,7 @@ from lanekit.spec.lane_file import Lane
 from lanekit.spec.params import (
     AutoRoundParams,
     AwqParams,
+    CompressParams,
     DistillParams,
     Fp8Params,
     GptqParams,
@@ -109,7 +110,7 @@ def estimate_device_bytes(params: Parameters, shape: ModelShape) -> int | None:
     """Estimate the GPU memory that training, quantization or a screen takes; None for other stages."""
     if isinstance(params, TrainingParams):
         needed = _estimate_training(params, shape)
-    elif isinstance(params, QuantizeParams):
+    elif isinstance(params, CompressParams):
         needed = _estimate_quantization(params, shape)
     elif isinstance(params, (PruneParams, SmoothParams)):
         states = (shape.layers + 1) * params.max_length * shape.hidden_size * BF16
@@ -146,8 +147,8 @@ def _estimate_training(params: TrainingParams, shape: ModelShape) -> float:
     return weights + trained * (FP32 + state_bytes) + activations + tokens * shape.vocab_size * logit_bytes
 
 
-def _estimate_quantization(params: QuantizeParams, shape: ModelShape) -> float:
-    if not _is_calibrated(params):
+def _estimate_quantization(params: CompressParams, shape: ModelShape) -> float:
+    if not isinstance(params, QuantizeParams) or not _is_calibrated(params):
         return BF16 * shape.parameters  # without data the whole model goes to the GPU
     # One layer at a time is there; the largest moment is the last, with the head and its logits.
     needed = BF16 * (

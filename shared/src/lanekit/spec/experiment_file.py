@@ -255,7 +255,10 @@ def read_experiment_lanes(
 
 
 def _make_defaults(seed: Any, stage_defaults: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {name: {"seed": seed, **stage_defaults.get(name, {})} for name in LANE_STAGES}
+    return {
+        name: {**({"seed": seed} if STAGE_TYPES[name].is_seeded else {}), **stage_defaults.get(name, {})}
+        for name in LANE_STAGES
+    }
 
 
 def _find_lane_problems(path: Path, folder: Path) -> list[FileProblem]:

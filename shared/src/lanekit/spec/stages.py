@@ -34,6 +34,7 @@ class StageType:
         gives: the form of model that it returns; None where the form stays as it came.
         needs_corpus: whether, with these parameters, it reads the corpus artifact.
         corpus_part: the corpus file that it reads, if it reads the corpus.
+        needs_sensitivity: whether, with these parameters, it reads what each layer of its model costs.
         needs_teacher: it reads the base model beside the lane's own.
         needs_device: it computes on the device, which it has to itself where there is a lease.
         exclusive: nothing else may run on its host meanwhile.
@@ -53,6 +54,7 @@ class StageType:
     gives: ModelForm | None = None
     needs_corpus: Callable[[Any], bool] = lambda _params: False
     corpus_part: Literal["train", "calibration"] = "train"
+    needs_sensitivity: Callable[[Any], bool] = lambda _params: False
     needs_teacher: bool = False
     needs_device: bool = False
     exclusive: bool = False
@@ -63,6 +65,11 @@ class StageType:
     def is_lane_stage(self) -> bool:
         """Whether a lane file may name it."""
         return bool(self.takes)
+
+    @property
+    def is_seeded(self) -> bool:
+        """Whether it takes the experiment's seed; what draws nothing has none."""
+        return "seed" in self.params.model_fields
 
     @property
     def worker(self) -> str:
@@ -80,6 +87,17 @@ def _always(_params: Any) -> bool:
 
 def _scheme(method: str) -> Callable[[Any], str]:
     return lambda params: f"{method}_{params.scheme.lower()}".replace("fp8_fp8", "fp8")
+
+
+def _chooses_layers(params: p.CompressParams) -> bool:
+    return params.keep is not None and params.keep.by == "sensitivity"
+
+
+def _label_fp8(params: p.Fp8Params) -> str:
+    plain = _scheme("fp8")(params)
+    if params.format != "modelopt":
+        return plain
+    return f"{plain}_modelopt_kv8" if params.kv_cache == "fp8" else f"{plain}_modelopt"
 
 
 _TYPES = [
@@ -109,16 +127,24 @@ _TYPES = [
               corpus_part="calibration", needs_device=True),
     StageType("gptq", 2, "quantizer", "quantizer.stages.gptq:run", p.GptqParams, "models",
               _scheme("gptq"), takes=("dense",), gives="packed", needs_corpus=_always,
-              corpus_part="calibration", needs_device=True),
+              corpus_part="calibration", needs_sensitivity=_chooses_layers, needs_device=True),
+    StageType("round", 1, "quantizer", "quantizer.stages.round:run", p.RoundParams, "models",
+              _scheme("round"), takes=("dense",), gives="packed", needs_corpus=_chooses_layers,
+              corpus_part="calibration", needs_sensitivity=_chooses_layers, needs_device=True),
     StageType("fp8", 2, "quantizer", "quantizer.stages.fp8:run", p.Fp8Params, "models",
-              _scheme("fp8"), takes=("dense",), gives="packed",
-              needs_corpus=lambda q: q.scheme == "FP8", corpus_part="calibration", needs_device=True),
+              _label_fp8, takes=("dense",), gives="packed",
+              needs_corpus=lambda q: q.scheme == "FP8" or _chooses_layers(q), corpus_part="calibration",
+              needs_sensitivity=_chooses_layers, needs_device=True),
+    StageType("sensitivity", 1, "quantizer", "quantizer.stages.sensitivity:run", p.SensitivityParams,
+              "results", _scheme("sensitivity"), needs_device=True, corpus_part="calibration"),
     StageType("awq", 1, "quantizer", "quantizer.stages.awq:run", p.AwqParams, "models",
               _scheme("awq"), takes=("dense",), gives="packed", needs_corpus=_always,
-              corpus_part="calibration", needs_device=True),
+              corpus_part="calibration", needs_sensitivity=_chooses_layers,
+              needs_device=True),
     StageType("autoround", 1, "quantizer", "quantizer.stages.autoround:run", p.AutoRoundParams,
               "models", _scheme("autoround"), takes=("dense",), gives="packed", needs_corpus=_always,
-              corpus_part="calibration", needs_device=True),
+              corpus_part="calibration", needs_sensitivity=_chooses_layers,
+              needs_device=True),
     StageType("evaluate", 3, "evaluator", "evaluator.stages.evaluate:run", p.EvaluateParams,
               "results", _named("evaluate"), needs_device=True, timeout_s=12 * HOUR_S),
     StageType("compare_logits", 1, "evaluator", "evaluator.stages.compare_logits:run",

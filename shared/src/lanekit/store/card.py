@@ -86,6 +86,7 @@ model = AutoModelForCausalLM.from_pretrained("{name}", dtype="auto")
 FORMS = {
     "packed": "The weights are quantized{scheme}: transformers needs `pip install compressed-tensors`, vLLM "
     "brings it along.",
+    "modelopt": "The weights are quantized in ModelOpt's format, which vLLM reads and transformers does not.",
     "dense": "The weights are not quantized by this stage.",
     "": "The weights are in the form of the input model; where `config.json` has a `quantization_config`, "
     "transformers needs `pip install compressed-tensors`.",
@@ -141,6 +142,8 @@ def _describe(run: StageRun) -> str:
 
 
 def _describe_form(run: StageRun) -> str:
+    if getattr(run.params, "format", "") == "modelopt":
+        return FORMS["modelopt"]
     scheme = getattr(run.params, "scheme", "")
     return FORMS[run.type.gives or ""].format(scheme=f" ({scheme}, compressed-tensors)" if scheme else "")
 

@@ -9,8 +9,8 @@ from preflight_bench import CPU_HOST, Bench
 
 from lanekit.host.gpu_models import GPU_MODELS
 from lanekit.plan.preflight.finding import Finding
-from lanekit.plan.preflight.kernels import explain_format
 from lanekit.plan.preflight.request import Host
+from lanekit.plan.preflight.serving import explain_format
 
 GPUS = {"A100": "NVIDIA A100-SXM4-80GB", "L4": "NVIDIA L4", "H100": "NVIDIA H100 80GB HBM3"}
 

@@ -10,8 +10,8 @@ def count_kernels(model: Any) -> dict[str, int]:
     """Return how many layers each kernel of vLLM serves, as "<layer type>: method/scheme/kernel": count.
 
     The kernel is what compressed-tensors schemes keep in `kernel` (Marlin, Machete, AllSpark …); the FP8 W8A8
-    one keeps its operator and that one's backend instead ("Fp8LinearOp:cutlass"). It depends on the GPU, so
-    speeds of one kernel say nothing of another. Attention is listed by its implementation.
+    one, and ModelOpt's method, keep an operator with its backend ("Fp8LinearOp:cutlass"). It depends on the
+    GPU, so speeds of one kernel say nothing of another. Attention is listed by its implementation.
     Runs inside vLLM's worker process.
     """
     counts: Counter[str] = Counter()
@@ -21,7 +21,7 @@ def count_kernels(model: Any) -> dict[str, int]:
         kernel = getattr(scheme, "kernel", None) or getattr(method, "kernel", None)
         parts = (getattr(module, "impl", None), method, scheme, kernel)
         names = [type(part).__name__ for part in parts if part is not None]
-        operator = getattr(scheme, "fp8_linear", None)
+        operator = getattr(scheme, "fp8_linear", None) or getattr(method, "fp8_linear", None)
         backend = getattr(operator, "preferred_backend", None)
         if backend is not None:
             names.append(f"{type(operator).__name__}:{backend}")

@@ -1,4 +1,4 @@
-"""The transformers engine: for machines without CUDA, and for every format that compressed-tensors reads."""
+"""The transformers engine: for machines without CUDA, and for what compressed-tensors reads or simulates."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from evaluator.engines import modelopt
 from evaluator.engines.base import Ask, Generation, OnProgress
 from evaluator.engines.batches import plan_batches, plan_exact_batches
 from evaluator.engines.devices import describe_cpu, query_gpu
@@ -53,19 +54,10 @@ class TransformersEngine:
         try:
             config = AutoConfig.from_pretrained(str(model), local_files_only=True)
             self.quantization = read_quantization(config)
-            ask_to_decompress(config)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                str(model),
-                config=config,
-                dtype=self.dtype,
-                attn_implementation="sdpa",
-                local_files_only=True,
-                output_loading_info=True,
-            )
-            self.model, loading = loaded
+            self.model, loading = load_model(model, config, self.quantization, self.dtype)
             tokenizer = AutoTokenizer.from_pretrained(str(model), local_files_only=True)
             self.tokenizer: Any = tokenizer
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, InputError):
             raise
         except Exception as error:
             raise InputError(
@@ -188,11 +180,14 @@ class TransformersEngine:
             **self.gpu,
         }
         if self.quantization:
+            method = self.quantization["quant_method"]
+            form = self.quantization.get("format", self.quantization.get("quant_algo"))
             description |= {
-                "quantization": f"{self.quantization['quant_method']}: {self.quantization.get('format')}",
-                "weights": f"decompressed at load by {self.quantization['quant_method']}, "
-                f"{self.n_settled} linears",
+                "quantization": f"{method}: {form}",
+                "weights": f"decompressed at load by {method}, {self.n_settled} linears",
             }
+            if self.quantization.get("kv_cache_quant_algo"):
+                description["kv_cache"] = "rounded to fp8_e4m3 with the package's scales, kept in the dtype"
         return description
 
     def sleep(self) -> None:
@@ -235,6 +230,24 @@ def read_quantization(config: Any) -> dict[str, Any]:
     if section is None:
         return {}
     return dict(section) if isinstance(section, dict) else dict(section.to_dict())
+
+
+def load_model(
+    model: Path, config: Any, quantization: Mapping[str, Any], dtype: torch.dtype
+) -> tuple[Any, Mapping[str, Any]]:
+    """Return a model with dense weights, and what transformers tells of its loading."""
+    if quantization.get("quant_method") == modelopt.METHOD:
+        return modelopt.load_modelopt(model, config, quantization, dtype)
+    ask_to_decompress(config)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        str(model),
+        config=config,
+        dtype=dtype,
+        attn_implementation="sdpa",
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    return loaded[0], loaded[1]
 
 
 def check_tensors(model: Path, loading: Mapping[str, Any]) -> None:

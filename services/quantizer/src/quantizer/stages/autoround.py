@@ -23,6 +23,7 @@ from lanekit.spec.params import AutoRoundParams
 from quantizer.autoround_recording import LayerLosses, record_autoround
 from quantizer.blocks import join_rows
 from quantizer.calibrated import calibrate
+from quantizer.layers import find_kept, list_ignored, report_kept
 from quantizer.loading import check_group_size, load_calibration_set, load_for_quantization
 from quantizer.saving import save_packed
 
@@ -30,7 +31,7 @@ OTHER_ROWS = "take other calibration rows, or gptq: a layer's output is not fini
 
 
 def run(spec: AutoRoundParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
-    """Quantize every linear layer outside `ignore`.
+    """Quantize every linear layer outside `ignore` and `keep`.
 
     Raises:
         InputError: the model is quantized already, a width does not divide by the group size, or the rows are
@@ -44,14 +45,16 @@ def run(spec: AutoRoundParams, inputs: Mapping[str, Path], out: Path, progress: 
 
     model, tokenizer = load_for_quantization(inputs["model"], spec)
     weights = preset_name_to_scheme(spec.scheme, ["Linear"]).weights
+    kept = find_kept(spec, inputs)
+    ignored = list_ignored(model, spec, kept)
     if weights is not None and weights.group_size:
-        check_group_size(model, weights.group_size, spec.ignore)
+        check_group_size(model, weights.group_size, ignored)
     calibration = load_calibration_set(tokenizer, inputs["corpus"], spec)
     blocks = join_rows(calibration, spec.max_length, spec.batch_size)
     n_layers = model.config.num_hidden_layers
     progress(0, n_layers, "; ".join(["calibrating", *calibration.notes]))
     modifier = AutoRoundModifier(
-        targets="Linear", scheme=spec.scheme, ignore=list(spec.ignore), iters=spec.iterations,
+        targets="Linear", scheme=spec.scheme, ignore=ignored, iters=spec.iterations,
         batch_size=spec.batch_size, enable_torch_compile=False,
     )  # fmt: skip
     with record_autoround(n_layers, spec.seed, progress) as losses:
@@ -68,6 +71,7 @@ def run(spec: AutoRoundParams, inputs: Mapping[str, Path], out: Path, progress: 
         calibration_tokens_left_out=blocks.tokens_left_out,
         layer_losses={name: {"rounded": first, "least": least} for name, (first, least) in losses.items()},
         **sizes,
+        **report_kept(kept),
     )
 
 

@@ -22,6 +22,7 @@ from lanekit.progress import Progress
 from lanekit.spec.params import AwqParams
 from quantizer.awq_recording import AwqRecord, record_awq
 from quantizer.calibrated import calibrate
+from quantizer.layers import find_kept, list_ignored, report_kept
 from quantizer.loading import check_group_size, load_calibration_set, load_for_quantization
 from quantizer.saving import save_packed
 
@@ -29,7 +30,7 @@ OTHER_ROWS = "take other calibration rows, or gptq: activations of these are not
 
 
 def run(spec: AwqParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
-    """Quantize every linear layer outside `ignore`.
+    """Quantize every linear layer outside `ignore` and `keep`.
 
     Raises:
         InputError: the model is quantized already, a width does not divide by the group size, or no two
@@ -39,13 +40,13 @@ def run(spec: AwqParams, inputs: Mapping[str, Path], out: Path, progress: Progre
     """
     model, tokenizer = load_for_quantization(inputs["model"], spec)
     weights = preset_name_to_scheme(spec.scheme, ["Linear"]).weights
+    kept = find_kept(spec, inputs)
+    ignored = list_ignored(model, spec, kept)
     if weights is not None and weights.group_size:
-        check_group_size(model, weights.group_size, spec.ignore)
+        check_group_size(model, weights.group_size, ignored)
     calibration = load_calibration_set(tokenizer, inputs["corpus"], spec)
     progress(0, 1, "; ".join(["calibrating", *calibration.notes]))
-    modifier = AWQModifier(
-        targets="Linear", scheme=spec.scheme, ignore=list(spec.ignore), n_grid=spec.grid_points
-    )
+    modifier = AWQModifier(targets="Linear", scheme=spec.scheme, ignore=ignored, n_grid=spec.grid_points)
     with record_awq(progress) as record:
         calibrate(model, tokenizer, modifier, calibration, spec)
     check_pairs(record, inputs["model"])
@@ -58,6 +59,7 @@ def run(spec: AwqParams, inputs: Mapping[str, Path], out: Path, progress: Progre
         **calibration.report,
         pair_errors=record.errors,
         **sizes,
+        **report_kept(kept),
     )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from compressed_tensors.quantization import preset_name_to_scheme
 from llmcompressor import oneshot
 from llmcompressor.modifiers.quantization import GPTQModifier
 
@@ -15,7 +14,13 @@ from lanekit.files.finite_weights import NonFiniteWeightsError
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
 from lanekit.spec.params import GptqParams
-from quantizer.loading import check_group_size, load_calibration_set, load_for_quantization
+from quantizer.layers import find_kept, list_ignored, report_kept
+from quantizer.loading import (
+    check_group_size,
+    find_group_size,
+    load_calibration_set,
+    load_for_quantization,
+)
 from quantizer.recording import record_layer_errors
 from quantizer.saving import save_packed
 
@@ -25,28 +30,31 @@ RAISE_DAMPENING = (
 
 
 def run(spec: GptqParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
-    """Quantize every linear layer outside `ignore`.
+    """Quantize every linear layer outside `ignore` and `keep`.
 
     Raises:
-        InputError: the model is quantized already, or a width does not divide by the group size.
+        InputError: the model is quantized already, a width does not divide by the group size, or a kept
+            layer is not there or no budget fits.
         BadCheckpointError: the result is not what the scheme promises.
         NonFiniteWeightsError: a scale or weight is not finite.
     """
     model, tokenizer = load_for_quantization(inputs["model"], spec)
-    weights = preset_name_to_scheme(spec.scheme, ["Linear"]).weights
-    if weights is not None and weights.group_size and weights.group_size > 0:
-        check_group_size(model, weights.group_size, spec.ignore)
+    kept = find_kept(spec, inputs)
+    ignored = list_ignored(model, spec, kept)
+    group_size = find_group_size(spec.scheme)
+    if group_size:
+        check_group_size(model, group_size, ignored)
     calibration = load_calibration_set(tokenizer, inputs["corpus"], spec)
     linears = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and not any(name.endswith(i) for i in spec.ignore)
+        if isinstance(module, torch.nn.Linear) and not any(name.endswith(i) for i in ignored)
     ]
     progress(0, len(linears), "; ".join(["calibrating", *calibration.notes]))
     modifier = GPTQModifier(
         targets="Linear",
         scheme=spec.scheme,
-        ignore=list(spec.ignore),
+        ignore=ignored,
         dampening_frac=spec.dampening,
         block_size=spec.block_size,
         actorder=None if spec.actorder == "none" else spec.actorder,
@@ -71,6 +79,7 @@ def run(spec: GptqParams, inputs: Mapping[str, Path], out: Path, progress: Progr
         **calibration.report,
         layer_errors=errors,
         **sizes,
+        **report_kept(kept),
     )
 
 

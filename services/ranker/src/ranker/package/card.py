@@ -10,6 +10,7 @@ from lanekit.spec.experiment_file import is_local
 from lanekit.spec.lane_engine import LaneEngine
 from lanekit.spec.params import PackageParams
 
+MODELOPT = "modelopt"  # as config.json names it
 CARD = """{front}
 # {name}
 
@@ -40,7 +41,10 @@ outputs = llm.chat(messages, settings, chat_template_kwargs={{"enable_thinking":
 print(outputs[0].outputs[0].text)
 ```
 
-transformers{needs}:
+{transformers}`"{name}"` stands for the path of this folder.
+"""
+
+TRANSFORMERS = """transformers{needs}:
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -57,8 +61,11 @@ outputs = model.generate(inputs, max_new_tokens=128, do_sample=False)
 print(tokenizer.decode(outputs[0][inputs.shape[1] :], skip_special_tokens=True))
 ```
 
-`"{name}"` stands for the path of this folder.
 """
+VLLM_ALONE = """vLLM alone: transformers does not read ModelOpt's format.{cache}
+
+"""
+VLLM_CACHE = " The package asks vLLM for an FP8 KV cache by itself."
 
 NEEDS = """
 No package carries an engine argument: with the engine's own ones it is another submission than the one that
@@ -76,7 +83,6 @@ def render_card(spec: PackageParams, config: Mapping[str, Any], licences: Mappin
     is_exaone = is_exaone_licence(licences.values())
     source = spec.base_model_source
     hub_id = source if "/" in source and not is_local(source) else None  # a local path is nobody's business
-    compressed = "quantization_config" in config
     own = LaneEngine.model_validate(spec.engine_arguments)
     return CARD.format(
         front=render_metadata(licences, hub_id, config),
@@ -90,12 +96,21 @@ def render_card(spec: PackageParams, config: Mapping[str, Any], licences: Mappin
         keywords="".join(f", {name}={_write(value)}" for name, value in own.arguments.items()),
         licences=", ".join(f"[`{name}`]({name})" for name in licences),
         exaone=EXAONE_TERMS if is_exaone else "",
-        needs=" (needs `pip install compressed-tensors`)" if compressed else "",
+        transformers=_render_transformers(spec.package_name, config),
     )
 
 
 def _write(value: str | bool) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _render_transformers(name: str, config: Mapping[str, Any]) -> str:
+    """Return how transformers loads the package, or that it does not."""
+    quantization = config.get("quantization_config")
+    if isinstance(quantization, dict) and quantization.get("quant_method") == MODELOPT:
+        return VLLM_ALONE.format(cache=VLLM_CACHE if quantization.get("kv_cache_quant_algo") else "")
+    needs = " (needs `pip install compressed-tensors`)" if quantization is not None else ""
+    return TRANSFORMERS.format(name=name, needs=needs)
 
 
 def describe_format(config: Mapping[str, Any]) -> str:
@@ -105,6 +120,10 @@ def describe_format(config: Mapping[str, Any]) -> str:
     if not isinstance(quantization, dict):
         return f"unquantized, {rest}"
     method = quantization.get("quant_method", "quantized")
+    if method == MODELOPT:
+        cache = quantization.get("kv_cache_quant_algo")
+        parts = [f"{quantization.get('quant_algo')} per tensor", *([f"{cache} KV cache"] if cache else [])]
+        return ", ".join(["ModelOpt", *parts, f"{rest} elsewhere"])
     groups = quantization.get("config_groups")
     parts = []
     for group in groups.values() if isinstance(groups, dict) else ():

@@ -11,6 +11,7 @@ from lanekit.files.safetensors_header import INDEX_NAME, ModelFolder
 CONFIGURATION_FILES = (
     "config.json",
     "generation_config.json",
+    "hf_quant_config.json",  # ModelOpt's
     INDEX_NAME,
 )
 TOKENIZER_FILES = (

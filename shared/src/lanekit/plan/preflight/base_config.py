@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from lanekit.files.small_files import CONFIG, GENERATION_CONFIG, SmallFiles
-from lanekit.plan.preflight.chain import read_count
 from lanekit.plan.preflight.finding import Finding, from_error
+from lanekit.plan.preflight.kernels import read_count
 from lanekit.plan.preflight.request import Request
 
 NEWER_MAJOR = 5

@@ -7,12 +7,10 @@ from typing import Any
 
 from lanekit.files.small_files import CONFIG
 from lanekit.plan.preflight.finding import Finding
+from lanekit.plan.preflight.kernels import read_count
 from lanekit.plan.preflight.request import Request
 from lanekit.spec.lane_file import Lane, LaneStage
-from lanekit.spec.params import AutoRoundParams, AwqParams, DistillParams, GptqParams, PruneParams
-
-GROUP_SIZES = {"W4A16": 128, "W4A16_ASYM": 128}
-GROUPED = (GptqParams, AwqParams, AutoRoundParams)
+from lanekit.spec.params import CompressParams, DistillParams, PruneParams
 
 
 def check_chains(request: Request) -> Iterator[Finding]:
@@ -21,23 +19,17 @@ def check_chains(request: Request) -> Iterator[Finding]:
     for lane in request.lanes:
         yield from _follow_layers(lane, read_count(config, "num_hidden_layers"))
         yield from _follow_teacher(lane, is_taught=not request.has_teacher)
-        for stage in lane.stages:
-            yield from _check_groups(stage, config)
         if "quantization_config" in config and not request.is_base:
             yield from _check_packed_start(lane)
     yield from _find_twins(request)
 
 
-def read_count(config: dict[str, Any], name: str) -> int | None:
-    """Return a positive whole number of a config; None where there is none."""
-    value = config.get(name)
-    return value if type(value) is int and value > 0 else None
-
-
 def _follow_layers(lane: Lane, n_layers: int | None) -> Iterator[Finding]:
-    """Compare each pruning with the layers that are left when it comes; None: not known."""
+    """Compare prunings and kept layers with the layers that are there when they come; None: not known."""
     was_pruned = False
     for stage in lane.stages:
+        if isinstance(stage.params, CompressParams):
+            yield from _check_kept(stage, stage.params, n_layers, was_pruned=was_pruned)
         if not isinstance(stage.params, PruneParams):
             continue
         keep = stage.params.keep_layers
@@ -51,6 +43,31 @@ def _follow_layers(lane: Lane, n_layers: int | None) -> Iterator[Finding]:
             )
             continue
         n_layers, was_pruned = keep, True
+
+
+def _check_kept(
+    stage: LaneStage, params: CompressParams, n_layers: int | None, *, was_pruned: bool
+) -> Iterator[Finding]:
+    """Refuse to keep a layer that is not there, or every one."""
+    if params.keep is None or n_layers is None:
+        return
+    missing = [number for number in params.keep.layers if number >= n_layers]
+    at_this_point = " at this point of the lane" if was_pruned else ""
+    if missing:
+        yield Finding(
+            stage.locate("keep"),
+            f"keep.layers names {', '.join(map(str, missing))}, but the model has {_count(n_layers)}"
+            f"{at_this_point}: 0 to {n_layers - 1}",
+            f"name layers from 0 to {n_layers - 1}"
+            + (": those that pruning leaves are numbered anew" if was_pruned else ""),
+        )
+    elif len(params.keep.layers) == n_layers or (params.keep.count or 0) >= n_layers:
+        what = "layers names" if params.keep.layers else f"count is {params.keep.count}, which is"
+        yield Finding(
+            stage.locate("keep"),
+            f"keep.{what} every layer that there is{at_this_point}: nothing would be quantized",
+            "keep fewer layers, or take the stage out",
+        )
 
 
 def _count(n_layers: int) -> str:
@@ -78,35 +95,6 @@ def _check_packed_start(lane: Lane) -> Iterator[Finding]:
             f"'{first.type.name}' needs an unquantized model, and the one that goes in is quantized already",
             "give the model from before its quantization as --input-model",
         )
-
-
-def _check_groups(stage: LaneStage, config: dict[str, Any]) -> Iterator[Finding]:
-    """Refuse a group size that does not divide the widths of the model's linear layers."""
-    params = stage.params
-    if not isinstance(params, GROUPED) or params.scheme not in GROUP_SIZES:
-        return
-    group_size = GROUP_SIZES[params.scheme]
-    bad = {name: width for name, width in list_input_widths(config).items() if width % group_size}
-    if bad:
-        widths = ", ".join(f"{name} {width}" for name, width in bad.items())
-        yield Finding(
-            stage.locate("scheme"),
-            f"{params.scheme} needs widths that divide by its group size {group_size}; "
-            f"the model has {widths}",
-            "use gptq: {scheme: W8A16}, which is per channel",
-        )
-
-
-def list_input_widths(config: dict[str, Any]) -> dict[str, int]:
-    """Return the input widths of a decoder's linear layers by name, as far as the config tells them."""
-    heads, hidden = read_count(config, "num_attention_heads"), read_count(config, "hidden_size")
-    head_dim = read_count(config, "head_dim") or (hidden // heads if heads and hidden else None)
-    widths = {
-        "hidden_size": hidden,
-        "num_attention_heads x head_dim": heads * head_dim if heads and head_dim else None,
-        "intermediate_size": read_count(config, "intermediate_size"),
-    }
-    return {name: width for name, width in widths.items() if width is not None}
 
 
 def _find_twins(request: Request) -> Iterator[Finding]:

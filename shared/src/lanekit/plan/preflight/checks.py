@@ -9,13 +9,14 @@ from lanekit.plan.preflight.base_config import check_config
 from lanekit.plan.preflight.chain import check_chains
 from lanekit.plan.preflight.environment import check_environment
 from lanekit.plan.preflight.finding import Finding
-from lanekit.plan.preflight.kernels import check_kernels
 from lanekit.plan.preflight.lane_engines import check_lane_engines
 from lanekit.plan.preflight.lengths import check_lengths
 from lanekit.plan.preflight.mixes import check_mixes
 from lanekit.plan.preflight.modules import check_modules
 from lanekit.plan.preflight.replicates import check_replicates
 from lanekit.plan.preflight.request import Request
+from lanekit.plan.preflight.schemes import check_schemes
+from lanekit.plan.preflight.serving import check_kernels
 from lanekit.plan.preflight.smoothing import check_smoothing
 from lanekit.plan.preflight.template import check_template
 from lanekit.plan.preflight.tokenizer import check_tokenizer
@@ -29,6 +30,7 @@ CHECKS = (
     check_template,
     check_chains,
     check_smoothing,
+    check_schemes,
     check_modules,
     check_mixes,
     check_amounts,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from lanekit.files.small_files import CONFIG
-from lanekit.plan.preflight.chain import read_count
 from lanekit.plan.preflight.finding import Finding
+from lanekit.plan.preflight.kernels import read_count
 from lanekit.plan.preflight.request import Request
 from lanekit.spec.lengths import has_room, list_long_forms
 

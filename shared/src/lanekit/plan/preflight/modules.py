@@ -10,7 +10,7 @@ from lanekit.files.small_files import CONFIG
 from lanekit.plan.preflight.finding import Finding
 from lanekit.plan.preflight.request import Request
 from lanekit.spec.lane_file import LaneStage
-from lanekit.spec.params import QuantizeParams, SftParams
+from lanekit.spec.params import CompressParams, SftParams
 
 HEAD = "lm_head"
 MATRIX = 2  # axes of a linear layer's weight
@@ -27,7 +27,7 @@ def check_modules(request: Request) -> Iterator[Finding]:
     for stage in request.list_stages():
         if isinstance(stage.params, SftParams):
             yield from _check_targets(stage, stage.params, linears, is_tied=is_tied)
-        if isinstance(stage.params, QuantizeParams):
+        if isinstance(stage.params, CompressParams):
             yield from _check_ignored(stage, stage.params, linears, is_tied=is_tied)
 
 
@@ -58,7 +58,7 @@ def _check_targets(
 
 
 def _check_ignored(
-    stage: LaneStage, params: QuantizeParams, linears: list[str], *, is_tied: bool
+    stage: LaneStage, params: CompressParams, linears: list[str], *, is_tied: bool
 ) -> Iterator[Finding]:
     where = stage.locate("ignore")
     names = [*linears, HEAD]

@@ -27,6 +27,7 @@ class Host:
         differing: libraries of another version than the lock's, as "torch 2.8.0 (lock: 2.9.1)".
         model_types: the text in which the installed transformers names its models' types; "" if unknown.
         tokenizers: the text in which it names its tokenizers' classes; "" if unknown.
+        capability: the lowest compute capability of its GPUs, e.g. 89 for 8.9; None where it is not known.
     """
 
     has_cuda: bool
@@ -36,6 +37,7 @@ class Host:
     model_types: str = ""
     tokenizers: str = ""
     gpu: str = ""
+    capability: int | None = None
 
 
 @dataclass(frozen=True)
