@@ -49,6 +49,8 @@ PARAMS: dict[str, dict[str, Any]] = {
     "gptq": {"scheme": "W4A16", "dampening": 0.05},
     "round": {"scheme": "W8A8"},
     "fp8": {"scheme": "FP8_DYNAMIC"},
+    "awq": {"scheme": "W4A16"},
+    "autoround": {"scheme": "W4A16"},
     "sensitivity": {"scheme": "W4A16", "ignore": ["lm_head"], "rows": 8, "max_length": 64},
     "evaluate": {"engine": ENGINE, "benchmarks": [BENCHMARK]},
     "compare_logits": {"max_tokens": 64},
@@ -61,7 +63,19 @@ PARAMS: dict[str, dict[str, Any]] = {
     },
     "verify_package": {"engine": ENGINE},
 }  # fmt: skip
-MODELS = {"fetch_model", "sft", "prune", "distill", "post_sft", "smooth", "gptq", "round", "fp8"}
+MODELS = {
+    "fetch_model",
+    "sft",
+    "prune",
+    "distill",
+    "post_sft",
+    "smooth",
+    "gptq",
+    "round",
+    "fp8",
+    "awq",
+    "autoround",
+}
 FILES = {"model.safetensors": 2_558_000_000, "config.json": 1234, "LICENSE": 99, "manifest.json": 7}
 INPUTS = {"model": "models/tiny-model-0123456789ab", "corpus": "data/corpus-ba9876543210"}
 GOLDEN_GPTQ_HEAD = """\
