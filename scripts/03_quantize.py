@@ -17,7 +17,7 @@ from lanekit.commands import adhoc, cli
 from lanekit.commands.preflight import Asked, read_inputs
 from lanekit.errors import InputError, did_you_mean
 from lanekit.plan.planner import Planner
-from lanekit.spec.params import Fp8Scheme, GptqScheme, RoundScheme
+from lanekit.spec.quantization import Fp8Scheme, GptqScheme, RoundScheme
 
 SCHEMES = {
     **dict.fromkeys(get_args(GptqScheme), "gptq"),

@@ -35,7 +35,7 @@ from lanekit.errors import InputError, did_you_mean
 from lanekit.host.settings import load_host_settings
 
 if TYPE_CHECKING:
-    from lanekit.results.schema import MarginTest
+    from lanekit.results.ranking import MarginTest
     from ranker.statistics.comparison import Answer, Counts, Pair
 
 LIMIT = 20

@@ -34,7 +34,7 @@ from benchmarks.crosscheck.tasks import make_tasks
 from benchmarks.evaluation_ways import Evaluation, time_phases
 from benchmarks.suite import add_engine_options, load_benchmarks, write_suite
 from evaluator.engines import load_engine
-from lanekit.spec.params import EngineParams, EvaluateParams
+from lanekit.spec.evaluation import EngineParams, EvaluateParams
 
 Phases = dict[str, list[float]]
 

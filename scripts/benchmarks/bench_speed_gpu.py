@@ -28,7 +28,8 @@ from benchmarks import measure
 from benchmarks.real_size.inputs import REAL, TINY, build_model
 from benchmarks.suite import load_benchmarks, write_suite
 from evaluator.stages import measure_speed
-from lanekit.spec.params import DeviceChoice, EngineParams, MeasureSpeedParams
+from lanekit.spec.evaluation import EngineParams, MeasureSpeedParams
+from lanekit.spec.params import DeviceChoice
 
 
 def make_spec(args: argparse.Namespace, device: DeviceChoice) -> MeasureSpeedParams:

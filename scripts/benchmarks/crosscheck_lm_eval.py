@@ -33,7 +33,7 @@ from benchmarks.crosscheck.ours import ask_ours, read_rows
 from benchmarks.crosscheck.tasks import make_tasks
 from benchmarks.suite import BENCHMARKS_FOLDER, add_engine_options, load_benchmarks, write_suite
 from lanekit.spec.benchmark import Benchmark
-from lanekit.spec.params import EngineParams
+from lanekit.spec.evaluation import EngineParams
 
 MAX_SHOWN = 20
 

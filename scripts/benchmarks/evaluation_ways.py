@@ -18,7 +18,7 @@ from evaluator.quality import asking
 from evaluator.quality.chat import ChatTokenizer
 from evaluator.stages import evaluate
 from lanekit.progress import ignore_progress
-from lanekit.spec.params import EvaluateParams
+from lanekit.spec.evaluation import EvaluateParams
 
 PHASES = {
     "items read": (evaluate, "load_items"),

@@ -25,7 +25,8 @@ from lanekit.jobs.messages import REPORT_TTL_SECONDS, ControllerReport
 from lanekit.plan.graph import StageRun, make_stage_run
 from lanekit.plan.run_document import RunSpec, parse_run
 from lanekit.results.outcome import LaneOutcome, RankedPackage, RunOutcome
-from lanekit.results.schema import LaneRecord, RankedLane, Ranking
+from lanekit.results.ranking import RankedLane, Ranking
+from lanekit.results.schema import LaneRecord
 from lanekit.sources.locks import SERVICES, load_lock_digests
 from lanekit.spec.params import PackageParams, RankParams
 from lanekit.spec.stages import WORKERS

@@ -17,7 +17,7 @@ import pytest
 from commands import ROOT, make_environment
 
 from lanekit.spec.benchmark import Benchmark, Shot
-from lanekit.spec.params import EngineParams
+from lanekit.spec.evaluation import EngineParams
 
 pytest.importorskip("lm_eval", reason="lm_eval is not installed: ./scripts/dev test does it")
 

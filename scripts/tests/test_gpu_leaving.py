@@ -32,8 +32,10 @@ from lanekit.plan.graph import StageRun, make_stage_run
 from lanekit.plan.planner import Planner
 from lanekit.progress import ignore_progress
 from lanekit.sources.resolve import resolve_sources
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.experiment_file import load_experiment
-from lanekit.spec.params import EngineParams, GptqParams, PruneParams
+from lanekit.spec.params import PruneParams
+from lanekit.spec.quantization import GptqParams
 
 pytestmark = GPU_TESTS
 

@@ -25,28 +25,21 @@ from lanekit.files.model_folder import STAGE_FILES
 from lanekit.files.safetensors_header import read_header
 from lanekit.host.checkout import find_project_root
 from lanekit.host.gpu_query import read_memory_mib
-from lanekit.results.schema import SpeedResult
 from lanekit.results.screen import ScreenResult
+from lanekit.results.speed import SpeedResult
+from lanekit.spec.evaluation import EngineParams, EvaluateParams, MeasureSpeedParams, VerifyPackageParams
 from lanekit.spec.experiment_file import load_benchmark
-from lanekit.spec.params import (
+from lanekit.spec.params import DistillParams, Parameters, PostSftParams, PruneParams, SftParams
+from lanekit.spec.quantization import (
     AutoRoundParams,
     AwqParams,
-    DistillParams,
-    EngineParams,
-    EvaluateParams,
     Fp8Params,
     Fp8Scheme,
     GptqParams,
     GptqScheme,
-    MeasureSpeedParams,
-    Parameters,
-    PostSftParams,
-    PruneParams,
     QuantizeParams,
     RoundParams,
     RoundScheme,
-    SftParams,
-    VerifyPackageParams,
 )
 from lanekit.spec.screen import CompareLogitsParams
 from tiny.datasets import load_rows

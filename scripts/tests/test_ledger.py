@@ -20,7 +20,8 @@ from lanekit.errors import InputError
 from lanekit.files.hashing import hash_file
 from lanekit.plan.graph import StageRun, make_stage_run
 from lanekit.results.ledger import read_ledger
-from lanekit.results.schema import LaneRecord, RankedLane, Ranking
+from lanekit.results.ranking import RankedLane, Ranking
+from lanekit.results.schema import LaneRecord
 from lanekit.spec.params import PackageParams
 from lanekit.store.folder import FolderStore
 from lanekit.store.manifest import make_manifest

@@ -32,8 +32,8 @@ from lanekit.plan.graph import StageRun
 from lanekit.plan.planner import Planner
 from lanekit.progress import ignore_progress
 from lanekit.sources.resolve import resolve_sources
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.experiment_file import load_experiment
-from lanekit.spec.params import EngineParams
 from lanekit.store.folder import FolderStore
 
 FIXTURE = Path(__file__).parents[1] / "tiny" / "fixture"

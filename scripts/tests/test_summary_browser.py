@@ -14,7 +14,9 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
-from lanekit.results.schema import BenchmarkResult, Interval, LaneRecord, LaneStage, SpeedResult
+from lanekit.results.ranking import Interval
+from lanekit.results.schema import BenchmarkResult, LaneRecord, LaneStage
+from lanekit.results.speed import SpeedResult
 from ranker.report.html import render_html
 from ranker.scoring.score import rank_lanes
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from lanekit.spec.params import EngineParams
+from lanekit.spec.evaluation import EngineParams
 
 UNPARSED = "[invalid]"  # the harness's word for a reply that its regular expression does not match
 BATCH_SIZE = 16  # its own; ours is another, so that nothing rests on equal batches

@@ -17,7 +17,7 @@ from lanekit.errors import InputError
 from lanekit.progress import ignore_progress
 from lanekit.results.collect import ITEMS_NAME
 from lanekit.spec.benchmark import Benchmark
-from lanekit.spec.params import EngineParams, EvaluateParams
+from lanekit.spec.evaluation import EngineParams, EvaluateParams
 from tiny.datasets import load_rows
 
 

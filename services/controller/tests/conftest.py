@@ -31,11 +31,13 @@ from lanekit.plan.state import StageStatus
 from lanekit.progress import Progress, ProgressEvent
 from lanekit.results.course import Outcome, direct_run
 from lanekit.results.outcome import RunOutcome, parse_outcome
-from lanekit.results.schema import BenchmarkResult, SpeedResult
+from lanekit.results.schema import BenchmarkResult
 from lanekit.results.screen import ScreenResult
+from lanekit.results.speed import SpeedResult
 from lanekit.sources.locks import SERVICES
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.experiment_file import Experiment
-from lanekit.spec.params import EngineParams, RankParams
+from lanekit.spec.params import RankParams
 from lanekit.store.base import ArtifactStore
 from lanekit.store.documents import JSON, RunDocuments
 from lanekit.store.folder import FolderStore

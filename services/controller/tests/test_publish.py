@@ -6,7 +6,8 @@ from controller.publish import describe_outcome, render_readme
 from lanekit.plan.graph import ArtifactRef
 from lanekit.results.course import Outcome
 from lanekit.results.outcome import parse_outcome
-from lanekit.results.schema import LaneRecord, RankedLane, Ranking
+from lanekit.results.ranking import RankedLane, Ranking
+from lanekit.results.schema import LaneRecord
 
 REF = ArtifactRef(key="0" * 64, path="results/summary-0")
 

@@ -16,8 +16,8 @@ from evaluator_testing import build_model, choice_row, document_row, quantize_mo
 from hypothesis import settings
 
 from lanekit.spec.benchmark import Benchmark
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.experiment_file import load_benchmark
-from lanekit.spec.params import EngineParams
 
 settings.register_profile("evaluator", deadline=None, derandomize=True)
 settings.load_profile("evaluator")

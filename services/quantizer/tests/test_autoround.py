@@ -18,7 +18,7 @@ from lanekit.files.finite_weights import NonFiniteWeightsError
 from lanekit.files.hashing import hash_file
 from lanekit.files.model_folder import read_config
 from lanekit.progress import ignore_progress
-from lanekit.spec.params import AutoRoundParams, GptqParams
+from lanekit.spec.quantization import AutoRoundParams, GptqParams
 from quantizer.blocks import join_rows
 from quantizer.loading import CalibrationSet
 from quantizer.stages import autoround, gptq

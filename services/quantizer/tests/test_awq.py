@@ -17,7 +17,7 @@ from lanekit.files.finite_weights import NonFiniteWeightsError
 from lanekit.files.hashing import hash_file
 from lanekit.files.model_folder import measure_weights, read_config
 from lanekit.progress import ignore_progress
-from lanekit.spec.params import AwqParams
+from lanekit.spec.quantization import AwqParams
 from quantizer.awq_recording import AwqRecord, accumulate_mean, record_awq
 from quantizer.stages import awq
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lanekit.files.finite_weights import NonFiniteWeightsError
-from lanekit.spec.params import GptqParams
+from lanekit.spec.quantization import GptqParams
 from quantizer.loading import load_calibration_set
 from quantizer.stages.gptq import check_errors
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lanekit.files.model_folder import read_config
 from lanekit.progress import ignore_progress
-from lanekit.spec.params import Fp8Params
+from lanekit.spec.quantization import Fp8Params
 from quantizer.loading import load_calibration_set
 from quantizer.modelopt import check_scales, convert_tensors, describe_format, describe_legacy, share_scales
 from quantizer.saving import BadCheckpointError

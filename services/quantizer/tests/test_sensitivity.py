@@ -14,7 +14,7 @@ from lanekit.errors import InputError
 from lanekit.files.conversations import encode_corpus
 from lanekit.files.model_folder import carry_files, read_config
 from lanekit.progress import ignore_progress
-from lanekit.spec.params import GptqScheme, KeptLayers, RoundParams, SensitivityParams
+from lanekit.spec.quantization import GptqScheme, KeptLayers, RoundParams, SensitivityParams
 from quantizer.layers import LAYERS_NAME, LayerCost, LayerCosts, choose_kept
 from quantizer.stages import round as rounding
 from quantizer.stages import sensitivity

@@ -18,7 +18,7 @@ from lanekit.files.hashing import hash_file
 from lanekit.files.model_folder import measure_weights, read_config
 from lanekit.files.safetensors_header import read_header
 from lanekit.progress import ignore_progress
-from lanekit.spec.params import (
+from lanekit.spec.quantization import (
     Fp8Params,
     Fp8Scheme,
     GptqParams,

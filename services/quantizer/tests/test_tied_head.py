@@ -22,7 +22,7 @@ from lanekit.errors import InputError
 from lanekit.files.safetensors_header import check_model_folder, read_header
 from lanekit.files.tied_head import check_tied_head, restore_tied_head
 from lanekit.progress import ignore_progress
-from lanekit.spec.params import Fp8Params, GptqParams
+from lanekit.spec.quantization import Fp8Params, GptqParams
 from quantizer.stages import fp8, gptq
 
 pytestmark = pytest.mark.slow

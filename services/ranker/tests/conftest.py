@@ -16,15 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
-from lanekit.results.schema import (
-    BenchmarkResult,
-    FormBound,
-    LaneRecord,
-    ModelCost,
-    PartResult,
-    SpeedForm,
-    SpeedResult,
-)
+from lanekit.results.schema import BenchmarkResult, LaneRecord, PartResult
+from lanekit.results.speed import FormBound, ModelCost, SpeedForm, SpeedResult
 from lanekit.spec.lane_engine import LaneEngine
 
 CONFIG = {

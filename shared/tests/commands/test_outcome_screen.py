@@ -9,7 +9,8 @@ from rich.console import Console
 from lanekit.commands.outcome_table import show_outcome, show_record
 from lanekit.plan.graph import ArtifactRef
 from lanekit.results.course import Outcome
-from lanekit.results.schema import LaneRecord, RankedLane, Ranking
+from lanekit.results.ranking import RankedLane, Ranking
+from lanekit.results.schema import LaneRecord
 from lanekit.results.screen import ScreenResult
 
 

@@ -16,10 +16,11 @@ from lanekit.plan.graph import ArtifactRef, Plan
 from lanekit.plan.run_document import describe_run
 from lanekit.results.course import Outcome, make_verify_run
 from lanekit.results.outcome import LaneOutcome, RunOutcome
-from lanekit.results.schema import LaneRecord, RankedLane, Ranking
+from lanekit.results.ranking import RankedLane, Ranking
+from lanekit.results.schema import LaneRecord
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.experiment_file import load_experiment
 from lanekit.spec.lane_engine import LaneEngine
-from lanekit.spec.params import EngineParams
 
 REF = ArtifactRef(key="0" * 64, path="results/summary-0")
 

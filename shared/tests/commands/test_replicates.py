@@ -21,9 +21,10 @@ from lanekit.errors import InputError
 from lanekit.plan.graph import ArtifactRef
 from lanekit.results.course import Outcome
 from lanekit.results.outcome import LaneOutcome, RunOutcome
-from lanekit.results.schema import DrawSpread, LaneRecord, RankedLane, Ranking, Replicates
+from lanekit.results.ranking import DrawSpread, RankedLane, Ranking, Replicates
+from lanekit.results.schema import LaneRecord
 from lanekit.spec.lane_file import Lane, LaneStage
-from lanekit.spec.params import GptqParams
+from lanekit.spec.quantization import GptqParams
 from lanekit.spec.stages import STAGE_TYPES
 
 GPTQ = LaneStage(STAGE_TYPES["gptq"], GptqParams(scheme="W4A16"), Path("lane01_x.yaml"), 1)

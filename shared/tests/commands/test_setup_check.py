@@ -27,7 +27,8 @@ from lanekit.host.devices import choose_devices
 from lanekit.spec.estimates import EXAONE_SHAPE
 from lanekit.spec.judge import JudgeSettings
 from lanekit.spec.lane_file import LaneStage
-from lanekit.spec.params import Fp8Params, GptqParams, Parameters
+from lanekit.spec.params import Parameters
+from lanekit.spec.quantization import Fp8Params, GptqParams
 from lanekit.spec.stages import STAGE_TYPES
 
 GPU = probe.Gpu("GPU-1", "NVIDIA L4", "570.86.15", 23034 << 20, "12.8")

@@ -21,9 +21,10 @@ from lanekit.commands.tracked import Tracked, describe_lanes
 from lanekit.commands.tracking import LANE_KEY, check_tracker, track_outcome
 from lanekit.plan.graph import ArtifactRef, StageRun, make_stage_run
 from lanekit.results.course import Outcome
-from lanekit.results.schema import BenchmarkResult, Interval, LaneRecord, RankedLane, Ranking
+from lanekit.results.ranking import Interval, RankedLane, Ranking
+from lanekit.results.schema import BenchmarkResult, LaneRecord
 from lanekit.sources.locks import SERVICES
-from lanekit.spec.params import GptqParams
+from lanekit.spec.quantization import GptqParams
 from lanekit.store.folder import FolderStore
 from lanekit.store.manifest import make_manifest
 

@@ -13,9 +13,11 @@ from lanekit.plan.graph import Plan, StageRun
 from lanekit.plan.planner import plan_lanes
 from lanekit.sources.resolve import resolve_sources
 from lanekit.spec.calibration import interleave
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
 from lanekit.spec.lane_file import load_lane, replicate_lanes
-from lanekit.spec.params import EngineParams, Fp8Params, GptqParams, PrepareCorpusParams, SmoothParams, Source
+from lanekit.spec.params import PrepareCorpusParams, SmoothParams, Source
+from lanekit.spec.quantization import Fp8Params, GptqParams
 
 ENGINE = EngineParams(engine="transformers")
 MIX = "calibration: {mix: [{source: manta, rows: 48}, {source: general, rows: 16}], draw: 2}"

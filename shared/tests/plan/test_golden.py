@@ -15,10 +15,11 @@ from lanekit.plan.evaluation import plan_engine
 from lanekit.plan.graph import BASELINE, Plan, make_stage_run
 from lanekit.plan.planner import plan_lanes
 from lanekit.sources.resolve import resolve_source
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.experiment_file import Experiment, load_experiment_lanes, read_experiment_lanes
 from lanekit.spec.judge import JudgeSettings
 from lanekit.spec.lane_file import Lane
-from lanekit.spec.params import EngineParams, FetchModelParams, Parameters, Source
+from lanekit.spec.params import FetchModelParams, Parameters, Source
 from lanekit.spec.stages import STAGE_TYPES
 
 EXPERIMENTS = ("experiment.yaml", DEMO)

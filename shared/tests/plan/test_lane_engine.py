@@ -11,10 +11,11 @@ import pytest
 from lanekit.plan.graph import BASELINE, Plan, make_stage_run
 from lanekit.plan.planner import plan_lanes
 from lanekit.plan.run_document import describe_run, parse_run
+from lanekit.spec.evaluation import EngineParams, EvaluateParams, MeasureSpeedParams
 from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
 from lanekit.spec.lane_engine import LaneEngine
 from lanekit.spec.lane_file import Lane, replicate_lanes
-from lanekit.spec.params import EngineParams, EvaluateParams, MeasureSpeedParams, PackageParams
+from lanekit.spec.params import PackageParams
 
 ENGINE = EngineParams(engine="vllm")
 CACHE = LaneEngine(kv_cache_dtype="fp8")

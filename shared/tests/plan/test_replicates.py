@@ -12,9 +12,10 @@ from twelve import load_twelve
 from lanekit.plan.graph import LanePlan, Plan, StageRun
 from lanekit.plan.planner import plan_lanes
 from lanekit.plan.run_document import describe_run, parse_run
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.lane_file import Lane, match_names, replicate_lanes
-from lanekit.spec.params import EngineParams, PrepareCorpusParams, TrainingParams
+from lanekit.spec.params import PrepareCorpusParams, TrainingParams
 
 ENGINE = EngineParams(engine="transformers")
 

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from lanekit.plan.planner import Planner
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.experiment_file import load_experiment_lanes
-from lanekit.spec.params import EngineParams, Fp8Params, GptqParams, Parameters, RoundParams
+from lanekit.spec.params import Parameters
+from lanekit.spec.quantization import Fp8Params, GptqParams, RoundParams
 
 
 @pytest.fixture

@@ -18,18 +18,14 @@ from lanekit.results.collect import collect_record
 from lanekit.results.course import Director, Outcome, direct_ranking
 from lanekit.results.identity import check_experiment
 from lanekit.results.provenance import refuse_altered
-from lanekit.results.schema import LaneRecord, RankedLane, Ranking
+from lanekit.results.ranking import RankedLane, Ranking
+from lanekit.results.schema import LaneRecord
 from lanekit.sources.locks import SERVICES
+from lanekit.spec.evaluation import EngineParams, EvaluateParams, VerifyPackageParams
 from lanekit.spec.experiment_file import Experiment, load_experiment_lanes
 from lanekit.spec.lane_engine import PLAIN, LaneEngine
 from lanekit.spec.lane_file import Lane
-from lanekit.spec.params import (
-    EngineParams,
-    EvaluateParams,
-    PackageParams,
-    RankParams,
-    VerifyPackageParams,
-)
+from lanekit.spec.params import PackageParams, RankParams
 from lanekit.store.folder import FolderStore
 from lanekit.store.manifest import make_manifest
 

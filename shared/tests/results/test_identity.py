@@ -20,11 +20,14 @@ from lanekit.results.collect import collect_record
 from lanekit.results.course import Outcome, direct_ranking
 from lanekit.results.identity import check_experiment, describe_stage, refuse_foreign
 from lanekit.results.provenance import refuse_altered
-from lanekit.results.schema import LaneRecord, RankedLane, Ranking, RecordIdentity, SpeedResult
+from lanekit.results.ranking import RankedLane, Ranking
+from lanekit.results.schema import LaneRecord, RecordIdentity
+from lanekit.results.speed import SpeedResult
 from lanekit.sources.locks import SERVICES
+from lanekit.spec.evaluation import EngineParams, EvaluateParams
 from lanekit.spec.experiment_file import Experiment, RankingRules, load_experiment_lanes
 from lanekit.spec.lane_file import Lane, replicate_lanes
-from lanekit.spec.params import EngineParams, EvaluateParams, FetchModelParams, RankParams, SftParams, Source
+from lanekit.spec.params import FetchModelParams, RankParams, SftParams, Source
 from lanekit.spec.stages import STAGE_TYPES
 from lanekit.store.folder import FolderStore
 from lanekit.store.manifest import make_manifest

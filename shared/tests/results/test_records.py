@@ -16,7 +16,8 @@ from lanekit.plan.state import RunState
 from lanekit.results.collect import collect_record, count_contamination
 from lanekit.results.folder import export_ranking, read_records, write_record
 from lanekit.results.schema import NOT_USED, LaneRecord
-from lanekit.spec.params import FetchModelParams, GptqParams, PrepareCorpusParams, Source
+from lanekit.spec.params import FetchModelParams, PrepareCorpusParams, Source
+from lanekit.spec.quantization import GptqParams
 from lanekit.store.manifest import Manifest
 
 DIGESTS = {"trainer": "a", "quantizer": "b"}

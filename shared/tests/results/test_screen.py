@@ -12,9 +12,10 @@ from lanekit.errors import InputError
 from lanekit.plan.graph import LanePlan, Locator, Plan, make_stage_run
 from lanekit.plan.state import RunState
 from lanekit.results.collect import collect_record
-from lanekit.results.schema import SpeedResult
 from lanekit.results.screen import ScreenResult, measure_mean_error, subtract_screens
-from lanekit.spec.params import EngineParams, EvaluateParams, FetchModelParams, MeasureSpeedParams, Source
+from lanekit.results.speed import SpeedResult
+from lanekit.spec.evaluation import EngineParams, EvaluateParams, MeasureSpeedParams
+from lanekit.spec.params import FetchModelParams, Source
 from lanekit.spec.screen import CompareLogitsParams
 from lanekit.store.manifest import Manifest
 

@@ -18,8 +18,8 @@ from lanekit.spec.estimates import (
     name_memory_knobs,
     read_shape,
 )
+from lanekit.spec.evaluation import EngineParams, EvaluateParams
 from lanekit.spec.experiment_file import load_experiment_lanes
-from lanekit.spec.params import EngineParams, EvaluateParams
 from lanekit.spec.stages import STAGE_TYPES
 
 GB = 1e9

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from lanekit.files.strict_yaml import InputProblems
+from lanekit.spec.evaluation import EngineParams, MeasureSpeedParams
 from lanekit.spec.lane_engine import PLAIN, LaneEngine, find_own_arguments, read_lane_engine
 from lanekit.spec.lane_file import load_lane
-from lanekit.spec.params import EngineParams, MeasureSpeedParams, PruneParams
+from lanekit.spec.params import PruneParams
 
 ENGINE = EngineParams(engine="vllm")
 CACHE = LaneEngine(kv_cache_dtype="fp8")

@@ -11,7 +11,8 @@ from lanekit.errors import InputError
 from lanekit.files.strict_yaml import InputProblems
 from lanekit.spec.experiment_file import load_experiment, load_experiment_lanes
 from lanekit.spec.lane_file import Lane, LaneStage, load_lane, read_lanes, select_lanes
-from lanekit.spec.params import GptqParams, PruneParams
+from lanekit.spec.params import PruneParams
+from lanekit.spec.quantization import GptqParams
 from lanekit.spec.stages import LANE_STAGES, STAGE_TYPES
 
 GPTQ_NAMES = ", ".join(GptqParams.model_fields)

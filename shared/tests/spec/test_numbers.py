@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from lanekit.commands.adhoc import make_params
 from lanekit.errors import InputError
 from lanekit.files.strict_yaml import InputProblems
+from lanekit.spec.evaluation import SpeedSettings
 from lanekit.spec.experiment_file import load_experiment_lanes
 from lanekit.spec.judge import JudgeSettings
-from lanekit.spec.params import DistillParams, RankParams, SpeedSettings
+from lanekit.spec.params import DistillParams, RankParams
 
 
 def explain(bench: Bench) -> str:

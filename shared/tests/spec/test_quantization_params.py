@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from lanekit.plan.graph import make_stage_run
 from lanekit.plan.keys import compute_stage_key
-from lanekit.spec.params import Fp8Params, GptqParams, KeptLayers, Parameters, RoundParams
+from lanekit.spec.params import Parameters
+from lanekit.spec.quantization import Fp8Params, GptqParams, KeptLayers, RoundParams
 from lanekit.spec.stages import STAGE_TYPES
 
 OLD_SHARED = {"ignore": ["lm_head"], "calibration_rows": 512, "max_length": 2048, "seed": 42}

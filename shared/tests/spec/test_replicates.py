@@ -11,7 +11,8 @@ from lanekit.files.strict_yaml import InputProblems
 from lanekit.plan.graph import ArtifactRef
 from lanekit.spec.lane_file import LANE_NAME, Lane, load_lane, match_names, replicate_lanes
 from lanekit.spec.numbers import SEED_HIGHEST
-from lanekit.spec.params import Fp8Params, GptqParams, Parameters, PruneParams, SftParams
+from lanekit.spec.params import Parameters, PruneParams, SftParams
+from lanekit.spec.quantization import Fp8Params, GptqParams
 from lanekit.spec.replicates import (
     MOST_REPLICATES,
     list_varied,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lanekit.spec.params import FetchModelParams, GptqParams, Parameters, PrepareBenchmarksParams, Source
+from lanekit.spec.params import FetchModelParams, Parameters, PrepareBenchmarksParams, Source
+from lanekit.spec.quantization import GptqParams
 from lanekit.spec.source import drop_local_paths, list_sources, map_sources, put_local_paths
 
 HUB = Source(source="org/data", revision="a" * 40, digest="a" * 40)

@@ -27,18 +27,11 @@ from lanekit.jobs.keys import RedisKeys
 from lanekit.jobs.safe_job import FUNCTION
 from lanekit.plan.graph import StageRun, make_stage_run
 from lanekit.sources.locks import load_lock_digests
+from lanekit.spec.evaluation import EngineParams, EvaluateParams, MeasureSpeedParams
 from lanekit.spec.experiment_file import load_benchmark
 from lanekit.spec.judge import JudgeParams
-from lanekit.spec.params import (
-    EngineParams,
-    EvaluateParams,
-    FetchModelParams,
-    GptqParams,
-    MeasureSpeedParams,
-    Parameters,
-    PruneParams,
-    Source,
-)
+from lanekit.spec.params import FetchModelParams, Parameters, PruneParams, Source
+from lanekit.spec.quantization import GptqParams
 from lanekit.store.folder import FolderStore
 from lanekit.worker.lease import open_lock, try_lock
 

@@ -11,7 +11,8 @@ from lanekit.results.collect import METRICS_NAME
 from lanekit.results.course import Outcome
 from lanekit.results.folder import LANE_FILES
 from lanekit.results.outcome import EndPhase, LaneOutcome, RankedPackage, RunOutcome
-from lanekit.results.schema import FAILED, RankedLane
+from lanekit.results.ranking import RankedLane
+from lanekit.results.schema import FAILED
 from lanekit.store.documents import JSON, RunDocuments, RunPaths
 
 CONTENT_TYPES = {

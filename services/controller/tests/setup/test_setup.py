@@ -23,8 +23,8 @@ from lanekit.host.checkout import find_project_root
 from lanekit.plan.graph import ArtifactRef, Plan
 from lanekit.plan.planner import plan_lanes
 from lanekit.sources.locks import SERVICES
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.experiment_file import load_experiment_lanes
-from lanekit.spec.params import EngineParams
 from lanekit.spec.stages import BUCKETS
 from lanekit.store.documents import RunDocuments, upload_log
 from lanekit.store.local_sources import publish_source

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 
 from evaluator.engines import load_engine
 from lanekit.errors import InputError
-from lanekit.spec.params import EngineParams
+from lanekit.spec.evaluation import EngineParams
 
 pytestmark = pytest.mark.slow
 

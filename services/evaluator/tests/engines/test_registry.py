@@ -11,7 +11,7 @@ import pytest
 from evaluator.engines.registry import EngineRegistry, Wanted, get_registry
 from evaluator.engines.residents import ShortOfMemoryError
 from lanekit.errors import InputError
-from lanekit.spec.params import EngineParams
+from lanekit.spec.evaluation import EngineParams
 
 PARAMS = EngineParams(engine="vllm", batch_size=8)
 BASE, ONE, TWO = Path("base"), Path("one"), Path("two")

@@ -10,7 +10,7 @@ import pytest
 
 from evaluator.engines.residents import ShortOfMemoryError, check_room
 from evaluator.engines.sleeping import can_sleep, divide_memory, keep_kv_scales, restore_after_wake
-from lanekit.spec.params import EngineParams
+from lanekit.spec.evaluation import EngineParams
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ from evaluator.stages import evaluate, judge
 from lanekit.errors import InputError, TransientError
 from lanekit.progress import ignore_progress
 from lanekit.spec.benchmark import Benchmark
+from lanekit.spec.evaluation import EngineParams, EvaluateParams
 from lanekit.spec.judge import JudgeParams
-from lanekit.spec.params import EngineParams, EvaluateParams
 
 pytestmark = [
     pytest.mark.vllm,

@@ -17,7 +17,7 @@ from evaluator.quality.parse import cut_reply
 from evaluator.quality.prompts import render_items
 from lanekit.progress import ignore_progress
 from lanekit.spec.benchmark import Benchmark
-from lanekit.spec.params import EngineParams
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.rows import ChatItem, Item
 
 pytestmark = pytest.mark.slow

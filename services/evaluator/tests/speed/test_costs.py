@@ -9,8 +9,8 @@ import pytest
 
 from evaluator.speed.costs import describe_cost
 from lanekit.host.gpu_models import GPU_MODELS, find_gpu_model
-from lanekit.results.schema import ModelCost, SpeedForm
-from lanekit.spec.params import SpeedSettings
+from lanekit.results.speed import ModelCost, SpeedForm
+from lanekit.spec.evaluation import SpeedSettings
 
 H100 = "NVIDIA H100 80GB HBM3"
 CONFIG = {

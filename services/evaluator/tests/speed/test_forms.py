@@ -21,8 +21,8 @@ from evaluator.speed.forms import (
     time_form,
 )
 from lanekit.errors import InputError
-from lanekit.results.schema import FormKind
-from lanekit.spec.params import EngineParams, MeasureSpeedParams, SpeedSettings
+from lanekit.results.speed import FormKind
+from lanekit.spec.evaluation import EngineParams, MeasureSpeedParams, SpeedSettings
 
 PLAIN_IDS = [3, 5, 7, 11, 13]
 FREE = Form("free", "free", ((Ask([1, 2], 9), Ask([3], 9)), (Ask([4], 7),)))

@@ -14,7 +14,7 @@ from evaluator.engines.base import Ask, Generation
 from evaluator.speed.forms import Form, Timing
 from evaluator.speed.ratio import estimate_ratio
 from evaluator.speed.turns import Turns, measure_width, take_turns
-from lanekit.spec.params import SpeedSettings
+from lanekit.spec.evaluation import SpeedSettings
 
 
 def make_decode(name: str = "decode_b1") -> Form:

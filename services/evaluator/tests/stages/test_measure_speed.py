@@ -34,9 +34,10 @@ from evaluator.speed.turns import Turns
 from evaluator.stages import measure_speed
 from lanekit.errors import InputError, LanekitError, TransientError
 from lanekit.progress import ignore_progress
-from lanekit.results.schema import BenchmarkResult, LaneRecord, SpeedResult
+from lanekit.results.schema import BenchmarkResult, LaneRecord
+from lanekit.results.speed import SpeedResult
 from lanekit.spec.benchmark import Benchmark
-from lanekit.spec.params import EngineParams, MeasureSpeedParams
+from lanekit.spec.evaluation import EngineParams, MeasureSpeedParams
 from ranker.scoring.score import rank_lanes
 from ranker.scoring.sittings import find_unlike_conditions
 

@@ -21,7 +21,7 @@ from lanekit.progress import ignore_progress
 from lanekit.results.collect import ITEMS_NAME
 from lanekit.results.schema import BenchmarkResult
 from lanekit.spec.benchmark import Benchmark, Shot
-from lanekit.spec.params import EngineParams, EvaluateParams, VerifyPackageParams
+from lanekit.spec.evaluation import EngineParams, EvaluateParams, VerifyPackageParams
 
 pytestmark = pytest.mark.slow
 

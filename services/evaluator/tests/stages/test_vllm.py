@@ -16,9 +16,10 @@ from lanekit.errors import LanekitError
 from lanekit.execute.pool import ChildProcess
 from lanekit.progress import ignore_progress
 from lanekit.results.collect import ITEMS_NAME
-from lanekit.results.schema import BenchmarkResult, SpeedResult
+from lanekit.results.schema import BenchmarkResult
+from lanekit.results.speed import SpeedResult
 from lanekit.spec.benchmark import Benchmark
-from lanekit.spec.params import EngineParams, EvaluateParams, MeasureSpeedParams
+from lanekit.spec.evaluation import EngineParams, EvaluateParams, MeasureSpeedParams
 
 pytestmark = [
     pytest.mark.vllm,

@@ -22,7 +22,7 @@ from evaluator.stages import evaluate, measure_speed, verify_package
 from lanekit.progress import ignore_progress
 from lanekit.results.collect import ITEMS_NAME
 from lanekit.spec.benchmark import Benchmark
-from lanekit.spec.params import (
+from lanekit.spec.evaluation import (
     EngineParams,
     EvaluateParams,
     MeasureSpeedParams,

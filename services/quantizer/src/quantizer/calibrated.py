@@ -6,7 +6,7 @@ from typing import Any
 
 from llmcompressor import oneshot
 
-from lanekit.spec.params import QuantizeParams
+from lanekit.spec.quantization import QuantizeParams
 from quantizer.loading import CalibrationSet
 
 

@@ -13,7 +13,7 @@ from compressed_tensors.utils import match_named_modules
 from pydantic import BaseModel, ConfigDict
 
 from lanekit.errors import InputError
-from lanekit.spec.params import CompressParams, KeptLayers
+from lanekit.spec.quantization import CompressParams, KeptLayers
 
 LAYERS_NAME = "layers.json"
 MB = 1_000_000

@@ -16,7 +16,8 @@ from lanekit.errors import InputError
 from lanekit.files.conversations import encode_corpus
 from lanekit.files.model_folder import read_config
 from lanekit.files.safetensors_header import check_model_folder
-from lanekit.spec.params import Parameters, QuantizeParams
+from lanekit.spec.params import Parameters
+from lanekit.spec.quantization import QuantizeParams
 
 
 def load_for_quantization(folder: Path, spec: Parameters) -> tuple[Any, Any]:

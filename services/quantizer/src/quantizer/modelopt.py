@@ -29,7 +29,7 @@ from lanekit.files.model_folder import (
     read_config,
     write_json,
 )
-from lanekit.spec.params import Fp8Params
+from lanekit.spec.quantization import Fp8Params
 from quantizer.saving import BadCheckpointError, save_packed
 
 LARGEST = torch.finfo(torch.float8_e4m3fn).max

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lanekit.results.schema import LaneRecord, Ranking
+from lanekit.results.ranking import Ranking
+from lanekit.results.schema import LaneRecord
 from ranker.report.formats import clean_log
 from ranker.report.html import render_html
 from ranker.report.html_charts import draw_scatter, draw_scores

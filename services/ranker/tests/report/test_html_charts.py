@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from lanekit.results.schema import Interval, LaneRecord, Ranking
+from lanekit.results.ranking import Interval, Ranking
+from lanekit.results.schema import LaneRecord
 from ranker.report.html_charts import draw_charts, draw_scatter, draw_scores
 from ranker.report.html_parts import anchor_lane
 from ranker.scoring.score import rank_lanes

@@ -8,15 +8,9 @@ from html import unescape
 
 import pytest
 
-from lanekit.results.schema import (
-    BenchmarkStatistics,
-    Interval,
-    LaneRecord,
-    LaneStage,
-    ModelCost,
-    Ranking,
-    SpeedForm,
-)
+from lanekit.results.ranking import BenchmarkStatistics, Interval, Ranking
+from lanekit.results.schema import LaneRecord, LaneStage
+from lanekit.results.speed import ModelCost, SpeedForm
 from ranker.report.html_lane import NAMED_ITEMS, draw_lane, draw_lanes
 from ranker.report.notes import collect_remarks
 from ranker.scoring.score import rank_lanes

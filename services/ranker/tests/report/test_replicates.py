@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from lanekit.results.schema import Interval, LaneRecord, Ranking
+from lanekit.results.ranking import Interval, Ranking
+from lanekit.results.schema import LaneRecord
 from ranker.report.html import render_html
 from ranker.report.markdown import render_markdown
 from ranker.report.table_csv import render_csv

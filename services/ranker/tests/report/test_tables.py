@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lanekit.results.schema import LaneRecord, Ranking
+from lanekit.results.ranking import Ranking
+from lanekit.results.schema import LaneRecord
 from ranker.report.html import render_html
 from ranker.report.html_parts import draw_grid
 from ranker.report.markdown import draw_table, render_markdown

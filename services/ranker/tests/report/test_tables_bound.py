@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from lanekit.results.schema import Bound, FormBound, LaneRecord, ModelCost, RankedLane, Ranking
+from lanekit.results.ranking import RankedLane, Ranking
+from lanekit.results.schema import LaneRecord
+from lanekit.results.speed import Bound, FormBound, ModelCost
 from ranker.report.tables_bound import name_verdict, tabulate_bounds, tabulate_lane_bounds
 from ranker.report.tables_speed import tabulate_costs
 

@@ -5,15 +5,8 @@ from __future__ import annotations
 import csv
 import io
 
-from lanekit.results.schema import (
-    BenchmarkResult,
-    BenchmarkStatistics,
-    Interval,
-    LaneRecord,
-    MarginTest,
-    RankedLane,
-    Ranking,
-)
+from lanekit.results.ranking import BenchmarkStatistics, Interval, MarginTest, RankedLane, Ranking
+from lanekit.results.schema import BenchmarkResult, LaneRecord
 from ranker.report.html import render_html
 from ranker.report.markdown import render_markdown
 from ranker.report.table_csv import render_csv

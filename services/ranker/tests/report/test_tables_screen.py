@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from lanekit.results.schema import LaneRecord, Ranking
+from lanekit.results.ranking import Ranking
+from lanekit.results.schema import LaneRecord
 from lanekit.results.screen import ScreenResult
 from ranker.report.html import render_html
 from ranker.report.markdown import render_markdown

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lanekit.results.schema import SpeedForm
+from lanekit.results.speed import SpeedForm
 
 
 @pytest.fixture

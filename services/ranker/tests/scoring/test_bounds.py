@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from lanekit.results.schema import Bound, FormBound, LaneRecord, ModelCost, RankedLane, Ranking
+from lanekit.results.ranking import RankedLane, Ranking
+from lanekit.results.schema import LaneRecord
+from lanekit.results.speed import Bound, FormBound, ModelCost
 from lanekit.spec.lane_engine import LaneEngine
 from ranker.scoring.bounds import note_unknown_devices, warn_of_host
 from ranker.scoring.engine_needs import note_engine_arguments

@@ -7,15 +7,8 @@ from typing import Any
 
 import pytest
 
-from lanekit.results.schema import (
-    BenchmarkResult,
-    FormBound,
-    LaneRecord,
-    ModelCost,
-    PartResult,
-    SpeedForm,
-    SpeedResult,
-)
+from lanekit.results.schema import BenchmarkResult, LaneRecord, PartResult
+from lanekit.results.speed import FormBound, ModelCost, SpeedForm, SpeedResult
 from ranker.scoring.finite import are_times, drop_non_finite
 
 NOT_FINITE = [math.nan, math.inf, -math.inf]

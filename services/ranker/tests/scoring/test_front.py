@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from lanekit.results.schema import LaneRecord, RankedLane
+from lanekit.results.ranking import RankedLane
+from lanekit.results.schema import LaneRecord
 from ranker.scoring.front import find_front, locate_lane, mark_front
 
 

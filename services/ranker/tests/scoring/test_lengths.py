@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from lanekit.results.schema import LaneRecord, RankedLane, SpeedForm
+from lanekit.results.ranking import RankedLane
+from lanekit.results.schema import LaneRecord
+from lanekit.results.speed import SpeedForm
 from ranker.scoring.lengths import differs_in_length, warn_of_lengths, warn_of_order
 
 MakeForm = Callable[..., SpeedForm]

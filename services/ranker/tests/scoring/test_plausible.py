@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from lanekit.results.schema import BenchmarkResult, LaneRecord, PartResult, SpeedForm
+from lanekit.results.schema import BenchmarkResult, LaneRecord, PartResult
+from lanekit.results.speed import SpeedForm
 from ranker.scoring.plausible import refuse_implausible
 from ranker.scoring.score import rank_lanes
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from lanekit.results.schema import LaneRecord, RankedLane, SpeedForm
+from lanekit.results.ranking import RankedLane
+from lanekit.results.schema import LaneRecord
+from lanekit.results.speed import SpeedForm
 from lanekit.spec.lane_engine import LaneEngine
 from ranker.scoring.pooling import POOL_RULE, pool_equal_shapes
 from ranker.scoring.score import rank_lanes

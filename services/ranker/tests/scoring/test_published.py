@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lanekit.results.schema import (
-    BenchmarkResult,
-    BenchmarkStatistics,
-    Interval,
-    LaneRecord,
-    RankedLane,
-    Ranking,
-)
+from lanekit.results.ranking import BenchmarkStatistics, Interval, RankedLane, Ranking
+from lanekit.results.schema import BenchmarkResult, LaneRecord
 from ranker.report.notes import collect_remarks
 from ranker.scoring.published import list_agreements, warn_of_published
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from lanekit.results.schema import LaneRecord, RankedLane, Ranking
+from lanekit.results.ranking import RankedLane, Ranking
+from lanekit.results.schema import LaneRecord
 from ranker.scoring.replicates import FIRST_RULE, group_replicates, list_scored
 from ranker.scoring.score import rank_lanes
 

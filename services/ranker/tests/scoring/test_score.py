@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from lanekit.errors import InputError
-from lanekit.results.schema import BenchmarkResult, LaneRecord, ModelCost, Ranking, SpeedForm, SpeedResult
+from lanekit.results.ranking import Ranking
+from lanekit.results.schema import BenchmarkResult, LaneRecord
+from lanekit.results.speed import ModelCost, SpeedForm, SpeedResult
 from ranker.scoring.finite import drop_non_finite
 from ranker.scoring.pooling import POOL_RULE
 from ranker.scoring.score import TIE_RULE, compute_perf, compute_score, rank_lanes

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from lanekit.results.schema import LaneRecord, ModelCost, SpeedResult
+from lanekit.results.schema import LaneRecord
+from lanekit.results.speed import ModelCost, SpeedResult
 from ranker.scoring.sittings import describe_drift, find_unlike_conditions, list_conditions, measure_drift
 
 

@@ -16,7 +16,8 @@ import pytest
 
 from lanekit.errors import InputError
 from lanekit.progress import ignore_progress
-from lanekit.results.schema import LaneRecord, Ranking
+from lanekit.results.ranking import Ranking
+from lanekit.results.schema import LaneRecord
 from lanekit.spec.params import RankParams
 from ranker.report.formats import compute_spread, show_mb
 from ranker.stages.rank import run

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lanekit.results.schema import BenchmarkResult, LaneRecord, RankedLane, Ranking
+from lanekit.results.ranking import RankedLane, Ranking
+from lanekit.results.schema import BenchmarkResult, LaneRecord
 from ranker.scoring.score import rank_lanes
 from ranker.statistics.draws import MeanPair, draw_means, draw_perfs
 from ranker.statistics.items import ItemValues

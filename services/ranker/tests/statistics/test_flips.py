@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lanekit.results.schema import BenchmarkResult, LaneRecord, RankedLane
+from lanekit.results.ranking import RankedLane
+from lanekit.results.schema import BenchmarkResult, LaneRecord
 from ranker.scoring.score import rank_lanes
 from ranker.statistics.items import ItemValues
 from ranker.statistics.lanes import Resampling, add_statistics

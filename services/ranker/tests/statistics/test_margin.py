@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lanekit.results.schema import BenchmarkStatistics, LaneRecord, MarginTest, RankedLane, Ranking
+from lanekit.results.ranking import BenchmarkStatistics, MarginTest, RankedLane, Ranking
+from lanekit.results.schema import LaneRecord
 from ranker.statistics.difference import Difference, measure_difference
 from ranker.statistics.margin import fill_margins, judge_difference
 

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lanekit.results.schema import BenchmarkResult, Interval, LaneRecord, RankedLane, Ranking, SpeedForm
+from lanekit.results.ranking import Interval, RankedLane, Ranking
+from lanekit.results.schema import BenchmarkResult, LaneRecord
+from lanekit.results.speed import SpeedForm
 from ranker.report.notes import collect_warnings
 from ranker.report.points import find_tied_runs
 from ranker.scoring.score import TIE_RULE, rank_lanes

@@ -33,8 +33,8 @@ from lanekit.plan.graph import Plan, StageRun
 from lanekit.progress import Progress
 from lanekit.sources.locks import load_lock_digests
 from lanekit.sources.resolve import resolve_sources
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.experiment_file import Experiment
-from lanekit.spec.params import EngineParams
 from lanekit.spec.stages import STAGE_TYPES
 from lanekit.store.base import is_committed
 from lanekit.store.folder import FolderStore

@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lanekit.results.course import Outcome
-from lanekit.results.schema import LaneRecord, RankedLane
+from lanekit.results.ranking import RankedLane
+from lanekit.results.schema import LaneRecord
 
 MARKS_TERM = "≈ not told apart from a neighbour; ◆ on the front of quality, speed and size; ⚠ contaminated"
 REPLICATES_TERM = "; ×3 the mean of three replicates, the package is the first's"

@@ -36,9 +36,10 @@ from lanekit.sources.model_files import look_at_model
 from lanekit.sources.resolve import is_wanted
 from lanekit.sources.revisions import COMMIT, REVISIONS_NAME, Revisions, load_revisions
 from lanekit.spec.calibration import CORPORA, find_spare_sources
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.experiment_file import Experiment, is_local, read_experiment_lanes
 from lanekit.spec.lane_file import Lane, find_passed_over, select_lanes
-from lanekit.spec.params import EngineParams, Source
+from lanekit.spec.params import Source
 from lanekit.spec.selection import keep_selected
 
 AUTO_FILES = "transformers/models/auto/{}_auto.py"

@@ -18,8 +18,8 @@ from lanekit.plan.state import RunState
 from lanekit.results.course import Director, Outcome
 from lanekit.results.folder import export_ranking
 from lanekit.results.packages import export_packages
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.experiment_file import Experiment
-from lanekit.spec.params import EngineParams
 from lanekit.store.folder import FolderStore
 
 

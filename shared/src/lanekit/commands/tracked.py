@@ -11,7 +11,8 @@ from lanekit.errors import PermanentError
 from lanekit.files.hashing import digest_json
 from lanekit.plan.graph import ArtifactRef
 from lanekit.results.course import Outcome
-from lanekit.results.schema import FAILED, NOT_USED, LaneRecord, RankedLane
+from lanekit.results.ranking import RankedLane
+from lanekit.results.schema import FAILED, NOT_USED, LaneRecord
 from lanekit.spec.source import drop_local_paths
 from lanekit.store.folder import FolderStore
 from lanekit.store.manifest import MANIFEST_NAME

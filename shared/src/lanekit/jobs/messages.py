@@ -16,7 +16,7 @@ from lanekit.host.devices import DeviceKind
 from lanekit.plan.graph import ArtifactRef, Plan, StageRun
 from lanekit.plan.run_document import check_stage_run
 from lanekit.plan.state import StageStatus
-from lanekit.spec.params import MeasureSpeedParams
+from lanekit.spec.evaluation import MeasureSpeedParams
 from lanekit.spec.source import drop_local_paths
 
 REPORT_SECONDS = 5.0

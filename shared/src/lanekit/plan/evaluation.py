@@ -7,14 +7,10 @@ from typing import Any
 
 from lanekit.spec.benchmark import Benchmark
 from lanekit.spec.calibration import CORPORA
+from lanekit.spec.evaluation import EngineParams, EvaluateParams, MeasureSpeedParams
 from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.judge import JudgeParams, check_judge
-from lanekit.spec.params import (
-    EngineParams,
-    EvaluateParams,
-    MeasureSpeedParams,
-    PrepareBenchmarksParams,
-)
+from lanekit.spec.params import PrepareBenchmarksParams
 from lanekit.spec.screen import CompareLogitsParams
 
 

@@ -7,20 +7,19 @@ from collections.abc import Iterable, Mapping
 from lanekit.plan.evaluation import plan_evaluation, plan_judging, plan_screen, plan_speed, plan_suite
 from lanekit.plan.graph import BASELINE, LanePlan, Plan, make_stage_run
 from lanekit.spec.calibration import CORPUS, count_drawn
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.lane_engine import PLAIN, LaneEngine
 from lanekit.spec.lane_file import Lane
 from lanekit.spec.params import (
     CalibratedParams,
-    CompressParams,
-    EngineParams,
     FetchModelParams,
     MixCalibrationParams,
     Parameters,
     PrepareCorpusParams,
-    SensitivityParams,
     Source,
 )
+from lanekit.spec.quantization import CompressParams, SensitivityParams
 from lanekit.spec.replicates import FIRST, is_calibrating, vary_params, vary_seed
 from lanekit.spec.stages import STAGE_TYPES
 

@@ -13,8 +13,9 @@ from lanekit.errors import InputError, first_finding
 from lanekit.files.hashing import digest_json
 from lanekit.plan.graph import LanePlan, Plan, StageRun, make_stage_run
 from lanekit.plan.keys import SHORT_KEY_CHARACTERS
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.experiment_file import Experiment, PackagingSettings, RankingRules, ScoringSettings
-from lanekit.spec.params import EngineParams, Parameters
+from lanekit.spec.params import Parameters
 from lanekit.spec.source import drop_local_paths
 from lanekit.spec.stages import STAGE_TYPES
 

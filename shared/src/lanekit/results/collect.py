@@ -9,8 +9,9 @@ from lanekit.errors import PermanentError
 from lanekit.plan.graph import BASELINE, LanePlan, Locator, Plan
 from lanekit.plan.state import RunState
 from lanekit.results.identity import describe_stage, identify_record
-from lanekit.results.schema import BenchmarkResult, LaneRecord, SpeedResult
+from lanekit.results.schema import BenchmarkResult, LaneRecord
 from lanekit.results.screen import ScreenResult
+from lanekit.results.speed import SpeedResult
 from lanekit.spec.lane_engine import read_lane_engine
 from lanekit.store.manifest import Manifest
 

@@ -17,9 +17,11 @@ from lanekit.plan.run_document import RankingSettings, RunSpec
 from lanekit.plan.state import RunState
 from lanekit.results.collect import ResultReader, collect_record
 from lanekit.results.identity import refuse_foreign
-from lanekit.results.schema import FAILED, NOT_USED, LaneRecord, RankedLane, Ranking
+from lanekit.results.ranking import RankedLane, Ranking
+from lanekit.results.schema import FAILED, NOT_USED, LaneRecord
+from lanekit.spec.evaluation import EngineParams, VerifyPackageParams
 from lanekit.spec.lane_engine import PLAIN, LaneEngine
-from lanekit.spec.params import EngineParams, PackageParams, RankParams, VerifyPackageParams
+from lanekit.spec.params import PackageParams, RankParams
 
 RANKING_TITLE = "ranking"
 

@@ -9,9 +9,10 @@ from lanekit.errors import InputError
 from lanekit.files.hashing import digest_json
 from lanekit.plan.graph import BASELINE, LanePlan, Plan
 from lanekit.results.schema import FAILED, LaneRecord, LaneStage, RecordIdentity
+from lanekit.spec.evaluation import EngineParams, EvaluateParams
 from lanekit.spec.lane_engine import PLAIN, LaneEngine, read_lane_engine
 from lanekit.spec.lane_file import Lane
-from lanekit.spec.params import EngineParams, EvaluateParams, FetchModelParams, Parameters
+from lanekit.spec.params import FetchModelParams, Parameters
 from lanekit.spec.replicates import split_replicate, vary_params
 from lanekit.spec.source import drop_local_paths
 from lanekit.store.card import CARD_NAME

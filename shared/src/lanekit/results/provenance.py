@@ -10,7 +10,8 @@ from lanekit.errors import PermanentError
 from lanekit.plan.graph import StageRun
 from lanekit.plan.keys import SHORT_KEY_CHARACTERS
 from lanekit.results.collect import METRICS_NAME, ResultReader
-from lanekit.results.schema import FAILED, BenchmarkResult, LaneRecord, SpeedResult
+from lanekit.results.schema import FAILED, BenchmarkResult, LaneRecord
+from lanekit.results.speed import SpeedResult
 from lanekit.spec.lane_engine import read_lane_engine
 from lanekit.spec.replicates import split_replicate
 

@@ -12,7 +12,7 @@ from lanekit.errors import CorruptArtifactError, InputError, first_finding
 from lanekit.files.hashing import hash_file
 from lanekit.plan.keys import SHORT_KEY_CHARACTERS
 from lanekit.results.folder import RANKING_NAME
-from lanekit.results.schema import RankedLane, Ranking
+from lanekit.results.ranking import RankedLane, Ranking
 from lanekit.spec.lane_file import match_names
 from lanekit.store.manifest import MANIFEST_NAME, Manifest, parse_manifest
 

@@ -14,19 +14,21 @@ from typing import Any
 
 from lanekit.spec.lane_file import Lane
 from lanekit.spec.params import (
-    AutoRoundParams,
-    AwqParams,
-    CompressParams,
     DistillParams,
-    Fp8Params,
-    GptqParams,
     Parameters,
     PostSftParams,
     PruneParams,
-    QuantizeParams,
     SftParams,
     SmoothParams,
     TrainingParams,
+)
+from lanekit.spec.quantization import (
+    AutoRoundParams,
+    AwqParams,
+    CompressParams,
+    Fp8Params,
+    GptqParams,
+    QuantizeParams,
 )
 from lanekit.spec.screen import CompareLogitsParams
 from lanekit.spec.stages import StageType

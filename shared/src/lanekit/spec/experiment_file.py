@@ -13,18 +13,11 @@ from lanekit.files.validation import validate
 from lanekit.spec.benchmark import REQUIRED_COLUMNS, Benchmark
 from lanekit.spec.calibration import CORPORA
 from lanekit.spec.calibration import CORPUS as CORPUS
+from lanekit.spec.evaluation import SpeedSettings
 from lanekit.spec.judge import JudgeSettings
 from lanekit.spec.lane_file import Lane, find_lane_files, read_lanes
 from lanekit.spec.numbers import Seed
-from lanekit.spec.params import (
-    CorpusSettings,
-    DeviceChoice,
-    Dtype,
-    KvCacheDtype,
-    Parameters,
-    Source,
-    SpeedSettings,
-)
+from lanekit.spec.params import CorpusSettings, DeviceChoice, Dtype, KvCacheDtype, Parameters, Source
 from lanekit.spec.screen import ScreenSettings
 from lanekit.spec.selection import keep_selected, limit_calibration, resolve_selection
 from lanekit.spec.stages import LANE_STAGES, STAGE_TYPES

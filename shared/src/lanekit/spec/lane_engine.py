@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lanekit.spec.params import EngineParams, KvCacheDtype, MeasureSpeedParams, Parameters
+from lanekit.spec.evaluation import EngineParams, MeasureSpeedParams
+from lanekit.spec.params import KvCacheDtype, Parameters
 
 
 class LaneEngine(Parameters):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lanekit.spec.benchmark import Benchmark
-from lanekit.spec.params import SpeedSettings
+from lanekit.spec.evaluation import SpeedSettings
 
 
 def list_long_forms(speed: SpeedSettings, max_model_len: int) -> dict[str, tuple[int, int]]:

@@ -15,16 +15,11 @@ from pydantic import (
     model_validator,
 )
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt  # isort: skip
+from pydantic import PositiveFloat, PositiveInt  # isort: skip
 
-from lanekit.spec.benchmark import Benchmark
 from lanekit.spec.calibration import CORPUS, CalibrationChoice, count_mixed
 from lanekit.spec.numbers import PlacedError, PlainNumbers, Seed
 
-GptqScheme = Literal["W4A16", "W4A16_ASYM", "W8A16", "W8A8"]
-RoundScheme = GptqScheme
-Fp8Scheme = Literal["FP8", "FP8_DYNAMIC"]
-AwqScheme = Literal["W4A16", "W4A16_ASYM"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 KvCacheDtype = Literal["auto", "fp8"]
@@ -218,223 +213,6 @@ class SmoothParams(CalibratedParams):
     seed: Seed = 42
 
 
-class KeptLayers(Parameters):
-    """Decoder layers that are not quantized; whole ones: vLLM fuses q, k, v and gate, up.
-
-    Named by number, or chosen `by: sensitivity`: those whose quantization alone moves the logits most,
-    `count` of them, or as many as let the package grow by no more than `budget_mb`. `rows` calibration rows
-    are looked at, each to `max_length` tokens.
-    """
-
-    unwritten_at_default: ClassVar[frozenset[str]] = frozenset(
-        {"layers", "by", "budget_mb", "count", "rows", "max_length"}
-    )
-    layers: tuple[NonNegativeInt, ...] = ()
-    by: Literal["sensitivity"] | None = None
-    budget_mb: PositiveFloat | None = None
-    count: PositiveInt | None = None
-    rows: PositiveInt = 16
-    max_length: PositiveInt = 512
-
-    @field_validator("layers")
-    @classmethod
-    def check_layers(cls, layers: tuple[int, ...]) -> tuple[int, ...]:
-        """Put them in order, so that equal choices have one key; refuse a layer named twice."""
-        if len(set(layers)) != len(layers):
-            raise ValueError("keep.layers names a layer twice")
-        return tuple(sorted(layers))
-
-    @model_validator(mode="after")
-    def check_choice(self) -> KeptLayers:
-        """Refuse to name layers and have them chosen, and neither."""
-        if (self.by is None) == (not self.layers):
-            raise ValueError(
-                "keep takes {layers: [0, 1]} or {by: sensitivity, budget_mb: 50}, and one of them"
-            )
-        n_limits = sum(limit is not None for limit in (self.budget_mb, self.count))
-        if n_limits != (0 if self.by is None else 1):
-            raise ValueError("keep.by: sensitivity goes with one of keep.count and keep.budget_mb")
-        return self
-
-
-class CompressParams(Parameters):
-    """What every quantization shares: which layers stay as they are."""
-
-    unwritten_at_default: ClassVar[frozenset[str]] = frozenset({"keep"})
-    ignore: tuple[str, ...] = ("lm_head",)
-    keep: KeptLayers | None = None
-
-
-class SensitivityParams(Parameters):
-    """What quantizing each decoder layer alone does to the logits, by rounding, on calibration rows."""
-
-    scheme: GptqScheme | Fp8Scheme
-    ignore: tuple[str, ...]
-    rows: PositiveInt
-    max_length: PositiveInt
-
-
-class RoundParams(CompressParams):
-    """Rounding to nearest into a compressed-tensors preset scheme; W8A8 rounds activations token by token.
-
-    No data is read. At 8 bits it cannot be told from GPTQ; at 4 bits GPTQ is nearer in the language that it
-    was calibrated in.
-    """
-
-    scheme: RoundScheme
-
-
-class QuantizeParams(CompressParams, CalibratedParams):
-    """What quantizations that may be calibrated share."""
-
-    unwritten_at_default: ClassVar[frozenset[str]] = (
-        CompressParams.unwritten_at_default | CalibratedParams.unwritten_at_default
-    )
-    calibration_rows: PositiveInt = 512
-    max_length: PositiveInt = 2048
-    seed: Seed = 42
-
-
-class GptqParams(QuantizeParams):
-    """GPTQ (Frantar et al. 2022) into a compressed-tensors preset scheme."""
-
-    scheme: GptqScheme
-    dampening: float = Field(default=0.01, gt=0, lt=1)
-    block_size: PositiveInt = 128
-    actorder: Literal["static", "weight", "group", "none"] = "static"
-
-
-class Fp8Params(QuantizeParams):
-    """FP8 weights and activations; FP8_DYNAMIC needs no calibration, FP8 (static) does.
-
-    `format: modelopt` writes NVIDIA ModelOpt's format, which vLLM alone reads. Its package can ask for an FP8
-    KV cache by itself (`kv_cache: fp8`, with calibrated scales), as one of compressed-tensors cannot.
-    """
-
-    unwritten_at_default: ClassVar[frozenset[str]] = QuantizeParams.unwritten_at_default | {
-        "format", "kv_cache",
-    }  # fmt: skip
-    scheme: Fp8Scheme
-    format: Literal["compressed-tensors", "modelopt"] = "compressed-tensors"
-    kv_cache: Literal["auto", "fp8"] = "auto"
-
-    @model_validator(mode="after")
-    def check_format(self) -> Fp8Params:
-        """Refuse what a format cannot hold."""
-        if self.format == "modelopt" and self.scheme != "FP8":
-            raise ValueError("format modelopt has static scales alone; take scheme: FP8")
-        if self.kv_cache == "fp8" and self.format != "modelopt":
-            raise ValueError("kv_cache fp8 needs format: modelopt; no other package can ask vLLM for it")
-        return self
-
-
-class AwqParams(QuantizeParams):
-    """AWQ (Lin et al. 2023); `grid_points` are the exponents that are tried for each pair of layers."""
-
-    scheme: AwqScheme
-    grid_points: PositiveInt = 20
-
-
-class AutoRoundParams(QuantizeParams):
-    """AutoRound (Cheng et al. 2023): `iterations` steps a decoder layer, each on `batch_size` blocks.
-
-    A block has `max_length` tokens.
-    """
-
-    scheme: Literal["W4A16"]
-    iterations: PositiveInt = 200
-    batch_size: int = Field(default=8, ge=2)
-
-
-class EngineParams(Parameters):
-    """How a model is run for evaluation and timing. Lengths are tokens."""
-
-    engine: Literal["vllm", "transformers"]
-    dtype: Dtype = "auto"
-    max_model_len: PositiveInt = 4096
-    gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
-    enforce_eager: bool = False
-    kv_cache_dtype: KvCacheDtype = "auto"
-    batch_size: PositiveInt = 64
-    device: DeviceChoice = "auto"
-    seed: Seed = 42
-
-
-class EvaluateParams(Parameters):
-    """Run the benchmark suite, greedily, through the chat template; `limit_items` asks the first N of each.
-
-    A benchmark that a judge scores is only answered here; `judge` scores the answers.
-    """
-
-    engine: EngineParams
-    benchmarks: tuple[Benchmark, ...]
-    limit_items: PositiveInt | None = None
-    enable_thinking: bool = False
-
-
-class SpeedSettings(Parameters):
-    """What is timed, how long, and what of it gives the score.
-
-    Fixed-length decode of `decode_tokens` after `prompt_tokens`, once for each of `batch_sizes`; prefill of
-    `prefill_tokens` by the largest batch; free-running, the first `free_items` benchmark prompts;
-    `benchmark`, the contest's clock: `benchmark_items` prompts in the suite's proportions, all in one call,
-    each reply ended by the model; and `matched`, the same with the baseline's numbers of tokens. The engine
-    runs as many sequences at once as the largest of `batch_sizes`: four times as many prompts keep it full.
-    `score_form` is one of `forms`.
-
-    Every form is timed `min_repeats` times in pairs, the score's and `matched` until the ratio's 95 %
-    interval is within ± `ratio_tolerance` or `budget_s` are spent. A run lasts `min_repeat_s` at least
-    (None: 5 s on a GPU).
-    """
-
-    batch_sizes: tuple[PositiveInt, ...] = (1, 8, 32, 64, 256)
-    prompt_tokens: PositiveInt = 128
-    decode_tokens: PositiveInt = 128
-    prefill_tokens: NonNegativeInt = 512
-    free_items: NonNegativeInt = 64
-    benchmark_items: NonNegativeInt = 1024
-    min_repeats: PositiveInt = 3
-    min_repeat_s: float | None = Field(default=None, ge=0)
-    ratio_tolerance: PositiveFloat = 0.01
-    budget_s: float = Field(default=600.0, ge=0)
-    warmups: PositiveInt = 1
-    score_form: str = "benchmark"
-
-    @property
-    def forms(self) -> tuple[str, ...]:
-        """The names of what is timed, in order."""
-        names = [f"decode_b{size}" for size in self.batch_sizes]
-        names += ["prefill"] * bool(self.prefill_tokens) + ["free"] * bool(self.free_items)
-        names += ["benchmark", "matched"] * bool(self.benchmark_items)
-        return tuple(names)
-
-    @model_validator(mode="after")
-    def check_forms(self) -> SpeedSettings:
-        """Refuse a score's form that is not timed, and a batch size named twice."""
-        if len(set(self.batch_sizes)) != len(self.batch_sizes):
-            raise ValueError("batch_sizes names a size twice")
-        if self.score_form not in self.forms:
-            raise ValueError(f"score_form '{self.score_form}' is not timed; timed: {', '.join(self.forms)}")
-        return self
-
-
-class MeasureSpeedParams(SpeedSettings):
-    """Candidate and baseline are both loaded and measured in turn.
-
-    `hardware` names the device that it is asked of (see `host.devices`): a speed belongs to one device.
-    `benchmarks` are those whose prompts run free, with reasoning where `enable_thinking` is on. The engine is
-    the baseline's; `candidate_engine` is the candidate's where its lane asks for other arguments.
-    """
-
-    unwritten_at_default: ClassVar[frozenset[str]] = frozenset({"candidate_engine"})
-
-    engine: EngineParams
-    candidate_engine: EngineParams | None = None
-    hardware: str = ""
-    benchmarks: tuple[Benchmark, ...] = ()
-    enable_thinking: bool = False
-
-
 class PackageParams(Parameters):
     """Lay out one lane's model as a submission and zip it.
 
@@ -451,14 +229,6 @@ class PackageParams(Parameters):
     max_zip_bytes: PositiveInt
     max_unpacked_bytes: PositiveInt
     engine_arguments: dict[str, str | bool] = Field(default_factory=dict)
-
-
-class VerifyPackageParams(Parameters):
-    """Unzip a package, load it with a library that reads its format and ask for a generation."""
-
-    engine: EngineParams
-    prompt: str = "안녕하세요?"
-    max_new_tokens: PositiveInt = 8
 
 
 class RankParams(Parameters):

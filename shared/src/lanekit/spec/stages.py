@@ -1,6 +1,6 @@
 """The stage types: what each takes, which service runs it, where its artifact goes.
 
-A new stage is one entry here, one parameter model in params.py and one function in a service.
+A new stage is one entry here, one parameter model (params.py, quantization.py, evaluation.py) and one function in a service.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from lanekit.spec import evaluation as e
 from lanekit.spec import params as p
+from lanekit.spec import quantization as quant
 from lanekit.spec.judge import JudgeParams
 from lanekit.spec.screen import CompareLogitsParams
 
@@ -89,11 +91,11 @@ def _scheme(method: str) -> Callable[[Any], str]:
     return lambda params: f"{method}_{params.scheme.lower()}".replace("fp8_fp8", "fp8")
 
 
-def _chooses_layers(params: p.CompressParams) -> bool:
+def _chooses_layers(params: quant.CompressParams) -> bool:
     return params.keep is not None and params.keep.by == "sensitivity"
 
 
-def _label_fp8(params: p.Fp8Params) -> str:
+def _label_fp8(params: quant.Fp8Params) -> str:
     plain = _scheme("fp8")(params)
     if params.format != "modelopt":
         return plain
@@ -125,41 +127,41 @@ _TYPES = [
     StageType("smooth", 1, "trainer", "trainer.stages.smooth:run", p.SmoothParams, "checkpoints",
               _named("smooth"), takes=("dense",), gives="dense", needs_corpus=_always,
               corpus_part="calibration", needs_device=True),
-    StageType("gptq", 2, "quantizer", "quantizer.stages.gptq:run", p.GptqParams, "models",
+    StageType("gptq", 2, "quantizer", "quantizer.stages.gptq:run", quant.GptqParams, "models",
               _scheme("gptq"), takes=("dense",), gives="packed", needs_corpus=_always,
               corpus_part="calibration", needs_sensitivity=_chooses_layers, needs_device=True),
-    StageType("round", 1, "quantizer", "quantizer.stages.round:run", p.RoundParams, "models",
+    StageType("round", 1, "quantizer", "quantizer.stages.round:run", quant.RoundParams, "models",
               _scheme("round"), takes=("dense",), gives="packed", needs_corpus=_chooses_layers,
               corpus_part="calibration", needs_sensitivity=_chooses_layers, needs_device=True),
-    StageType("fp8", 2, "quantizer", "quantizer.stages.fp8:run", p.Fp8Params, "models",
+    StageType("fp8", 2, "quantizer", "quantizer.stages.fp8:run", quant.Fp8Params, "models",
               _label_fp8, takes=("dense",), gives="packed",
               needs_corpus=lambda q: q.scheme == "FP8" or _chooses_layers(q), corpus_part="calibration",
               needs_sensitivity=_chooses_layers, needs_device=True),
-    StageType("sensitivity", 1, "quantizer", "quantizer.stages.sensitivity:run", p.SensitivityParams,
+    StageType("sensitivity", 1, "quantizer", "quantizer.stages.sensitivity:run", quant.SensitivityParams,
               "results", _scheme("sensitivity"), needs_device=True, corpus_part="calibration"),
-    StageType("awq", 1, "quantizer", "quantizer.stages.awq:run", p.AwqParams, "models",
+    StageType("awq", 1, "quantizer", "quantizer.stages.awq:run", quant.AwqParams, "models",
               _scheme("awq"), takes=("dense",), gives="packed", needs_corpus=_always,
               corpus_part="calibration", needs_sensitivity=_chooses_layers,
               needs_device=True),
-    StageType("autoround", 1, "quantizer", "quantizer.stages.autoround:run", p.AutoRoundParams,
+    StageType("autoround", 1, "quantizer", "quantizer.stages.autoround:run", quant.AutoRoundParams,
               "models", _scheme("autoround"), takes=("dense",), gives="packed", needs_corpus=_always,
               corpus_part="calibration", needs_sensitivity=_chooses_layers,
               needs_device=True),
-    StageType("evaluate", 3, "evaluator", "evaluator.stages.evaluate:run", p.EvaluateParams,
+    StageType("evaluate", 3, "evaluator", "evaluator.stages.evaluate:run", e.EvaluateParams,
               "results", _named("evaluate"), needs_device=True, timeout_s=12 * HOUR_S),
     StageType("compare_logits", 1, "evaluator", "evaluator.stages.compare_logits:run",
               CompareLogitsParams, "results", _named("screen"), needs_device=True, timeout_s=2 * HOUR_S),
     StageType("judge", 2, "evaluator", "evaluator.stages.judge:run", JudgeParams, "results",
               _named("judge"), waits=True, timeout_s=6 * HOUR_S),
     StageType("measure_speed", 5, "evaluator", "evaluator.stages.measure_speed:run",
-              p.MeasureSpeedParams, "results", _named("speed"), needs_device=True, exclusive=True,
+              e.MeasureSpeedParams, "results", _named("speed"), needs_device=True, exclusive=True,
               timeout_s=2 * HOUR_S),
     StageType("rank", 7, "ranker", "ranker.stages.rank:run", p.RankParams, "results",
               _named("summary"), timeout_s=HOUR_S),
     StageType("package", 1, "ranker", "ranker.stages.package:run", p.PackageParams, "submissions",
               lambda q: q.lane),
     StageType("verify_package", 1, "evaluator", "evaluator.stages.verify_package:run",
-              p.VerifyPackageParams, "results", _named("verify"), needs_device=True,
+              e.VerifyPackageParams, "results", _named("verify"), needs_device=True,
               timeout_s=HOUR_S),
 ]  # fmt: skip
 

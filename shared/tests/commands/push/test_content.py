@@ -21,7 +21,8 @@ from lanekit.plan.graph import StageRun, make_stage_run
 from lanekit.results.folder import write_record
 from lanekit.results.schema import LaneRecord
 from lanekit.sources.locks import SERVICES
-from lanekit.spec.params import FetchModelParams, GptqParams, Source
+from lanekit.spec.params import FetchModelParams, Source
+from lanekit.spec.quantization import GptqParams
 from lanekit.store.folder import FolderStore
 from lanekit.store.manifest import Manifest, make_manifest
 

@@ -18,7 +18,7 @@ from lanekit.commands.reproduction.comparison import (
 )
 from lanekit.commands.reproduction.environment import compare_environments, look_at_environment
 from lanekit.plan.graph import Plan, StageRun, make_stage_run
-from lanekit.spec.params import Fp8Params
+from lanekit.spec.quantization import Fp8Params
 from lanekit.store.manifest import FileEntry, Manifest
 
 LOCKS = {"trainer": "t", "quantizer": "q", "ranker": "r"}

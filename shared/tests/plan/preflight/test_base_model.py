@@ -13,7 +13,7 @@ from lanekit.files.small_files import SMALL_FILES, SmallFiles
 from lanekit.plan.preflight.base_config import split_rope
 from lanekit.plan.preflight.checks import find_faults
 from lanekit.plan.preflight.request import Host, Request
-from lanekit.spec.params import EngineParams
+from lanekit.spec.evaluation import EngineParams
 
 LLAMA3 = {
     "factor": 16.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,

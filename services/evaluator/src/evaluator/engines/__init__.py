@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evaluator.engines.base import Engine
 from lanekit.errors import InputError
-from lanekit.spec.params import EngineParams
+from lanekit.spec.evaluation import EngineParams
 
 
 def load_engine(model: Path, params: EngineParams) -> Engine:

@@ -21,7 +21,7 @@ from evaluator.engines.base import Engine
 from evaluator.engines.identity import identify_model
 from evaluator.engines.residents import ShortOfMemoryError
 from lanekit.host.settings import load_host_settings
-from lanekit.spec.params import EngineParams
+from lanekit.spec.evaluation import EngineParams
 
 Tell = Callable[[str], None]
 START_SECONDS = 40.0  # vLLM's on an H100; once one has started here, its own

@@ -11,8 +11,8 @@ from lanekit.errors import InputError, LanekitError, PermanentError, TransientEr
 from lanekit.files.model_folder import measure_weights
 from lanekit.host.gpu_holders import advise_on_holders, describe_holders, list_holders
 from lanekit.host.gpu_query import read_memory_mib
+from lanekit.spec.evaluation import EngineParams, MeasureSpeedParams
 from lanekit.spec.lane_engine import read_lane_engine
-from lanekit.spec.params import EngineParams, MeasureSpeedParams
 
 REMEDY = (
     "speed is measured of two models in turn: lower speed.batch_sizes or evaluation.max_model_len, raise "

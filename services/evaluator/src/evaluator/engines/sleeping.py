@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from lanekit.host.settings import load_host_settings
-from lanekit.spec.params import EngineParams
+from lanekit.spec.evaluation import EngineParams
 
 RESIDENTS = 2
 # Attention's own scales. vLLM 0.14.1 sets them to 1 when it wakes, also those that a checkpoint brought.

@@ -27,7 +27,7 @@ from evaluator.engines.kernels import count_dense_layers, count_resident_bytes
 from evaluator.engines.stop_texts import StopTexts
 from lanekit.errors import InputError
 from lanekit.host.devices import DeviceKind
-from lanekit.spec.params import EngineParams
+from lanekit.spec.evaluation import EngineParams
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -21,7 +21,7 @@ from evaluator.engines.step_bytes import count_step_bytes
 from lanekit.errors import InputError, PermanentError
 from lanekit.files.safetensors_header import check_model_folder
 from lanekit.host.devices import DeviceKind
-from lanekit.spec.params import EngineParams
+from lanekit.spec.evaluation import EngineParams
 
 # Set before vLLM is imported; what the environment says goes first. The engine core runs in a process of
 # its own, so that closing it gives all memory back; it is spawned, since the parent may have threads.

@@ -10,7 +10,7 @@ import torch
 
 from evaluator.engines.transformers_engine import TransformersEngine
 from evaluator.screen.texts import Sequence as TextSequence
-from lanekit.spec.params import EngineParams
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.screen import CompareLogitsParams
 
 

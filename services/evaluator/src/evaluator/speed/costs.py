@@ -8,8 +8,8 @@ from typing import Any
 from evaluator.speed.roofline import Roofs, Step, judge_step, measure_host, measure_step
 from evaluator.speed.work import ModelWork, find_compute_dtype, read_work
 from lanekit.host.gpu_models import GpuModel
-from lanekit.results.schema import FormBound, ModelCost, SpeedForm
-from lanekit.spec.params import SpeedSettings
+from lanekit.results.speed import FormBound, ModelCost, SpeedForm
+from lanekit.spec.evaluation import SpeedSettings
 
 PREFILL = "prefill"
 

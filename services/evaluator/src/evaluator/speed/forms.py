@@ -14,9 +14,9 @@ from typing import Any
 from evaluator.engines.base import Ask, Engine, Generation
 from evaluator.speed.ratio import estimate_ratio
 from lanekit.errors import InputError
-from lanekit.results.schema import FormKind, SpeedForm
+from lanekit.results.speed import FormKind, SpeedForm
+from lanekit.spec.evaluation import MeasureSpeedParams, SpeedSettings
 from lanekit.spec.lengths import list_long_forms
-from lanekit.spec.params import MeasureSpeedParams, SpeedSettings
 
 Clock = Callable[[], float]
 

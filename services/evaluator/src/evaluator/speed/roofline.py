@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evaluator.speed.work import Work
-from lanekit.results.schema import Bound, FormBound
+from lanekit.results.speed import Bound, FormBound
 
 LEAST_SHARE = 0.5
 SPREAD = 4

@@ -15,7 +15,7 @@ from evaluator.quality.prompts import render_items
 from evaluator.speed.forms import Form
 from lanekit.errors import InputError
 from lanekit.spec.benchmark import Benchmark
-from lanekit.spec.params import MeasureSpeedParams
+from lanekit.spec.evaluation import MeasureSpeedParams
 
 
 def make_suite_forms(

@@ -11,7 +11,7 @@ from evaluator.engines.base import Engine
 from evaluator.speed.forms import Clock, Form, Timing, time_form
 from evaluator.speed.ratio import estimate_ratio
 from evaluator.speed.suite_forms import make_matched_form
-from lanekit.spec.params import SpeedSettings
+from lanekit.spec.evaluation import SpeedSettings
 
 Series = dict[str, list[Timing]]
 

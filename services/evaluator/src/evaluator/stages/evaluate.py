@@ -21,7 +21,7 @@ from lanekit.host.probe import list_versions
 from lanekit.progress import Progress
 from lanekit.results.collect import ITEMS_NAME
 from lanekit.results.schema import BenchmarkResult
-from lanekit.spec.params import EvaluateParams
+from lanekit.spec.evaluation import EvaluateParams
 
 
 def run(spec: EvaluateParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

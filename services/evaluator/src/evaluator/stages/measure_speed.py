@@ -33,8 +33,8 @@ from lanekit.host.devices import DeviceKind
 from lanekit.host.gpu_models import find_gpu_model
 from lanekit.host.probe import list_versions
 from lanekit.progress import Progress
-from lanekit.results.schema import SpeedForm, SpeedResult
-from lanekit.spec.params import MeasureSpeedParams
+from lanekit.results.speed import SpeedForm, SpeedResult
+from lanekit.spec.evaluation import MeasureSpeedParams
 
 LEAST_GPU_SECONDS = 5.0
 

@@ -16,7 +16,7 @@ from lanekit.errors import InputError, PermanentError
 from lanekit.files.zips import find_model_folder, unzip_safely
 from lanekit.host.probe import list_versions
 from lanekit.progress import Progress
-from lanekit.spec.params import VerifyPackageParams
+from lanekit.spec.evaluation import VerifyPackageParams
 
 
 def run(spec: VerifyPackageParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

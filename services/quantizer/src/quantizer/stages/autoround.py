@@ -19,7 +19,7 @@ from lanekit.errors import PermanentError
 from lanekit.files.finite_weights import NonFiniteWeightsError
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
-from lanekit.spec.params import AutoRoundParams
+from lanekit.spec.quantization import AutoRoundParams
 from quantizer.autoround_recording import LayerLosses, record_autoround
 from quantizer.blocks import join_rows
 from quantizer.calibrated import calibrate

@@ -19,7 +19,7 @@ from lanekit.errors import InputError
 from lanekit.files.finite_weights import NonFiniteWeightsError
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
-from lanekit.spec.params import AwqParams
+from lanekit.spec.quantization import AwqParams
 from quantizer.awq_recording import AwqRecord, record_awq
 from quantizer.calibrated import calibrate
 from quantizer.layers import find_kept, list_ignored, report_kept

@@ -12,7 +12,7 @@ from llmcompressor.modifiers.quantization import QuantizationModifier
 
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
-from lanekit.spec.params import Fp8Params
+from lanekit.spec.quantization import Fp8Params
 from quantizer.layers import find_kept, list_ignored, list_left_out, report_kept
 from quantizer.loading import CalibrationSet, load_calibration_set, load_for_quantization
 from quantizer.modelopt import save_modelopt

@@ -13,7 +13,7 @@ from llmcompressor.modifiers.quantization import GPTQModifier
 from lanekit.files.finite_weights import NonFiniteWeightsError
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
-from lanekit.spec.params import GptqParams
+from lanekit.spec.quantization import GptqParams
 from quantizer.layers import find_kept, list_ignored, report_kept
 from quantizer.loading import (
     check_group_size,

@@ -10,7 +10,7 @@ from llmcompressor.modifiers.quantization import QuantizationModifier
 
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
-from lanekit.spec.params import RoundParams
+from lanekit.spec.quantization import RoundParams
 from quantizer.layers import find_kept, list_ignored, report_kept
 from quantizer.loading import check_group_size, find_group_size, load_for_quantization
 from quantizer.saving import save_packed

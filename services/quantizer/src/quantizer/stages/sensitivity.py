@@ -17,7 +17,7 @@ from lanekit.errors import InputError
 from lanekit.files.conversations import encode_corpus
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
-from lanekit.spec.params import SensitivityParams
+from lanekit.spec.quantization import SensitivityParams
 from quantizer.layers import LAYERS_NAME, LayerCost, LayerCosts, find_layer
 from quantizer.loading import check_group_size, find_group_size, load_for_quantization
 

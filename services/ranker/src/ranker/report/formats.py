@@ -7,13 +7,8 @@ import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
-from lanekit.results.schema import (
-    BenchmarkStatistics,
-    Interval,
-    LaneRecord,
-    RankedLane,
-    Ranking,
-)
+from lanekit.results.ranking import BenchmarkStatistics, Interval, RankedLane, Ranking
+from lanekit.results.schema import LaneRecord
 
 EMPTY = "–"
 NO_BREAK = "\u00a0"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from string import Template
 
-from lanekit.results.schema import Ranking
+from lanekit.results.ranking import Ranking
 from ranker.report.formats import (
     N_BEST,
     list_scored,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 
-from lanekit.results.schema import Interval, RankedLane, Ranking
+from lanekit.results.ranking import Interval, RankedLane, Ranking
 from ranker.report.axis import Axis, fit_axis
 from ranker.report.formats import (
     list_scored,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from lanekit.results.collect import ITEMS_NAME
-from lanekit.results.schema import RankedLane, Ranking
+from lanekit.results.ranking import RankedLane, Ranking
 from ranker.report.formats import (
     NO_REASON,
     clean_log,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from lanekit.results.schema import LaneRecord, Ranking
+from lanekit.results.ranking import Ranking
+from lanekit.results.schema import LaneRecord
 from ranker.report.canvas import PALETTE
 from ranker.report.formats import EMPTY, show_lane, show_seconds
 from ranker.report.html_parts import draw_grid, draw_note, korean, legend, mark_code, section, text

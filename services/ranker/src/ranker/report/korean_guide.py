@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lanekit.results.schema import Ranking
+from lanekit.results.ranking import Ranking
 
 ALWAYS = (
     "점수 = max({quality:g} × Perf/Perf_base + {speed:g} × (1 − 토큰당 초/기준 모델의 토큰당 초), 0). "

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from lanekit.results.schema import Ranking
+from lanekit.results.ranking import Ranking
 from ranker.report.formats import clean_log, join_lines, list_unranked
 from ranker.report.ledger_section import PLACE
 from ranker.report.notes import (

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lanekit.results.schema import LaneRecord, Ranking, SpeedResult
+from lanekit.results.ranking import Ranking
+from lanekit.results.schema import LaneRecord
+from lanekit.results.speed import SpeedResult
 from ranker.report.formats import NO_REASON, SMALL_P, count_items, list_unranked, show_shares
 from ranker.report.tables_screen import list_missing
 from ranker.scoring.bounds import note_unknown_devices

@@ -8,7 +8,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from lanekit.results.schema import Interval, RankedLane, Ranking
+from lanekit.results.ranking import Interval, RankedLane, Ranking
 from ranker.report.canvas import FAINT, GUIDE, INK, PALETTE, PAPER, make_figure, style_axes
 from ranker.report.formats import list_scored
 from ranker.report.points import (

@@ -7,7 +7,7 @@ from functools import partial
 
 from matplotlib.axes import Axes
 
-from lanekit.results.schema import RankedLane, Ranking
+from lanekit.results.ranking import RankedLane, Ranking
 from ranker.report.canvas import FAINT, GUIDE, INK, PAPER, render_svg, style_axes
 from ranker.report.formats import is_told
 from ranker.report.plots import choose_colours

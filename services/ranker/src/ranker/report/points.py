@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lanekit.results.schema import RankedLane
+from lanekit.results.ranking import RankedLane
 from ranker.report.formats import join_ranks
 from ranker.scoring.front import find_front
 

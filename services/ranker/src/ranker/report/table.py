@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lanekit.results.schema import RankedLane, Ranking
+from lanekit.results.ranking import RankedLane, Ranking
 from ranker.report.formats import show_lane
 
 

@@ -7,15 +7,8 @@ import io
 import math
 from collections.abc import Sequence
 
-from lanekit.results.schema import (
-    BenchmarkStatistics,
-    Interval,
-    LaneRecord,
-    MarginTest,
-    RankedLane,
-    Ranking,
-    Replicates,
-)
+from lanekit.results.ranking import BenchmarkStatistics, Interval, MarginTest, RankedLane, Ranking, Replicates
+from lanekit.results.schema import LaneRecord
 from ranker.report.formats import compute_spread, count_items, join_lines, list_forms
 
 LEADING_COLUMNS = (

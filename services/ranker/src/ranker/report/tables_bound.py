@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lanekit.results.schema import FormBound, ModelCost, RankedLane, Ranking
+from lanekit.results.ranking import RankedLane, Ranking
+from lanekit.results.speed import FormBound, ModelCost
 from ranker.report.formats import EMPTY, merge_names, show_percent
 from ranker.report.table import LANE, Cell, Head, Row, Table, make_row
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lanekit.results.schema import BenchmarkStatistics, RankedLane, Ranking
+from lanekit.results.ranking import BenchmarkStatistics, RankedLane, Ranking
 from ranker.report.formats import EMPTY, round_number, show_time
 from ranker.report.table import Cell, Head, Row, Table
 from ranker.report.tables_quality import HEADS, list_comparison

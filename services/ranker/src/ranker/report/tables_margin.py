@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lanekit.results.schema import Interval, MarginTest, RankedLane, Ranking, Verdict
+from lanekit.results.ranking import Interval, MarginTest, RankedLane, Ranking, Verdict
 from ranker.report.formats import EMPTY, show_interval
 from ranker.report.table import LANE, Badge, Cell, Head, Table, make_row
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lanekit.results.schema import BenchmarkResult, BenchmarkStatistics, PartResult, RankedLane, Ranking
+from lanekit.results.ranking import BenchmarkStatistics, RankedLane, Ranking
+from lanekit.results.schema import BenchmarkResult, PartResult
 from ranker.report.formats import (
     EMPTY,
     KOREAN_METRICS,

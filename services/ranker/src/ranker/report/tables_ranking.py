@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lanekit.results.schema import RankedLane, Ranking
+from lanekit.results.ranking import RankedLane, Ranking
 from lanekit.results.screen import ScreenResult
 from ranker.report.formats import (
     EMPTY,

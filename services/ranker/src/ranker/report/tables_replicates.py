@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lanekit.results.schema import DrawSpread, Interval, RankedLane, Ranking
+from lanekit.results.ranking import DrawSpread, Interval, RankedLane, Ranking
 from ranker.report.formats import EMPTY, round_number, show_interval
 from ranker.report.table import LANE, Badge, Cell, Head, Row, Table, make_row
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lanekit.results.schema import Ranking
+from lanekit.results.ranking import Ranking
 from lanekit.results.screen import ScreenResult
 from ranker.report.formats import EMPTY, round_number, show_percent
 from ranker.report.table import LANE, Cell, Head, Table, make_row

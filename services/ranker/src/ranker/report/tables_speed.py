@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from lanekit.results.schema import FIXED_KINDS, FormKind, Ranking, SpeedForm
+from lanekit.results.ranking import Ranking
+from lanekit.results.speed import FIXED_KINDS, FormKind, SpeedForm
 from lanekit.spec.stages import STAGE_TYPES
 from ranker.report.formats import (
     EMPTY,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lanekit.results.schema import Ranking
+from lanekit.results.ranking import Ranking
 
 
 def note_engine_arguments(ranking: Ranking, *, is_plain: bool) -> list[str]:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from lanekit.results.schema import BenchmarkResult, LaneRecord, ModelCost, SpeedResult
+from lanekit.results.schema import BenchmarkResult, LaneRecord
 from lanekit.results.screen import ScreenResult
+from lanekit.results.speed import ModelCost, SpeedResult
 
 NOT_A_NUMBER = "its value is not a finite number"
 

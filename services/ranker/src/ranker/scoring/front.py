@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Sequence
 
-from lanekit.results.schema import RankedLane
+from lanekit.results.ranking import RankedLane
 
 Point = tuple[float, float, float]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-from lanekit.results.schema import RankedLane, SpeedForm
+from lanekit.results.ranking import RankedLane
+from lanekit.results.speed import SpeedForm
 
 LENGTH_LIMIT = 0.10
 FREE, MATCHED = "benchmark", "matched"

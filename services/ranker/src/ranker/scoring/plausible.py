@@ -6,7 +6,8 @@ import math
 import statistics
 from collections.abc import Iterator
 
-from lanekit.results.schema import FAILED, BenchmarkResult, LaneRecord, SpeedForm, SpeedResult
+from lanekit.results.schema import FAILED, BenchmarkResult, LaneRecord
+from lanekit.results.speed import SpeedForm, SpeedResult
 from ranker.scoring.pooling import Pairs
 
 TOLERANCE = 1e-6  # relative, between a median on record and that of its repeats

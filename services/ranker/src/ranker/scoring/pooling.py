@@ -13,7 +13,8 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lanekit.results.schema import FIXED_KINDS, LaneRecord, SpeedResult
+from lanekit.results.schema import LaneRecord
+from lanekit.results.speed import FIXED_KINDS, SpeedResult
 from ranker.scoring.sittings import list_conditions
 
 POOL_RULE = (

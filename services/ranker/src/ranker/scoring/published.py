@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lanekit.results.schema import BenchmarkResult, Interval, Ranking
+from lanekit.results.ranking import Interval, Ranking
+from lanekit.results.schema import BenchmarkResult
 
 CAUSES = (
     "Likely causes: another prompt or answer parser ({n_unparsed} replies were not parsed), another chat "

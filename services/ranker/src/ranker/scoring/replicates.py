@@ -12,7 +12,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from lanekit.results.schema import DrawSpread, LaneRecord, RankedLane, Replicates
+from lanekit.results.ranking import DrawSpread, RankedLane, Replicates
+from lanekit.results.schema import LaneRecord
 from lanekit.spec.replicates import FIRST, split_replicate
 
 FIRST_RULE = (

@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from lanekit.errors import InputError
-from lanekit.results.schema import FAILED, LaneRecord, RankedLane, Ranking
+from lanekit.results.ranking import RankedLane, Ranking
+from lanekit.results.schema import FAILED, LaneRecord
 from ranker.scoring.bounds import warn_of_host
 from ranker.scoring.finite import drop_non_finite
 from ranker.scoring.lengths import warn_of_lengths, warn_of_order

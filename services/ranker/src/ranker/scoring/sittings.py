@@ -11,7 +11,8 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lanekit.results.schema import LaneRecord, SpeedResult
+from lanekit.results.schema import LaneRecord
+from lanekit.results.speed import SpeedResult
 
 DRIFT_LIMIT = 0.05
 REMEDY = "measure both on one device with one installation: run the speed measurement of this lane again"

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from lanekit.errors import InputError, first_finding
 from lanekit.progress import Progress
 from lanekit.results.collect import ITEMS_NAME
-from lanekit.results.schema import LaneRecord, RankedLane
+from lanekit.results.ranking import RankedLane
+from lanekit.results.schema import LaneRecord
 from lanekit.spec.params import RankParams
 from ranker.report.html import render_html
 from ranker.report.markdown import render_markdown

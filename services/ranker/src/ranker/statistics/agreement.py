@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from lanekit.results.ledger import Entry
-from lanekit.results.schema import Interval
+from lanekit.results.ranking import Interval
 
 LIKE = 1.10  # runs whose local seconds per token differ by no more are of like speed
 SLOW = 1.15  # inside one state runs of like speed differed by up to 1.09, across the two by 1.17 at least

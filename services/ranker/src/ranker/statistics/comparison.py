@@ -14,7 +14,7 @@ import numpy as np
 from lanekit.errors import InputError, did_you_mean
 from lanekit.results.collect import ITEMS_NAME, METRICS_NAME
 from lanekit.results.folder import RANKING_NAME
-from lanekit.results.schema import MarginTest
+from lanekit.results.ranking import MarginTest
 from ranker.statistics.items import read_table
 from ranker.statistics.margin import judge_mean, judge_values
 from ranker.statistics.resampling import make_rng

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lanekit.results.schema import RankedLane
+from lanekit.results.ranking import RankedLane
 from ranker.scoring.replicates import list_scored
 from ranker.statistics.resampling import divide, make_rng
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lanekit.results.schema import FAILED, BenchmarkStatistics, RankedLane, Ranking
+from lanekit.results.ranking import BenchmarkStatistics, RankedLane, Ranking
+from lanekit.results.schema import FAILED
 from ranker.scoring.front import mark_front
 from ranker.scoring.pooling import Pool, pool_equal_shapes
 from ranker.scoring.score import get_form

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lanekit.results.schema import Interval, MarginTest, Ranking, Verdict
+from lanekit.results.ranking import Interval, MarginTest, Ranking, Verdict
 from ranker.statistics.difference import Difference, combine_differences, measure_difference
 from ranker.statistics.power import combine_detectable, count_needed_items, find_detectable
 from ranker.statistics.resampling import DECIMALS, find_interval

@@ -16,7 +16,7 @@ import zlib
 
 import numpy as np
 
-from lanekit.results.schema import Interval
+from lanekit.results.ranking import Interval
 
 CHUNK_DRAWS = 2_000_000  # drawn at once: some 50 MB
 LEAST_FINITE = 0.99  # of the resamples, for an interval

@@ -9,9 +9,9 @@ from lanekit.plan.graph import LanePlan, Plan
 from lanekit.plan.planner import plan_lanes
 from lanekit.plan.run_document import describe_ranking
 from lanekit.results.course import make_package_run
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.lane_file import Lane
-from lanekit.spec.params import EngineParams
 
 
 def plan_package(

@@ -26,7 +26,7 @@ from lanekit.plan.graph import ArtifactRef
 from lanekit.plan.run_document import RunSpec
 from lanekit.results.course import Outcome, make_verify_run
 from lanekit.results.outcome import RunOutcome
-from lanekit.results.schema import Ranking
+from lanekit.results.ranking import Ranking
 from lanekit.store.folder import FolderStore
 from lanekit.store.manifest import Manifest
 from lanekit.store.transfer import Place, download_files

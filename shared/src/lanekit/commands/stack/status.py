@@ -21,7 +21,7 @@ from lanekit.jobs.messages import FailureReport, RunSnapshot
 from lanekit.jobs.signs import LiveWorker, read_controller_age_s, read_workers
 from lanekit.plan.preflight.finding import Finding
 from lanekit.results.outcome import RunOutcome
-from lanekit.results.schema import Ranking
+from lanekit.results.ranking import Ranking
 from lanekit.spec.replicates import FIRST, split_replicate
 from lanekit.spec.stages import WORKERS
 from lanekit.store.documents import RunPaths

@@ -10,7 +10,8 @@ from lanekit.plan.preflight.finding import Finding
 from lanekit.plan.preflight.kernels import read_count
 from lanekit.plan.preflight.request import Request
 from lanekit.spec.lane_file import Lane, LaneStage
-from lanekit.spec.params import CompressParams, DistillParams, PruneParams
+from lanekit.spec.params import DistillParams, PruneParams
+from lanekit.spec.quantization import CompressParams
 
 
 def check_chains(request: Request) -> Iterator[Finding]:

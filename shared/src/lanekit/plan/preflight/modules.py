@@ -10,7 +10,8 @@ from lanekit.files.small_files import CONFIG
 from lanekit.plan.preflight.finding import Finding
 from lanekit.plan.preflight.request import Request
 from lanekit.spec.lane_file import LaneStage
-from lanekit.spec.params import CompressParams, SftParams
+from lanekit.spec.params import SftParams
+from lanekit.spec.quantization import CompressParams
 
 HEAD = "lm_head"
 MATRIX = 2  # axes of a linear layer's weight

@@ -10,9 +10,9 @@ from lanekit.files.small_files import SmallFiles
 from lanekit.files.strict_yaml import KeyPath, YamlDocument
 from lanekit.spec.calibration import CORPORA, find_spare_sources
 from lanekit.spec.corpus_rows import FirstRows
+from lanekit.spec.evaluation import EngineParams
 from lanekit.spec.experiment_file import Experiment
 from lanekit.spec.lane_file import Lane, LaneStage
-from lanekit.spec.params import EngineParams
 
 
 @dataclass(frozen=True)

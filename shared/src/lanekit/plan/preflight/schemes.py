@@ -22,7 +22,8 @@ from lanekit.plan.preflight.kernels import (
 from lanekit.plan.preflight.modules import is_ignored, list_linears
 from lanekit.plan.preflight.request import Request
 from lanekit.spec.lane_file import Lane, LaneStage
-from lanekit.spec.params import CompressParams, Fp8Params, GptqParams, PostSftParams
+from lanekit.spec.params import PostSftParams
+from lanekit.spec.quantization import CompressParams, Fp8Params, GptqParams
 
 FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 DENSE_BITS = 16

@@ -16,7 +16,7 @@ from lanekit.plan.preflight.environment import ENVIRONMENT
 from lanekit.plan.preflight.finding import Finding, Level
 from lanekit.plan.preflight.request import Request
 from lanekit.spec.lane_file import Lane, LaneStage
-from lanekit.spec.params import Fp8Params, GptqParams
+from lanekit.spec.quantization import Fp8Params, GptqParams
 
 VLLM = "vLLM 0.14.1"
 FIRST_SM, FP8_SM, HOPPER_SM = 80, 89, 90  # of those whose kernels are known; Hopper is the last

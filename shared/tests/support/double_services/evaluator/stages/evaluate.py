@@ -8,7 +8,7 @@ from pathlib import Path
 from timed_stage import record_and_sleep
 
 from lanekit.progress import Progress
-from lanekit.spec.params import EvaluateParams
+from lanekit.spec.evaluation import EvaluateParams
 
 
 def run(spec: EvaluateParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

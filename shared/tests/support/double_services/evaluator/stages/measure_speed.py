@@ -8,7 +8,7 @@ from pathlib import Path
 from timed_stage import record_and_sleep
 
 from lanekit.progress import Progress
-from lanekit.spec.params import MeasureSpeedParams
+from lanekit.spec.evaluation import MeasureSpeedParams
 
 
 def run(spec: MeasureSpeedParams, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
