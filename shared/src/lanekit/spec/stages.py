@@ -1,7 +1,7 @@
 """The stage types: what each takes, which service runs it, where its artifact goes.
 
-A new stage is one entry here, one parameter model (params.py, quantization.py, evaluation.py) and one function in
-a service.
+A new stage is one entry here, one parameter model (params.py, quantization.py, evaluation.py) and one
+function in a service.
 """
 
 from __future__ import annotations
