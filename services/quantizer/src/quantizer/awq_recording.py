@@ -1,4 +1,4 @@
-"""AWQ's pairs of layers, their errors and progress, while llmcompressor runs; and its mean, corrected."""
+"""AWQ's pairs of layers, errors and progress while llmcompressor runs; its mean and its memory, corrected."""
 
 from __future__ import annotations
 
@@ -43,6 +43,25 @@ def accumulate_mean(inputs: torch.Tensor, before: Mean | None) -> Mean:
 
 
 @contextmanager
+def keep_original_weights(parent: torch.nn.Module) -> Iterator[None]:
+    """Let the search for scales put back the weights that it found.
+
+    llmcompressor 0.9.0.1 remembers them as `tensor.cpu()`, which on a CPU is no copy: each trial of the grid
+    stayed in the weights, and the model was ruined.
+    """
+    read = parent.state_dict
+
+    def copy_state(*args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+        return {name: tensor.clone() for name, tensor in read(*args, **kwargs).items()}
+
+    object.__setattr__(parent, "state_dict", copy_state)
+    try:
+        yield
+    finally:
+        object.__delattr__(parent, "state_dict")
+
+
+@contextmanager
 def record_awq(progress: Progress) -> Iterator[AwqRecord]:
     """Give the record of what AWQ does in the block.
 
@@ -66,7 +85,8 @@ def record_awq(progress: Progress) -> Iterator[AwqRecord]:
 
     def search(self: Any, mapping: Any, outputs: Any) -> Any:
         losses.clear()
-        scales = original["_compute_best_scale"](self, mapping, outputs)
+        with keep_original_weights(mapping.parent):
+            scales = original["_compute_best_scale"](self, mapping, outputs)
         record.errors[mapping.smooth_name] = min(losses)
         progress(len(record.errors), len(record.pairs), f"AWQ {mapping.smooth_name}")
         return scales
