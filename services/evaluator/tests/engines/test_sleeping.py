@@ -74,7 +74,7 @@ def test_an_engine_is_not_woken_into_less_memory_than_it_had() -> None:
 
 
 def test_a_woken_engine_has_its_own_scales_and_an_empty_cache() -> None:
-    import torch
+    torch = pytest.importorskip("torch")
 
     model = torch.nn.Module()
     model.attn = torch.nn.Module()
