@@ -69,8 +69,8 @@ def test_what_is_scaled_is_up_to_down_alone_where_v_is_narrower_than_o(packed: P
 
 @pytest.mark.slow
 def test_what_up_takes_down_gives_back(packed: Path, tiny_model: Path) -> None:
-    """The product of the two is the model's own but for channels that four bits lose; a search that leaves its
-    trials in the weights makes it ten times and more."""
+    """The product of the two is the model's own but for channels that four bits lose; a search that leaves
+    its trials in the weights makes it ten times and more."""
     whole = CompressedTensorsConfig(run_compressed=False)
     model = AutoModelForCausalLM.from_pretrained(packed, dtype=torch.float32, quantization_config=whole)
     base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
