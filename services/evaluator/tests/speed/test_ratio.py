@@ -17,6 +17,11 @@ def test_the_ratio_is_the_median_of_the_pairs() -> None:
     assert steady.half_width == pytest.approx(0)
 
 
+def test_of_an_even_number_of_pairs_it_is_the_geometric_mean_of_the_middle_two() -> None:
+    assert estimate_ratio([0.1, 0.4], [0.1, 0.1]).value == pytest.approx(2.0)
+    assert estimate_ratio([0.1, 0.1], [0.1, 0.4]).value == pytest.approx(0.5)
+
+
 def test_an_interval_by_hand() -> None:
     """Two pairs with log ratios ± 0.01: s = 0.01·√2, t(1) at 97.5 % is 12.706."""
     found = estimate_ratio([math.exp(0.01), math.exp(-0.01)], [1.0, 1.0])

@@ -124,8 +124,11 @@ def test_a_speed_that_is_not_of_its_repeats_is_refused(
         {"s_per_token": 0.05 * (1 + 5e-7)},
         {"forms": {"free": make_form(ratio=0.5 * (1 - 5e-7))}},
         {"forms": {"decode": make_form()}},
+        # An even number of pairs, 1 and 4 by hand: the middle two give their geometric mean.
+        {"forms": {"free": make_form(s_per_token=0.25, s_per_token_all=[0.1, 0.4],
+                                     baseline_s_per_token_all=[0.1, 0.1], ratio=2.0)}},
     ],
-)
+)  # fmt: skip
 def test_a_median_written_with_fewer_digits_is_believed(
     make_record: MakeRecord, changes: dict[str, Any]
 ) -> None:

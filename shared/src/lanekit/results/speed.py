@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -146,3 +149,14 @@ class SpeedResult(_Schema):
     def is_cpu(self) -> bool:
         """Whether it was measured on a CPU, so that a table must say so."""
         return self.device_kind == "cpu"
+
+
+def take_median_ratio(candidate: Sequence[float], baseline: Sequence[float]) -> float:
+    """Return the median of the ratios of two series of seconds per token, pair by pair.
+
+    It is taken on the logarithms: of an even number of pairs the middle two give their geometric mean, so that
+    either model's ratio to the other is the inverse of the other's. NaN where a time is not positive.
+    """
+    if min(*candidate, *baseline) <= 0:
+        return math.nan
+    return math.exp(statistics.median(math.log(a / b) for a, b in zip(candidate, baseline, strict=True)))

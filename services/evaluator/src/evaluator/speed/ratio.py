@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from scipy.stats import t as student
 
+from lanekit.results.speed import take_median_ratio
+
 CONFIDENCE = 0.95
 
 
@@ -45,9 +47,9 @@ def estimate_ratio(candidate: Sequence[float], baseline: Sequence[float]) -> Rat
     if not candidate or len(candidate) != len(baseline):
         raise ValueError(f"{len(candidate)} and {len(baseline)} repeats are no pairs")
     logs = [math.log(ratio) for ratio in map(operator.truediv, candidate, baseline)]
-    centre = statistics.median(logs)
+    value = take_median_ratio(candidate, baseline)
     if len(logs) < 2:
-        return Ratio(math.exp(centre))
+        return Ratio(value)
     error = statistics.stdev(logs) * math.sqrt(math.pi / 2) / math.sqrt(len(logs))
     reach = error * float(student.ppf((1 + CONFIDENCE) / 2, len(logs) - 1))
-    return Ratio(math.exp(centre), math.exp(centre - reach), math.exp(centre + reach))
+    return Ratio(value, value * math.exp(-reach), value * math.exp(reach))

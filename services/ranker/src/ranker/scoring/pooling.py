@@ -9,12 +9,11 @@ there the replies differ.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from lanekit.results.schema import LaneRecord
-from lanekit.results.speed import FIXED_KINDS, SpeedResult
+from lanekit.results.speed import FIXED_KINDS, SpeedResult, take_median_ratio
 from ranker.scoring.sittings import list_conditions
 
 POOL_RULE = (
@@ -33,7 +32,7 @@ class Pairs(NamedTuple):
     @property
     def ratio(self) -> float:
         """The median of the pairs' ratios."""
-        return statistics.median(mine / theirs for mine, theirs in zip(*self, strict=True))
+        return take_median_ratio(*self)
 
 
 class Pool(NamedTuple):
