@@ -154,7 +154,7 @@ def test_the_run_is_that_of_the_embedded_default(
     run_id, text = enqueue(hosted, experiment, tmp_path)
     embedded = run_script("run_all.py", *LANES, "--plan", cwd=tmp_path)
     assert embedded.stdout.startswith(f"run {run_id}:")
-    check_text(text, "2 lanes and the baseline ask for 15 stage runs, 11 of them distinct; 0 are committed",
+    check_text(text, "2 lanes and the baseline ask for 20 stage runs, 14 of them distinct; 0 are committed",
                "uploaded manta.jsonl", f"python scripts/status.py {run_id} --watch", "enqueued")  # fmt: skip
     spec = hosted.read_run(run_id)
     assert spec.run_id == run_id

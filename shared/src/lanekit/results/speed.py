@@ -154,8 +154,8 @@ class SpeedResult(_Schema):
 def take_median_ratio(candidate: Sequence[float], baseline: Sequence[float]) -> float:
     """Return the median of the ratios of two series of seconds per token, pair by pair.
 
-    It is taken on the logarithms: of an even number of pairs the middle two give their geometric mean, so that
-    either model's ratio to the other is the inverse of the other's. NaN where a time is not positive.
+    It is taken on the logarithms: of an even number of pairs the middle two give their geometric mean, so
+    that either model's ratio to the other is the inverse of the other's. NaN where a time is not positive.
     """
     if min(*candidate, *baseline) <= 0:
         return math.nan
