@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from llmcompressor import oneshot
 
 from lanekit.spec.quantization import QuantizeParams
 from quantizer.loading import CalibrationSet
+
+NAMED = 3
 
 
 def calibrate(
@@ -23,3 +26,9 @@ def calibrate(
         max_seq_length=spec.max_length,
         shuffle_calibration_samples=False,
     )
+
+
+def name_some(modules: Sequence[str]) -> str:
+    """Return the first of some modules by name, and how many more they are."""
+    more = f" and {len(modules) - NAMED} more" if len(modules) > NAMED else ""
+    return f"{', '.join(modules[:NAMED])}{more}"

@@ -13,7 +13,18 @@ from compressed_tensors.utils import match_named_modules
 from pydantic import BaseModel, ConfigDict
 
 from lanekit.errors import InputError
-from lanekit.spec.quantization import CompressParams, KeptLayers
+from lanekit.spec.quantization import (
+    AutoRoundParams,
+    AwqParams,
+    CompressParams,
+    Fp8Params,
+    GptqParams,
+    KeptLayers,
+    RoundParams,
+)
+from quantizer.loading import check_group_size, find_group_size
+
+QuantizingParams = GptqParams | RoundParams | Fp8Params | AwqParams | AutoRoundParams
 
 LAYERS_NAME = "layers.json"
 MB = 1_000_000
@@ -78,6 +89,23 @@ def choose_kept(costs: LayerCosts, keep: KeptLayers) -> tuple[int, ...]:
             remedy=f"one of {len(costs.layers)} layers takes {least:.2f} MB, all take {total:.2f}: keep some",
         )
     return tuple(sorted(kept))
+
+
+def choose_ignored(
+    model: Any, spec: QuantizingParams, inputs: Mapping[str, Path]
+) -> tuple[tuple[int, ...], list[str]]:
+    """Return the layers that are kept, and all that llmcompressor is to leave out.
+
+    Raises:
+        InputError: a kept layer is not there or no budget fits, or a width of the others does not divide by
+            the scheme's group size.
+    """
+    kept = find_kept(spec, inputs)
+    ignored = list_ignored(model, spec, kept)
+    group_size = find_group_size(spec.scheme)
+    if group_size:
+        check_group_size(model, group_size, ignored)
+    return kept, ignored
 
 
 def report_kept(kept: tuple[int, ...]) -> dict[str, Any]:

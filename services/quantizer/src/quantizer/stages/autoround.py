@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from compressed_tensors.quantization import preset_name_to_scheme
-
 from lanekit.errors import PermanentError
 from lanekit.files.finite_weights import NonFiniteWeightsError
 from lanekit.files.model_folder import write_report
@@ -22,9 +20,9 @@ from lanekit.progress import Progress
 from lanekit.spec.quantization import AutoRoundParams
 from quantizer.autoround_recording import LayerLosses, record_autoround
 from quantizer.blocks import join_rows
-from quantizer.calibrated import calibrate
-from quantizer.layers import find_kept, list_ignored, report_kept
-from quantizer.loading import check_group_size, load_calibration_set, load_for_quantization
+from quantizer.calibrated import calibrate, name_some
+from quantizer.layers import choose_ignored, report_kept
+from quantizer.loading import load_calibration_set, load_for_quantization
 from quantizer.saving import save_packed
 
 OTHER_ROWS = "take other calibration rows, or gptq: a layer's output is not finite"
@@ -44,11 +42,7 @@ def run(spec: AutoRoundParams, inputs: Mapping[str, Path], out: Path, progress: 
     from llmcompressor.modifiers.autoround import AutoRoundModifier
 
     model, tokenizer = load_for_quantization(inputs["model"], spec)
-    weights = preset_name_to_scheme(spec.scheme, ["Linear"]).weights
-    kept = find_kept(spec, inputs)
-    ignored = list_ignored(model, spec, kept)
-    if weights is not None and weights.group_size:
-        check_group_size(model, weights.group_size, ignored)
+    kept, ignored = choose_ignored(model, spec, inputs)
     calibration = load_calibration_set(tokenizer, inputs["corpus"], spec)
     blocks = join_rows(calibration, spec.max_length, spec.batch_size)
     n_layers = model.config.num_hidden_layers
@@ -96,7 +90,4 @@ def check_losses(losses: LayerLosses) -> None:
     """
     bad = [name for name, pair in losses.items() if not all(map(math.isfinite, pair))]
     if bad:
-        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        raise NonFiniteWeightsError(
-            f"AutoRound's loss is not finite at {', '.join(bad[:3])}{more}", remedy=OTHER_ROWS
-        )
+        raise NonFiniteWeightsError(f"AutoRound's loss is not finite at {name_some(bad)}", remedy=OTHER_ROWS)

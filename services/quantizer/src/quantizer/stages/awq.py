@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from compressed_tensors.quantization import preset_name_to_scheme
 from llmcompressor.modifiers.awq import AWQModifier
 
 from lanekit.errors import InputError
@@ -21,9 +20,9 @@ from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
 from lanekit.spec.quantization import AwqParams
 from quantizer.awq_recording import AwqRecord, record_awq
-from quantizer.calibrated import calibrate
-from quantizer.layers import find_kept, list_ignored, report_kept
-from quantizer.loading import check_group_size, load_calibration_set, load_for_quantization
+from quantizer.calibrated import calibrate, name_some
+from quantizer.layers import choose_ignored, report_kept
+from quantizer.loading import load_calibration_set, load_for_quantization
 from quantizer.saving import save_packed
 
 OTHER_ROWS = "take other calibration rows, or gptq: activations of these are not finite"
@@ -39,11 +38,7 @@ def run(spec: AwqParams, inputs: Mapping[str, Path], out: Path, progress: Progre
         NonFiniteWeightsError: a scale, weight or activation is not finite.
     """
     model, tokenizer = load_for_quantization(inputs["model"], spec)
-    weights = preset_name_to_scheme(spec.scheme, ["Linear"]).weights
-    kept = find_kept(spec, inputs)
-    ignored = list_ignored(model, spec, kept)
-    if weights is not None and weights.group_size:
-        check_group_size(model, weights.group_size, ignored)
+    kept, ignored = choose_ignored(model, spec, inputs)
     calibration = load_calibration_set(tokenizer, inputs["corpus"], spec)
     progress(0, 1, "; ".join(["calibrating", *calibration.notes]))
     modifier = AWQModifier(targets="Linear", scheme=spec.scheme, ignore=ignored, n_grid=spec.grid_points)
@@ -76,8 +71,7 @@ def check_pairs(record: AwqRecord, folder: Path) -> None:
         )
     missing = [name for name in record.pairs if name not in record.errors]
     if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise NonFiniteWeightsError(
-            f"AWQ found no scales at {', '.join(missing[:3])}{more}: activations there are not finite",
+            f"AWQ found no scales at {name_some(missing)}: activations there are not finite",
             remedy=OTHER_ROWS,
         )

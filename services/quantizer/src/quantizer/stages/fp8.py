@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from compressed_tensors.quantization import QuantizationArgs
 from llmcompressor import oneshot
@@ -13,8 +12,9 @@ from llmcompressor.modifiers.quantization import QuantizationModifier
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
 from lanekit.spec.quantization import Fp8Params
-from quantizer.layers import find_kept, list_ignored, list_left_out, report_kept
-from quantizer.loading import CalibrationSet, load_calibration_set, load_for_quantization
+from quantizer.calibrated import calibrate
+from quantizer.layers import choose_ignored, list_left_out, report_kept
+from quantizer.loading import load_calibration_set, load_for_quantization
 from quantizer.modelopt import save_modelopt
 from quantizer.saving import save_packed
 
@@ -34,8 +34,7 @@ def run(spec: Fp8Params, inputs: Mapping[str, Path], out: Path, progress: Progre
         NonFiniteWeightsError: a scale or weight is not finite.
     """
     model, tokenizer = load_for_quantization(inputs["model"], spec)
-    kept = find_kept(spec, inputs)
-    ignored = list_ignored(model, spec, kept)
+    kept, ignored = choose_ignored(model, spec, inputs)
     as_modelopt = spec.format == "modelopt"
     modifier = QuantizationModifier(
         targets="Linear",
@@ -44,20 +43,15 @@ def run(spec: Fp8Params, inputs: Mapping[str, Path], out: Path, progress: Progre
         ignore=list_left_out(model, ignored) if as_modelopt else ignored,
         kv_cache_scheme=KV_CACHE if spec.kv_cache == "fp8" else None,
     )
-    options: dict[str, Any] = {}
-    calibration: CalibrationSet | None = None
-    if spec.scheme == "FP8":
-        calibration = load_calibration_set(tokenizer, inputs["corpus"], spec)
-        options = {
-            "dataset": calibration.sequences,
-            "num_calibration_samples": len(calibration.sequences),
-            "max_seq_length": spec.max_length,
-            "shuffle_calibration_samples": False,
-        }
+    is_static = spec.scheme == "FP8"
+    calibration = load_calibration_set(tokenizer, inputs["corpus"], spec) if is_static else None
     progress(0, 2, "; ".join([f"quantizing to {spec.scheme}", *(calibration.notes if calibration else [])]))
-    oneshot(model=model, processor=tokenizer, recipe=modifier, **options)
+    if calibration:
+        calibrate(model, tokenizer, modifier, calibration, spec)
+    else:
+        oneshot(model=model, processor=tokenizer, recipe=modifier)
     progress(1, 2, "saving")
-    remedy = OTHER_ROWS if options else OTHER_SCHEME
+    remedy = OTHER_ROWS if calibration else OTHER_SCHEME
     if as_modelopt:
         sizes = save_modelopt(model, inputs["model"], out, spec, remedy)
     else:

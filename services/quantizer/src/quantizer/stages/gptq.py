@@ -7,20 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from llmcompressor import oneshot
 from llmcompressor.modifiers.quantization import GPTQModifier
 
 from lanekit.files.finite_weights import NonFiniteWeightsError
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
 from lanekit.spec.quantization import GptqParams
-from quantizer.layers import find_kept, list_ignored, report_kept
-from quantizer.loading import (
-    check_group_size,
-    find_group_size,
-    load_calibration_set,
-    load_for_quantization,
-)
+from quantizer.calibrated import calibrate, name_some
+from quantizer.layers import choose_ignored, report_kept
+from quantizer.loading import load_calibration_set, load_for_quantization
 from quantizer.recording import record_layer_errors
 from quantizer.saving import save_packed
 
@@ -39,11 +34,7 @@ def run(spec: GptqParams, inputs: Mapping[str, Path], out: Path, progress: Progr
         NonFiniteWeightsError: a scale or weight is not finite.
     """
     model, tokenizer = load_for_quantization(inputs["model"], spec)
-    kept = find_kept(spec, inputs)
-    ignored = list_ignored(model, spec, kept)
-    group_size = find_group_size(spec.scheme)
-    if group_size:
-        check_group_size(model, group_size, ignored)
+    kept, ignored = choose_ignored(model, spec, inputs)
     calibration = load_calibration_set(tokenizer, inputs["corpus"], spec)
     linears = [
         name
@@ -60,15 +51,7 @@ def run(spec: GptqParams, inputs: Mapping[str, Path], out: Path, progress: Progr
         actorder=None if spec.actorder == "none" else spec.actorder,
     )
     with record_layer_errors(model, len(linears), progress) as errors:
-        oneshot(
-            model=model,
-            processor=tokenizer,
-            dataset=calibration.sequences,
-            recipe=modifier,
-            num_calibration_samples=len(calibration.sequences),
-            max_seq_length=spec.max_length,
-            shuffle_calibration_samples=False,
-        )
+        calibrate(model, tokenizer, modifier, calibration, spec)
     check_errors(errors)
     sizes = save_packed(model, inputs["model"], out, RAISE_DAMPENING)
     write_report(
@@ -91,7 +74,4 @@ def check_errors(errors: Mapping[str, float]) -> None:
     """
     bad = [name for name, error in errors.items() if not math.isfinite(error)]
     if bad:
-        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        raise NonFiniteWeightsError(
-            f"GPTQ's error is not finite at {', '.join(bad[:3])}{more}", remedy=RAISE_DAMPENING
-        )
+        raise NonFiniteWeightsError(f"GPTQ's error is not finite at {name_some(bad)}", remedy=RAISE_DAMPENING)

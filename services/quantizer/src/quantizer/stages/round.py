@@ -11,8 +11,8 @@ from llmcompressor.modifiers.quantization import QuantizationModifier
 from lanekit.files.model_folder import write_report
 from lanekit.progress import Progress
 from lanekit.spec.quantization import RoundParams
-from quantizer.layers import find_kept, list_ignored, report_kept
-from quantizer.loading import check_group_size, find_group_size, load_for_quantization
+from quantizer.layers import choose_ignored, report_kept
+from quantizer.loading import load_for_quantization
 from quantizer.saving import save_packed
 
 OTHER_SCHEME = "take another model: weights of this one are not finite, or its scales leave their range"
@@ -30,11 +30,7 @@ def run(spec: RoundParams, inputs: Mapping[str, Path], out: Path, progress: Prog
         NonFiniteWeightsError: a scale or weight is not finite.
     """
     model, tokenizer = load_for_quantization(inputs["model"], spec)
-    kept = find_kept(spec, inputs)
-    ignored = list_ignored(model, spec, kept)
-    group_size = find_group_size(spec.scheme)
-    if group_size:
-        check_group_size(model, group_size, ignored)
+    kept, ignored = choose_ignored(model, spec, inputs)
     progress(0, 2, f"rounding to {spec.scheme}")
     modifier = QuantizationModifier(targets="Linear", scheme=spec.scheme, ignore=ignored)
     oneshot(model=model, processor=tokenizer, recipe=modifier)
